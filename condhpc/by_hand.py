@@ -1,0 +1,53 @@
+"""`python -m condhpc_jobs.<stage> <task-dir>`: one task by hand, leased and recorded exactly as by the worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from condhpc import attempt, keys, profile, store
+from condhpc.context import Site
+from condhpc.errors import CondhpcError, InputError
+from condhpc.layout import TaskFolder
+
+
+def main(stage: str, argv: list[str] | None = None) -> int:
+    """Run the task in the folder that is the only argument; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        if len(arguments) != 1 or arguments[0].startswith("-"):
+            raise InputError(f"usage: python -m condhpc_jobs.{stage} <task-dir>")
+        return _run(stage, Path(arguments[0]).resolve())
+    except CondhpcError as error:
+        print(f"condhpc_jobs.{stage}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(stage: str, path: Path) -> int:
+    folder = TaskFolder(path)
+    task = store.read_task(folder)
+    if task.stage != stage:
+        raise InputError(f"{path}: is a {task.stage} task; run `python -m condhpc_jobs.{task.stage} {path}`")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda *_: stop.set())
+    found = profile.resolve(None, str(path.parents[3]), dict(os.environ))
+    site = Site(
+        root=str(path.parents[3]),
+        data={name: str(folder) for name, folder in found.data.items()},
+        weights={name: str(file) for name, file in found.weights.items()},
+        threads=found.threads,
+        pulse_s=found.pulse_s,
+        checkpoint_s=found.checkpoint_s,
+        lease_stale_s=found.lease_stale_s,
+        patience_s=0.0,
+    )
+    result = attempt.run(keys.preimage(task), site, stop)
+    if result == "busy":
+        print(f"{path}: another attempt holds the lease; see its newest lease.NNNN", file=sys.stderr)
+    if result == "cached":
+        print(f"{path}: recorded already")
+    return attempt.exit_code(result)

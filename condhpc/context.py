@@ -1,0 +1,170 @@
+"""What a stage sees of the world: its task, its inputs, and safe points. No torch, no Slurm in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from condhpc import files, keys, store
+from condhpc.errors import LeaseLostError, StageError, Stopped, StoreError
+from condhpc.layout import Layout, TaskFolder
+from condhpc.lease import Lease, latest_number
+from condhpc.spec import Stage, Task
+from condhpc.store import Artefact, Recorded
+
+_INPUT_STAGE: dict[str, Stage] = {"set": "condense", "embedding": "embed"}
+"""Stages of the roles whose input is not a teacher."""
+
+
+def input_stage(role: str) -> Stage:
+    """Stage of the task behind an input role: everything but a set and an embedding is a teacher."""
+    return _INPUT_STAGE.get(role, "teacher")
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how fast, never what: the profile's share of a payload."""
+
+    root: str
+    run: str = ""
+    """Name of the run that this work belongs to; empty by hand."""
+    data: dict[str, str] = {}
+    """Dataset name to folder."""
+    weights: dict[str, str] = {}
+    """External weights name to file."""
+    device: str = "auto"
+    """`auto` takes CUDA where the job has it, `cuda` insists, `cpu` avoids it."""
+    threads: int = 1
+    gpus: int = 0
+    """GPUs that the element was given; its share of them is what a task is charged."""
+    pulse_s: float = 30.0
+    checkpoint_s: float = 300.0
+    lease_stale_s: float = 900.0
+    patience_s: float = 90.0
+    """How long a missing input may be a slow file system's illusion."""
+
+
+class Progress:
+    """Latest progress of a task; written by the stage, read by the pulse."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.total = 0
+        self.values: dict[str, float] = {}
+
+
+class Context:
+    """One attempt at one task."""
+
+    def __init__(self, task: Task, key: str, site: Site, lease: Lease, stop: threading.Event) -> None:
+        self.task = task
+        self.spec: Any = task.spec
+        self.key = key
+        self.site = site
+        self.layout = Layout(Path(site.root))
+        self.device = "cpu"
+        """Set by the runner before the stage starts."""
+        self.threads = site.threads
+        self.progress = Progress()
+        self.lost = threading.Event()
+        """Set by the pulse when another attempt took over."""
+        self.published: dict[str, Artefact] = {}
+        self.lease = lease
+        """Held by the runner; a stage has no business with it."""
+        self._stop = stop
+        self._next_checkpoint = time.monotonic() + site.checkpoint_s
+
+    @property
+    def folder(self) -> TaskFolder:
+        """The task's folder."""
+        return self.lease.folder
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return self.lease.number
+
+    def roles(self, prefix: str) -> list[str]:
+        """Input roles called `prefix` or `prefix.<i>`, in the order of i."""
+        numbered = [r for r in self.task.inputs if r.startswith(f"{prefix}.") and r[len(prefix) + 1 :].isdigit()]
+        numbered.sort(key=lambda role: int(role.rpartition(".")[2]))
+        return ([prefix] if prefix in self.task.inputs else []) + numbered
+
+    def record(self, role: str) -> Recorded:
+        """The record of an input; raises InputMissingError where it has none."""
+        key = self.task.inputs.get(role)
+        if key is None:
+            raise StageError(f"task {self.key} has no input '{role}', only {sorted(self.task.inputs)}")
+        return store.require_recorded(self.layout, input_stage(role), key, self.site.patience_s)
+
+    def require_inputs(self) -> None:
+        """Raise InputMissingError unless every input is recorded."""
+        for role in self.task.inputs:
+            self.record(role)
+
+    def input(self, role: str, artefact: str) -> Path:
+        """Path of an input's artefact, its SHA-256 just verified; raises CorruptArtefactError."""
+        found = self.record(role)
+        return store.verified(TaskFolder(found.folder), found.record, artefact)
+
+    def index_bytes(self, digest: str) -> bytes | None:
+        """The dataset index of that digest as kept under the root, or None."""
+        try:
+            return self.layout.index(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def data_folder(self, name: str) -> Path | None:
+        """Folder of a dataset as the profile maps it; None for data that ships in a package."""
+        folder = self.site.data.get(name)
+        return Path(folder) if folder is not None else None
+
+    def weights_file(self, name: str) -> Path:
+        """File of external weights; raises StageError where the profile does not name it."""
+        path = self.site.weights.get(name)
+        if path is None:
+            raise StageError(
+                f"weights '{name}': the profile has no path for them; add `{name} = \"…\"` under [weights]"
+            )
+        return Path(path)
+
+    def tick(self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float) -> None:
+        """Safe point: note progress, checkpoint when due, end here when asked to.
+
+        Raises Stopped after saving, LeaseLostError when another attempt took over.
+        """
+        self.progress.step, self.progress.total, self.progress.values = step, total, values
+        if self.lost.is_set():
+            raise LeaseLostError(f"attempt {self.attempt} of {self.key} was taken over by another")
+        stopping = self._stop.is_set()
+        if save is not None and (stopping or time.monotonic() >= self._next_checkpoint):
+            self._save_checkpoint(save)
+        if stopping:
+            raise Stopped(f"stopped at step {step} of {total}")
+
+    def _save_checkpoint(self, save: Callable[[Path], None]) -> None:
+        with files.under_construction(self.folder.checkpoint(self.attempt)) as temp:
+            save(temp)
+        self._next_checkpoint = time.monotonic() + self.site.checkpoint_s
+
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint of any attempt, or None."""
+        for attempt in range(latest_number(self.folder), 0, -1):
+            path = self.folder.checkpoint(attempt)
+            if path.exists():
+                return path
+        return None
+
+    def artefact(self, name: str, suffix: str, write: Callable[[Path], None]) -> None:
+        """Publish `<name>.<attempt>.<suffix>`; the record will vouch for its size and SHA-256."""
+        if name in self.published:
+            raise StoreError(f"artefact '{name}' of {self.key} was published twice by one attempt")
+        path = self.folder.artefact(name, self.attempt, suffix)
+        with files.under_construction(path) as temp:
+            write(temp)
+            held = Artefact(path.name, temp.stat().st_size, keys.sha256_file(temp))
+        self.published[name] = held

@@ -1,0 +1,79 @@
+"""What a coreset strategy is: a choice of ipc real images of one class."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
+
+from condhpc.errors import StageError
+from condhpc.registry import Plugin
+from condhpc.spec import Need, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class EmbeddingParams(Value, frozen=True):
+    """Parameters of every strategy that looks at embeddings."""
+
+    encoder: Annotated[
+        str, Meta(description="`teacher:<role>` (penultimate layer) or `pixels`", pattern="^(pixels|teacher:.+)$")
+    ] = "teacher:single"
+
+
+class Coreset(Plugin):
+    """A coreset strategy; one subclass per file."""
+
+    default_set_seeds: Sequence[int] = (0,)
+
+    @abstractmethod
+    def select(
+        self,
+        count: int,
+        ipc: int,
+        embeddings_ND: NDArray[np.floating[Any]] | None,
+        params: Any,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Exactly `ipc` distinct positions in 0..count-1 of one class, in the order chosen.
+
+        `embeddings_ND` is (count, D) or None where `needs` asks for none; `rng` is the class's own stream.
+        Raises StageError where the class is too small or its embeddings are not finite.
+        """
+
+
+class EmbeddingCoreset(Coreset):
+    """A strategy over embeddings of the training split."""
+
+    Params = EmbeddingParams
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """Embeddings under the role `embedding`."""
+        return {"embedding": Need(stage="embed", source=params.encoder)}
+
+
+def require_enough(count: int, ipc: int) -> None:
+    """Raise StageError unless a class of `count` images can give `ipc` distinct ones."""
+    if ipc > count:
+        raise StageError(f"the class has {count} images, ipc = {ipc} asks for more; lower ipc or leave this cell out")
+
+
+def finite_embeddings(count: int, embeddings_ND: NDArray[np.floating[Any]] | None) -> NDArray[np.float64]:
+    """A class's embeddings (count, D) in double precision; raises StageError where they are not finite."""
+    import numpy as np
+
+    if embeddings_ND is None or embeddings_ND.ndim != 2 or len(embeddings_ND) != count:
+        found = "none" if embeddings_ND is None else str(embeddings_ND.shape)
+        raise StageError(f"embeddings: found {found}, expected ({count}, D); give the embed task's whole class")
+    vectors_ND = embeddings_ND.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
+    if bad.size:
+        raise StageError(
+            f"embeddings: {bad.size} of {count} vectors of the class are NaN or infinite (first: position {bad[0]}); "
+            "the encoder has diverged or overflowed: train it again or choose another encoder"
+        )
+    return vectors_ND

@@ -1,0 +1,80 @@
+"""What the plug-ins that a manifest names ask for: seeds, teacher roles, encoders, architectures."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from condhpc import registry
+from condhpc.spec import Need, Protocol
+
+if TYPE_CHECKING:
+    from condhpc.manifest import Grid, Manifest
+    from condhpc.registry import Plugin
+
+_TEACHER = "teacher:"
+
+
+class RoleUse(NamedTuple):
+    """Who needs a teacher role."""
+
+    role: str
+    user: str
+    """For messages: `protocol 'erm'`."""
+    as_encoder: bool
+    """An encoder is one network; a committee has no penultimate layer."""
+
+
+def condenser(name: str) -> Plugin:
+    """The coreset or method of that name; raises UnknownNameError."""
+    found: Plugin = registry.load(registry.condenser_kind(name), name)
+    return found
+
+
+def metric(name: str) -> Plugin:
+    """The metric of that name; raises UnknownNameError."""
+    found: Plugin = registry.load("metrics", name)
+    return found
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of that name; raises UnknownNameError."""
+    found: Protocol = registry.load("protocols", name)
+    return found
+
+
+def archs() -> tuple[str, ...]:
+    """Architectures that students and teachers may have, sorted.
+
+    Looked up by string, as plug-ins are: plans know the names of models and nothing else about them.
+    """
+    return tuple(sorted(importlib.import_module("condhpc.models").ARCHS))
+
+
+def set_seeds(grid: Grid, name: str) -> tuple[int | None, ...]:
+    """Set seeds of a condenser in a block; (None,) where the seed changes nothing."""
+    plugin = condenser(name)
+    if not plugin.seeded:
+        return (None,)
+    return grid.set_seeds if grid.set_seeds is not None else tuple(getattr(plugin, "default_set_seeds", (0,)))
+
+
+def encoder_role(need: Need) -> str | None:
+    """Teacher role behind an `embed` need; None for pixels."""
+    return need.source.removeprefix(_TEACHER) if need.source.startswith(_TEACHER) else None
+
+
+def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
+    """Teacher roles that a block needs; all names in it must exist."""
+    for name in grid.protocols:
+        if (role := protocol(name).teacher_role) is not None:
+            yield RoleUse(role, f"protocol '{name}'", as_encoder=False)
+    plugins = [(f"condenser '{n}'", n, condenser(n)) for n in grid.condensers]
+    plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
+    for user, name, plugin in plugins:
+        for need in plugin.needs(manifest.params_of(name, plugin.Params)).values():
+            if need.stage == "teacher":
+                yield RoleUse(need.source, user, as_encoder=False)
+            elif (role := encoder_role(need)) is not None:
+                yield RoleUse(role, user, as_encoder=True)

@@ -1,0 +1,162 @@
+"""A run's work on its way to Slurm or to local workers: intent first, reply after, reconciled by name."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from condhpc import arrange, keys, launch, payload, runs
+from condhpc.arrange import Array
+from condhpc.context import Site
+from condhpc.errors import SchedulerError
+from condhpc.layout import Layout, RunFolder
+from condhpc.profile import Profile
+from condhpc.runs import Intent, Refusal, Reply
+from condhpc.scheduler import Slurm
+from condhpc.spec import Task
+
+_RECONCILE_TRIES = 5
+_SURE_AFTER = 3
+"""Times that the scheduler must not know a name before its job counts as refused."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What sending arrays of one run needs."""
+
+    run: RunFolder
+    profile: Profile
+    tasks: Mapping[str, Task]
+    code: Path
+    """Snapshot of condhpc that the work runs."""
+    say: Callable[[str], None]
+
+    def to_slurm(self, arrays: Sequence[Array], slurm: Slurm) -> int:
+        """Submit arrays in order, up to the first that the scheduler refuses; returns how many tasks went."""
+        jobs: list[str] = []
+        for array in arrays:
+            try:
+                jobs.append(self._send(array, arrange.dependency(array.after, jobs), slurm))
+            except SchedulerError as error:
+                self.say(str(error))
+                break
+        self.say(f"submitted {len(jobs)} arrays")
+        return sum(len(pack) for array in arrays[: len(jobs)] for pack in array.packs)
+
+    def to_pool(self) -> launch.Pool:
+        """Start local workers that share one list of tasks; leases keep them apart."""
+        gpus = self.profile.stage("evaluate").gpus
+        header = self._header("pool", gpus=gpus, threads=self.profile.threads, time_min=0)
+        path = self._write_payload(header, [tuple(self.tasks)])
+        intent = Intent(name=header.name, backend="local", elements=(tuple(self.tasks),), gpus=gpus, time=runs.now())
+        runs.append(self.run, intent)
+        job = self._job(header.name, path, max(1, min(self.profile.workers, len(self.tasks))))
+        pool = launch.to_local(job, self.profile, self.code, gpus)
+        reply = Reply(name=header.name, host=os.uname().nodename, pids=pool.pids(), time=runs.now())
+        runs.append(self.run, reply)
+        return pool
+
+    def _send(self, array: Array, after: str, slurm: Slurm) -> str:
+        """Submit one array; its job id. Raises SchedulerError where no job of its name came to be, or none can tell."""
+        resources = self.profile.stage(array.stage)
+        time_min = resources.time_min or 0
+        header = self._header(array.stage, gpus=resources.gpus, threads=resources.cpus, time_min=time_min)
+        path = self._write_payload(header, array.packs)
+        intent = Intent(
+            name=header.name,
+            backend="slurm",
+            stage=array.stage,
+            elements=array.packs,
+            after=tuple(after.split(",")) if after else (),
+            gpus=resources.gpus,
+            time_min=time_min,
+            time=runs.now(),
+        )
+        runs.append(self.run, intent)
+        job = self._job(header.name, path, len(array.packs), after)
+        try:
+            found = launch.to_slurm(job, self.profile, resources, self.code)
+        except SchedulerError as error:
+            return _after_failed_sbatch(self.run, header.name, error, slurm)
+        runs.append(self.run, Reply(name=header.name, job=found, time=runs.now()))
+        return found
+
+    def _job(self, name: str, path: Path, count: int, dependency: str = "") -> launch.Job:
+        return launch.Job(name=name, payload=path, logs=self.run.logs / name, count=count, dependency=dependency)
+
+    def _write_payload(self, header: payload.Header, packs: Sequence[Sequence[str]]) -> Path:
+        path = self.run.payloads / f"{header.name}.jsonl"
+        payload.write(path, header, [[keys.preimage(self.tasks[key]) for key in pack] for pack in packs])
+        return path
+
+    def _header(self, what: str, *, gpus: int, threads: int, time_min: int) -> payload.Header:
+        peers = what == "pool"
+        profile = self.profile
+        site = Site(
+            root=str(profile.root),
+            run=self.run.name,
+            data={name: str(folder) for name, folder in profile.data.items()},
+            weights={name: str(file) for name, file in profile.weights.items()},
+            threads=threads,
+            gpus=gpus,
+            pulse_s=profile.pulse_s,
+            checkpoint_s=profile.checkpoint_s,
+            lease_stale_s=profile.lease_stale_s,
+            patience_s=0.0 if peers else profile.patience_s,
+        )
+        return payload.Header(
+            name=_unique_name(self.run, what),
+            site=site,
+            peers=peers,
+            created=runs.now(),
+            time_min=time_min,
+            margin_s=profile.margin_s,
+            signal_s=profile.signal_s,
+            requeue=profile.requeue and not peers,
+            max_requeues=profile.max_requeues,
+        )
+
+
+def reconcile(layout: Layout, slurm: Slurm) -> None:
+    """Settle intents without a reply, of all runs: their jobs may exist. Raises SchedulerError if nobody can tell."""
+    for run in map(layout.run, layout.run_names()):
+        for held in runs.submissions(run):
+            if not held.is_open or held.intent.backend != "slurm":
+                continue
+            found = slurm.find_by_name(held.intent.name, int(held.intent.time) - 60)
+            if found:
+                runs.append(run, Reply(name=held.intent.name, job=found[0], time=runs.now()))
+            else:
+                reason = "no reply, and no job of this name"
+                runs.append(run, Refusal(name=held.intent.name, reason=reason, time=runs.now()))
+
+
+def _after_failed_sbatch(run: RunFolder, name: str, error: SchedulerError, slurm: Slurm) -> str:
+    """The reply was lost or the job refused: only its unique name can tell.
+
+    Where nobody can, the intent stays open and is reconciled before anything is sent again.
+    """
+    for look in range(_RECONCILE_TRIES):
+        try:
+            found = slurm.find_by_name(name)
+        except SchedulerError:
+            time.sleep(1.0)
+            continue
+        if found:
+            runs.append(run, Reply(name=name, job=found[0], time=runs.now()))
+            return found[0]
+        if look + 1 >= _SURE_AFTER:
+            runs.append(run, Refusal(name=name, reason=str(error), time=runs.now()))
+            raise error
+        time.sleep(0.3)
+    raise error
+
+
+def _unique_name(run: RunFolder, what: str) -> str:
+    """ASCII, at most 255 bytes, never used before: what a lost reply is reconciled by."""
+    return f"condhpc-{re.sub('[^A-Za-z0-9._-]', '_', run.name)[:100]}-{what}-{uuid.uuid4().hex[:10]}"

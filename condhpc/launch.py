@@ -1,0 +1,240 @@
+"""Handing payloads to Slurm or to local processes. The only module that imports submitit.
+
+submitit is used as a thin submitter: its executors write and send the batch script, but an element runs
+`python -m condhpc.worker <payload>`, and its Job objects are never asked for states or results.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.local.local import LocalExecutor
+from submitit.slurm.slurm import SlurmExecutor
+
+from condhpc.errors import SchedulerError
+from condhpc.lease import process_start
+from condhpc.profile import Profile, StageResources
+from condhpc.runs import Reply
+from condhpc.slurm_command import submission_env
+
+SBATCH_TIMEOUT_S = 120
+_POOL_LIMIT_MIN = 30 * 24 * 60
+"""Time-out of a local pool: tasks have no limit of their own there, a forgotten pool has this one."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start: one payload, `count` elements."""
+
+    name: str
+    payload: Path
+    logs: Path
+    """Folder of its logs; also of the batch script."""
+    count: int
+    dependency: str = ""
+
+
+class _Slurm(SlurmExecutor):
+    """submitit's Slurm executor with our command in the place of its pickles."""
+
+    worker_command = ""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.worker_command
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        """Sbatch without the variables of an enclosing job, and never waiting for ever."""
+        leaking = sorted(set(os.environ) - set(submission_env()))
+        unset = [part for name in leaking for part in ("-u", name)]
+        limit = ["timeout", "--kill-after=5", str(SBATCH_TIMEOUT_S)]
+        return ["env", *unset, *limit, "sbatch", str(submission_file_path)]
+
+    def send(self) -> str:
+        return str(self._submit_command(self._submitit_command_str).job_id)
+
+
+class _Local(LocalExecutor):
+    """submitit's local executor with our command in the place of its pickles."""
+
+    worker_command = ""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.worker_command
+
+    def send(self) -> int:
+        return int(self._submit_command(self._submitit_command_str).job_id)
+
+
+def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path) -> str:
+    """Submit one array; its job id. Raises SchedulerError where sbatch failed or gave no id (it may exist!)."""
+    job.logs.mkdir(parents=True, exist_ok=True)
+    executor = _Slurm(folder=job.logs)
+    executor.worker_command = worker_command(job, profile)
+    executor.update_parameters(**_parameters(job, profile, resources, code))
+    executor.parameters["map_count"] = job.count
+    try:
+        return executor.send()
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise SchedulerError(f"sbatch for {job.name}: {str(error).strip() or 'no reply in time'}") from error
+
+
+def worker_command(job: Job, profile: Profile) -> str:
+    """The command of an element; `exec`, so that Slurm's signal reaches Python and not a shell above it."""
+    words = [*profile.launch_prefix, profile.python, "-u", "-m", "condhpc.worker", str(job.payload)]
+    return f"exec {shlex.join(words)}"
+
+
+def environment(profile: Profile, threads: int, code: Path) -> dict[str, str]:
+    """Variables of a worker: our snapshot of the code and nothing of the current folder, no HDF5 lock errors."""
+    del profile
+    return {
+        "PYTHONPATH": str(code),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HDF5_USE_FILE_LOCKING": "BEST_EFFORT",
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def _parameters(job: Job, profile: Profile, resources: StageResources, code: Path) -> dict[str, Any]:
+    exports = [f"export {k}={shlex.quote(v)}" for k, v in environment(profile, resources.cpus, code).items()]
+    extra: dict[str, Any] = {
+        "signal": f"B:USR2@{profile.signal_s}",
+        "output": str(job.logs / "%a.log"),
+        "open-mode": "append",
+        **resources.sbatch,
+    }
+    extra["requeue" if profile.requeue else "no-requeue"] = True
+    if job.dependency:
+        extra |= {"dependency": job.dependency, "kill-on-invalid-dep": "yes"}
+    given: dict[str, Any] = {
+        "job_name": job.name,
+        "nodes": resources.nodes,
+        "cpus_per_task": resources.cpus,
+        "time": resources.time_min,
+        "mem": None if resources.mem_gb is None else f"{round(resources.mem_gb * 1024)}M",
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "gres": _gres(resources),
+        "array_parallelism": resources.max_running,
+        "stderr_to_stdout": True,
+        "use_srun": False,
+        "setup": [*profile.setup, *exports],
+        "additional_parameters": extra,
+    }
+    return {**{k: v for k, v in given.items() if v is not None}, "wckey": None}
+
+
+def _gres(resources: StageResources) -> str | None:
+    if not resources.gpus:
+        return None
+    return ":".join(["gpu", *([resources.gpu_type] if resources.gpu_type else []), str(resources.gpus)])
+
+
+class Pool:
+    """Local worker processes, each in a process group of its own."""
+
+    def __init__(self, controllers: Sequence[int]) -> None:
+        self._controllers = [psutil.Process(pid) for pid in controllers if psutil.pid_exists(pid)]
+
+    @classmethod
+    def of(cls, reply: Reply) -> Pool:
+        """The pool behind a run's reply, as far as it still lives on this host."""
+        here = reply.host == os.uname().nodename
+        return cls([int(pid) for pid, start in reply.pids.items() if here and process_start(int(pid)) == start])
+
+    def pids(self) -> dict[str, int]:
+        """Pid and start time (ticks) of each controller: it lives as long as its worker."""
+        started = {str(p.pid): process_start(p.pid) for p in self._controllers}
+        return {pid: start for pid, start in started.items() if start is not None}
+
+    def alive(self) -> bool:
+        """Whether any worker still runs."""
+        return any(process_start(p.pid) is not None for p in self._controllers)
+
+    def stop(self) -> None:
+        """Ask all workers to checkpoint and end."""
+        for worker in self._workers():
+            _signal(worker, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End all workers and their tasks now."""
+        for worker in self._workers():
+            for process in [*worker.children(recursive=True), worker]:
+                _signal(process, signal.SIGKILL)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether all ended within the time."""
+        deadline = time.monotonic() + timeout_s
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.alive()
+
+    def _workers(self) -> Iterator[psutil.Process]:
+        for controller in self._controllers:
+            try:
+                yield from controller.children()
+            except psutil.NoSuchProcess:
+                continue
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def to_local(job: Job, profile: Profile, code: Path, gpus: int) -> Pool:
+    """Start `job.count` workers that share the payload's one list of tasks; returns at once."""
+    job.logs.mkdir(parents=True, exist_ok=True)
+    executor = _Local(folder=job.logs)
+    words = [profile.python, "-u", "-m", "condhpc.worker", str(job.payload), "--element", "0"]
+    executor.worker_command = shlex.join(words)
+    visible = _visible_gpus(gpus)
+    executor.update_parameters(
+        timeout_min=_POOL_LIMIT_MIN,
+        signal_delay_s=profile.signal_s,
+        stderr_to_stdout=True,
+        gpus_per_node=len(visible),
+        visible_gpus=visible,
+    )
+    with _shielded(environment(profile, profile.threads, code)):
+        return Pool([executor.send() for _ in range(job.count)])
+
+
+def _visible_gpus(gpus: int) -> list[int]:
+    """Submitit hides all GPUs unless told: keep an existing mask, else the first `gpus`."""
+    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = [int(part) for part in mask.split(",") if part.strip().isdigit()] if mask else list(range(gpus))
+    return known[:gpus]
+
+
+@contextmanager
+def _shielded(variables: dict[str, str]) -> Iterator[None]:
+    """Start children with these variables, deaf to Ctrl-C and to the terminal's end: we tell them to stop."""
+    before = {name: os.environ.get(name) for name in variables}
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,130 @@
+"""Every path that condhpc writes, and nothing about what is in the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from condhpc.spec import Stage
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """`store/<stage>/<k2>/<key>/`: one task's files."""
+
+    path: Path
+
+    @property
+    def task(self) -> Path:
+        """The preimage of the key, for people and for comparison on a hit."""
+        return self.path / "task.json"
+
+    @property
+    def record(self) -> Path:
+        """Written last: its presence is the only meaning of "done"."""
+        return self.path / "record.json"
+
+    def lease(self, attempt: int) -> Path:
+        """Diary of one attempt: owner, pulses, end."""
+        return self.path / f"lease.{attempt:04d}"
+
+    def checkpoint(self, attempt: int) -> Path:
+        """Newest checkpoint that an attempt left."""
+        return self.path / f"checkpoint.{attempt:04d}"
+
+    def artefact(self, name: str, attempt: int, suffix: str) -> Path:
+        """An artefact carries its attempt, so that a late loser cannot overwrite the winner's."""
+        return self.path / f"{name}.{attempt:04d}.{suffix}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<name>-<UTC>/`: one submission of one manifest."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run, unique under its root."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest as submitted."""
+        return self.path / "manifest.toml"
+
+    @property
+    def profile(self) -> Path:
+        """The profile as resolved at submission (JSON-compatible TOML is not needed: it is read by us alone)."""
+        return self.path / "profile.json"
+
+    @property
+    def code(self) -> Path:
+        """Read-only snapshot of `condhpc` and `condhpc_jobs`; jobs import from here."""
+        return self.path / "code"
+
+    @property
+    def plan(self) -> Path:
+        """One line per planned task."""
+        return self.path / "plan.jsonl"
+
+    @property
+    def submissions(self) -> Path:
+        """One line per intent and per reply of sbatch; append-only."""
+        return self.path / "submissions.jsonl"
+
+    @property
+    def payloads(self) -> Path:
+        """One payload file per array."""
+        return self.path / "payloads"
+
+    @property
+    def done(self) -> Path:
+        """One file per element: outcomes as they happen. A hint that saves a stat per task."""
+        return self.path / "done"
+
+    @property
+    def logs(self) -> Path:
+        """Standard output and error of elements."""
+        return self.path / "logs"
+
+    @property
+    def cancel(self) -> Path:
+        """Present when a user cancelled the run: workers start nothing more."""
+        return self.path / "cancel"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A root and the paths below it."""
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        """All runs."""
+        return self.root / "runs"
+
+    @property
+    def lock(self) -> Path:
+        """Held from planning to the last sbatch of a submission."""
+        return self.root / "submit.lock"
+
+    def task(self, stage: Stage, key: str) -> TaskFolder:
+        """Folder of a task; two hex digits of fan-out keep folders small."""
+        return TaskFolder(self.root / "store" / stage / key[:2] / key)
+
+    def index(self, digest: str) -> Path:
+        """File list and label map of a dataset, by digest."""
+        return self.root / "indexes" / f"{digest}.json"
+
+    def run(self, name: str) -> RunFolder:
+        """Folder of a run."""
+        return RunFolder(self.runs / name)
+
+    def run_names(self) -> list[str]:
+        """Names of all runs, oldest first (a run's name ends in its UTC time)."""
+        if not self.runs.is_dir():
+            return []
+        found = [p.name for p in self.runs.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        return sorted(found, key=lambda name: (name.rsplit("-", 1)[-1], name))

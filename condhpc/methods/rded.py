@@ -1,0 +1,200 @@
+"""RDED: mosaics of the crops that an observer finds most realistic (Sun et al., CVPR 2024, arXiv 2312.03526, §4).
+
+Per class: `mipc` shuffled images, `crops` random resized squares of each at resolution / factor; the loss of the
+observer on a crop, zero-padded around its centre to the full resolution, ranks it; the best crop of each image
+enters the ranking; image i is a factor × factor mosaic of ranks i, ipc+i, 2·ipc+i, … Nothing is optimised.
+
+Deviations from the authors' code: crops are resized by Pillow on uint8 (theirs: float tensors); each image has a
+random stream of its own; `mipc` grows where factor²·ipc asks for more images. Zero means zero after
+normalisation, as in their code.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
+
+from condhpc.errors import CorruptArtefactError, StageError
+from condhpc.methods.base import Method, Work
+from condhpc.spec import Need, Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from condhpc.arrays import CondensedSet
+
+_MOSAIC_FROM_PX = 64
+_CROP_ATTEMPTS = 10
+
+
+class RdedParams(Value, frozen=True):
+    """Parameters of RDED."""
+
+    crops: Annotated[int, Meta(ge=1, description="random crops per image")] = 5
+    mipc: Annotated[int, Meta(ge=1, description="images per class that are looked at")] = 300
+    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 2 from 64 px up, else 1")] = 0
+    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
+    score_batch: Annotated[int, Meta(ge=1, description="crops of one class that share a forward pass")] = 250
+    observer: Annotated[str, Meta(min_length=1, description="teacher role that scores the crops")] = "single"
+
+
+class Rded(Method):
+    """Realistic, diverse and efficient distillation: minutes, no gradients."""
+
+    Params = RdedParams
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """A teacher under the role `observer`."""
+        return {"observer": Need(stage="teacher", source=params.observer)}
+
+    def condense(self, work: Work) -> CondensedSet:
+        """Class by class; a checkpoint holds the finished classes. Raises StageError for a class that is too small."""
+        import numpy as np
+
+        from condhpc.arrays import CondensedSet
+
+        ipc, classes = work.spec.ipc, list(work.classes)
+        factor = mosaic_factor(work.params, work.spec.resolution)
+        finished = _resumed(work)
+        while len(finished) < len(classes):
+            finished.append(_condense_class(work, classes[len(finished)], factor))
+            save = partial(_save, finished=finished, classes=classes, ipc=ipc)
+            work.report.tick(len(finished), len(classes), save)
+        return CondensedSet(np.concatenate(finished), np.repeat(np.asarray(classes, dtype=np.int64), ipc))
+
+
+def mosaic_factor(params: RdedParams, resolution: int) -> int:
+    """Crops per side of a mosaic; raises StageError where the resolution is not a multiple of it."""
+    factor = params.factor or (2 if resolution >= _MOSAIC_FROM_PX else 1)
+    if resolution % factor:
+        raise StageError(f"params.rded.factor = {factor} does not divide the resolution {resolution}")
+    return factor
+
+
+def _condense_class(work: Work, label: int, factor: int) -> NDArray[np.uint8]:
+    """The class's mosaics (ipc, R, R, 3)."""
+    import numpy as np
+
+    positions_n = work.train.of_class(label)
+    needed = factor**2 * work.spec.ipc
+    if len(positions_n) < needed:
+        raise StageError(
+            f"class {label} has {len(positions_n)} images; ipc = {work.spec.ipc} with {factor} × {factor} mosaics "
+            f"needs {needed}; lower ipc or params.rded.factor"
+        )
+    order_n = work.stream("rded-order", label).permutation(len(positions_n))
+    chosen_n = positions_n[order_n[: max(work.params.mipc, needed)]]
+    side = work.spec.resolution // factor
+    crops_nkHWC = np.stack([_crops_of(work, label, int(position), side) for position in chosen_n])
+    losses_nk = _losses(work, label, crops_nkHWC.reshape(-1, side, side, 3)).reshape(crops_nkHWC.shape[:2])
+    best_n = losses_nk.argmin(axis=1)
+    ranked_r = np.argsort(losses_nk.min(axis=1), kind="stable")[:needed]
+    return mosaics(crops_nkHWC[ranked_r, best_n[ranked_r]], factor)
+
+
+def mosaics(tiles_rHWC: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """From factor²·n ranked tiles n images; image i holds ranks i, n+i, 2n+i, … row by row."""
+    side = tiles_rHWC.shape[1]
+    count = len(tiles_rHWC) // factor**2
+    grid = tiles_rHWC.reshape(factor, factor, count, side, side, 3)
+    return grid.transpose(2, 0, 3, 1, 4, 5).reshape(count, factor * side, factor * side, 3)
+
+
+def _crops_of(work: Work, label: int, position: int, side: int) -> NDArray[np.uint8]:
+    """All crops of one image (crops, side, side, 3), from that image's own stream."""
+    import numpy as np
+    from PIL import Image
+
+    rng = work.stream("rded-crop", label, position)
+    image = Image.fromarray(work.train.raw(position))
+    boxes = [crop_box(rng, image.size, work.params.crop_scale_min) for _ in range(work.params.crops)]
+    return np.stack([np.asarray(image.crop(box).resize((side, side), Image.Resampling.BILINEAR)) for box in boxes])
+
+
+def crop_box(rng: np.random.Generator, size: tuple[int, int], scale_min: float) -> tuple[int, int, int, int]:
+    """A square (left, top, right, bottom) of `scale_min` to all of the area, as torchvision's RandomResizedCrop.
+
+    After ten draws that do not fit into the image: its largest centred square.
+    """
+    width, height = size
+    for _ in range(_CROP_ATTEMPTS):
+        side = round((width * height * rng.uniform(scale_min, 1.0)) ** 0.5)
+        if 0 < side <= min(width, height):
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+            return left, top, left + side, top + side
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _losses(work: Work, label: int, crops_nHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Cross-entropy of the observer on each padded crop; raises StageError where it is not finite."""
+    import numpy as np
+    import torch
+
+    bf16 = torch.autocast(work.device, dtype=torch.bfloat16, enabled=work.spec.precision == "bf16")
+    batch = work.params.score_batch
+    parts = []
+    with torch.inference_mode(), bf16:
+        for start in range(0, len(crops_nHWC), batch):
+            images_NCHW = _padded(work, crops_nHWC[start : start + batch])
+            logits_NK = work.teachers["observer"](images_NCHW).float()
+            labels_N = torch.full((len(logits_NK),), label, device=logits_NK.device)
+            parts.append(torch.nn.functional.cross_entropy(logits_NK, labels_N, reduction="none"))
+    losses_n: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+    if not np.isfinite(losses_n).all():
+        raise StageError(f"class {label}: the loss of observer '{work.params.observer}' is not finite; train it anew")
+    return losses_n
+
+
+def _padded(work: Work, crops_nHWC: NDArray[np.uint8]) -> torch.Tensor:
+    """Crops normalised and centred in zeros: float32 (n, 3, R, R) on the device."""
+    import torch
+
+    dataset = work.spec.dataset
+    crops_NCHW = torch.from_numpy(crops_nHWC).to(work.device).permute(0, 3, 1, 2).float().div(255.0)
+    mean_C11 = torch.tensor(dataset.mean, device=work.device).view(3, 1, 1)
+    std_C11 = torch.tensor(dataset.std, device=work.device).view(3, 1, 1)
+    gap = work.spec.resolution - crops_NCHW.shape[-1]
+    before, after = gap // 2, gap - gap // 2
+    return torch.nn.functional.pad((crops_NCHW - mean_C11) / std_C11, (before, after, before, after))
+
+
+def _save(path: Path, finished: list[NDArray[np.uint8]], classes: list[int], ipc: int) -> None:
+    """Write the finished classes as a condensed set of their own."""
+    import numpy as np
+
+    from condhpc.arrays import CondensedSet, write_condensed_set
+
+    labels_N = np.repeat(np.asarray(classes[: len(finished)], dtype=np.int64), ipc)
+    write_condensed_set(path, CondensedSet(np.concatenate(finished), labels_N))
+
+
+def _resumed(work: Work) -> list[NDArray[np.uint8]]:
+    """Classes that an earlier attempt finished; none where its checkpoint is unreadable or of other classes."""
+    import numpy as np
+
+    from condhpc.arrays import read_condensed_set
+
+    path = work.report.checkpoint()
+    if path is None:
+        return []
+    try:
+        held = read_condensed_set(path)
+    except CorruptArtefactError:
+        return []  # a checkpoint only saves time: what it held is computed again, to the same bits
+    ipc, side = work.spec.ipc, work.spec.resolution
+    count = len(held.labels_N) // ipc
+    expected_N = np.repeat(np.asarray(list(work.classes)[:count], dtype=np.int64), ipc)
+    if held.images_NHWC.shape[1:] != (side, side, 3) or not np.array_equal(held.labels_N, expected_N):
+        return []
+    return list(held.images_NHWC.reshape(-1, ipc, side, side, 3))
+
+
+PLUGIN = Rded()

@@ -1,0 +1,284 @@
+"""The profile: where and how fast. Nothing in it is hashed, so none of it can change a number."""
+
+from __future__ import annotations
+
+import os
+import string
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from condhpc.errors import InputError, nearest
+from condhpc.spec import STAGES, Positive, Stage, Value
+from condhpc.typed_toml import Name, Reader, dotted, read
+
+Seconds = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=0)]
+BUILT_IN = ("local",)
+_MAX_LOCAL_WORKERS = 8
+_OURS = frozenset({
+    "array", "chdir", "dependency", "error", "input", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode",
+    "output", "parsable", "requeue", "signal", "wait", "wrap",
+})  # fmt: skip
+"""sbatch options that recovery depends on; a profile must not set them."""
+_FIELD_OF = {
+    "account": "account", "cpus-per-task": "cpus", "gpus": "gpus", "mem": "mem_gb", "nodes": "nodes",
+    "partition": "partition", "qos": "qos", "time": "time_min",
+}  # fmt: skip
+
+
+class StageBlock(Value, frozen=True, kw_only=True):
+    """`[stages.<stage>]`: what stands here replaces `[stages.default]`, field by field."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpus: Count | None = None
+    gpu_type: str | None = None
+    cpus: Positive | None = None
+    mem_gb: Annotated[float, Meta(gt=0.0)] | None = None
+    time_min: Positive | None = None
+    pack: Positive | None = None
+    max_running: Positive | None = None
+    nodes: Positive | None = None
+    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
+
+
+class StageResources(Value, frozen=True, kw_only=True):
+    """What one array element of a stage gets."""
+
+    partition: str | None = None
+    """None: the cluster's default."""
+    account: str | None = None
+    qos: str | None = None
+    gpus: int = 0
+    gpu_type: str | None = None
+    cpus: int = 1
+    mem_gb: float | None = None
+    time_min: int | None = None
+    """Time limit of an element, minutes; None: the partition's default."""
+    pack: int = 1
+    """Tasks that share an element, at most."""
+    max_running: int = 256
+    """Array throttle: elements that run at a time. Always given to Slurm."""
+    nodes: int = 1
+    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
+    """Passed through as it stands: option to value, `true` for a bare flag."""
+
+
+class Stages(Value, frozen=True, kw_only=True):
+    """Resources by stage."""
+
+    default: StageBlock = StageBlock()
+    teacher: StageBlock = StageBlock()
+    embed: StageBlock = StageBlock()
+    condense: StageBlock = StageBlock()
+    evaluate: StageBlock = StageBlock()
+    analyze: StageBlock = StageBlock()
+
+
+class Energy(Value, frozen=True, kw_only=True):
+    """What turns measured energy into a footprint; each number with its source."""
+
+    pue: Annotated[float, Meta(ge=1.0)] | None = None
+    """Power usage effectiveness of the site."""
+    pue_source: str | None = None
+    carbon_g_per_kwh: Annotated[float, Meta(ge=0.0)] | None = None
+    carbon_source: str | None = None
+
+
+def _local_workers() -> int:
+    """The cores we may use; capped, because each worker holds a copy of torch (about 0.5 GB)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MAX_LOCAL_WORKERS)
+
+
+class Profile(Value, frozen=True, kw_only=True):
+    """A cluster, or this machine."""
+
+    name: Name = ""
+    """Default: the file's name without `.toml`."""
+    backend: Literal["local", "slurm"]
+    root: Path = Path()
+    """Folder of the store and of runs, on the shared file system. Empty in a file that leaves it to `resolve`."""
+    data: dict[Name, Path] = msgspec.field(default_factory=dict)
+    """Dataset name to folder."""
+    weights: dict[Name, Path] = msgspec.field(default_factory=dict)
+    """External weights name to file; its digest is in the manifest."""
+    workers: Positive = msgspec.field(default_factory=_local_workers)
+    """Processes of the local back-end."""
+    threads: Positive = 1
+    """CPU threads per task of the local back-end; on Slurm the stage's `cpus` decide."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before Python starts on a node (modules, environment)."""
+    launch_prefix: tuple[str, ...] = ()
+    """Words before `python`, for example a container's `apptainer exec --nv image.sif`."""
+    python: str = msgspec.field(default_factory=lambda: sys.executable)
+    """Interpreter on the node; default: the one that submits."""
+    stage_in: bool = False
+    """Copy inputs to node-local disk first."""
+    max_submissions: Positive = 200
+    """sbatch calls of one submit, at most; beyond it dependants are grouped."""
+    max_array: Positive | None = None
+    """Cap on array sizes below the cluster's own MaxArraySize."""
+    submit_limit: Positive | None = None
+    """Cap on elements that this user has queued at a time."""
+    signal_s: Positive = 120
+    """How long before the time limit an element is told to checkpoint."""
+    requeue: bool = True
+    max_requeues: Count = 20
+    poll_s: Seconds = 30.0
+    pulse_s: Seconds = 30.0
+    """Heartbeat, progress and meter: one write per running task."""
+    checkpoint_s: Seconds = 300.0
+    lease_stale_s: Seconds = 900.0
+    """A lease whose heartbeat has not changed for this long may be taken over."""
+    patience_s: Annotated[float, Meta(ge=0.0)] = 90.0
+    """How long a missing input may be a slow file system's illusion."""
+    margin_s: Seconds = 60.0
+    """No task starts with less time than this left."""
+    patience_s: Annotated[float, Meta(ge=0.0)] = 90.0
+    """How long a node doubts that an input is missing: network file systems remember for a while that it was."""
+    cancel_grace_s: Seconds = 30.0
+    stages: Stages = Stages()
+    energy: Energy = Energy()
+
+    def stage(self, stage: Stage) -> StageResources:
+        """Resources of a stage: its own block over `[stages.default]` over our defaults."""
+        blocks = [msgspec.structs.asdict(getattr(self.stages, name)) for name in ("default", stage)]
+        given = {key: value for block in blocks for key, value in block.items() if value is not None}
+        return StageResources(**{**given, "sbatch": {**blocks[0]["sbatch"], **blocks[1]["sbatch"]}})
+
+
+def resolve(profile_arg: str | None, root_arg: str | None, environ: Mapping[str, str]) -> Profile:
+    """The profile in force: `--profile`, $CONDHPC_PROFILE, the user's file, else built-in `local`.
+
+    Its root: `--root`, $CONDHPC_ROOT, the profile's; local work falls back on the user's data folder
+    (not the current one: results are shared by every manifest, and found again from any directory).
+    """
+    name = profile_arg or environ.get("CONDHPC_PROFILE")
+    user_file = _home(environ, "XDG_CONFIG_HOME", ".config") / "condhpc" / "profile.toml"
+    if name:
+        found = _named(name, environ)
+    elif user_file.is_file():
+        found = load(user_file, environ)
+    else:
+        found = Profile(name="local", backend="local")
+    if root := root_arg or environ.get("CONDHPC_ROOT"):
+        return msgspec.structs.replace(found, root=Path(root).expanduser().absolute())
+    if found.root != Path():
+        return found
+    if found.backend == "slurm":
+        raise InputError(
+            f"profile '{found.name}': no root; set `root` in it, $CONDHPC_ROOT or --root to a folder that all nodes see"
+        )
+    return msgspec.structs.replace(found, root=_home(environ, "XDG_DATA_HOME", ".local/share") / "condhpc")
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Profile:
+    """Read a profile; paths may hold `~` and `$NAME`, and are relative to the profile's own folder.
+
+    Raises ProblemsError with every problem: file, dotted key, what was found, what was expected.
+    """
+    _, tables = read(path)
+
+    def path_of(wanted: type, value: Any) -> Any:
+        if wanted is not Path or not isinstance(value, str):
+            raise ValueError(f"expected a path as text, got {type(value).__name__}")
+        return path.parent.absolute() / _expanded(value, environ)
+
+    reader = Reader(str(path), path_of)
+    tables.setdefault("name", path.stem)
+    found = reader.struct(tables, Profile, "")
+    _check(reader, found)
+    try:
+        python = _interpreter(found.python, path.parent, environ)
+    except ValueError as error:
+        python = ""
+        reader.wrong("python", found.python, str(error))
+    reader.finish()
+    return msgspec.structs.replace(found, python=python)
+
+
+def encode(profile: Profile) -> bytes:
+    """A resolved profile as JSON, for the run's folder."""
+    return msgspec.json.encode(profile, enc_hook=_path_text, order="deterministic")
+
+
+def decode(data: bytes) -> Profile:
+    """The profile behind `encode`; raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=Profile, dec_hook=lambda wanted, value: wanted(value))
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"cannot encode a {type(value).__name__}")
+
+
+def _named(name: str, environ: Mapping[str, str]) -> Profile:
+    if name in BUILT_IN:
+        return Profile(name=name, backend="local")
+    path = Path(name).expanduser()
+    if not path.is_file() and path.suffix != ".toml" and path.name == name:
+        raise InputError(f"no profile '{name}'{nearest(name, BUILT_IN)}; give one of these or a path to a .toml file")
+    return load(path, environ)
+
+
+def _home(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    given = environ.get(variable, "")
+    return Path(given) if given.startswith("/") else Path(environ.get("HOME") or Path.home()) / default
+
+
+def _expanded(text: str, environ: Mapping[str, str]) -> Path:
+    """`~` and `$NAME` replaced. Raises ValueError for a variable that is not set."""
+    if not text:
+        raise ValueError("empty, expected a path")
+    try:
+        found = string.Template(text).substitute(environ)
+    except KeyError as error:
+        raise ValueError(f"${error.args[0]} is not set in this environment") from error
+    except ValueError as error:
+        raise ValueError("a '$' that names no variable; write '$$' for the sign itself") from error
+    if found == "~" or found.startswith("~/"):
+        return Path(environ.get("HOME") or Path.home()) / found[2:]
+    return Path(found)
+
+
+def _interpreter(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """A bare command stays one (the node's PATH finds it); a path becomes absolute, symbolic links kept."""
+    path = _expanded(text, environ)
+    return str(folder.absolute() / path) if "/" in text else text
+
+
+def _check(reader: Reader, profile: Profile) -> None:
+    for number, source in (("pue", "pue_source"), ("carbon_g_per_kwh", "carbon_source")):
+        if getattr(profile.energy, number) is not None and not getattr(profile.energy, source):
+            reader.problem(f"energy.{source}", f"missing, expected where {number} is from")
+    if profile.lease_stale_s < 3 * profile.pulse_s:
+        text = f"expected at least three pulses ({3 * profile.pulse_s:g} s), or live tasks are taken over"
+        reader.wrong("lease_stale_s", profile.lease_stale_s, text)
+    _check_sbatch(reader, profile)
+    for stage in STAGES:
+        found = profile.stage(stage)
+        if getattr(profile.stages, stage).gpu_type and found.gpus == 0:
+            reader.problem(f"stages.{stage}.gpu_type", "is given, but this stage has no `gpus`")
+        reserved_s = profile.signal_s + profile.margin_s
+        if found.time_min is not None and found.time_min * 60 <= reserved_s:
+            text = f"expected more than signal_s + margin_s = {reserved_s:g} s, or no task would ever start"
+            reader.wrong(f"stages.{stage}.time_min", found.time_min, text)
+
+
+def _check_sbatch(reader: Reader, profile: Profile) -> None:
+    for stage in ("default", *STAGES):
+        block: StageBlock = getattr(profile.stages, stage)
+        for option in block.sbatch:
+            where, plain = dotted(f"stages.{stage}.sbatch", option), option.lstrip("-").replace("_", "-")
+            if plain in _OURS:
+                reader.problem(where, "condhpc sets this option itself; remove it")
+            elif plain in _FIELD_OF:
+                reader.problem(where, f"has a field of its own; write stages.{stage}.{_FIELD_OF[plain]}")

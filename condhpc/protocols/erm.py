@@ -1,0 +1,22 @@
+"""Hard-label training: every image counts with its own label, and CutMix mixes labels by area.
+
+The recipe is that of the SRe2L family (AdamW 1e-3, weight decay 0.01, cosine to zero, CutMix α = 1; Yin et al.,
+NeurIPS 2023), as in the hard arm of Rethink-DC. Deviations: optimiser steps are fixed per dataset and ipc instead
+of epochs at batch 1024 or 128, Rethink-DC's hard arm does not mix, and the last epoch is reported, not the best.
+"""
+
+from __future__ import annotations
+
+from condhpc.spec import Optimizer, Protocol
+
+PLUGIN = Protocol(
+    name="erm",
+    labels="hard",
+    teacher_role=None,
+    temperature=20.0,
+    label_smoothing=0.0,
+    optimizer=Optimizer(name="adamw", lr=1e-3, weight_decay=0.01, momentum=0.9, beta2=0.999),
+    cutmix_alpha=1.0,
+    test="last",
+)
+"""`temperature` is not used with hard labels; it stands here so that protocols differ in the label source alone."""

@@ -1,0 +1,94 @@
+"""Plug-ins by file name: `condhpc/coresets/herding.py` is the coreset `herding`; no registration.
+
+A plug-in module imports without torch and exposes one public constant, `PLUGIN`. Packages outside condhpc
+add plug-ins by entry points of the group `condhpc.<kind>` that name such a constant or its module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+from condhpc import keys
+from condhpc.errors import InputError, UnknownNameError, nearest
+from condhpc.spec import Need, Value
+
+Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
+KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
+_NOT_PLUGINS = frozenset({"base"})
+
+
+class NoParams(Value, frozen=True):
+    """A plug-in without parameters."""
+
+
+class Plugin:
+    """Base of methods, coresets and metrics."""
+
+    version: ClassVar[int] = 1
+    """Bumped whenever the plug-in's numbers change."""
+    seeded: ClassVar[bool] = True
+    """Whether the set seed changes the result; if not, the seed stays out of the key."""
+    Params: ClassVar[type[Value]] = NoParams
+    """Parameters with defaults, constraints and a description per field (`msgspec.Meta`)."""
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """Inputs by role; none by default."""
+        del params
+        return {}
+
+
+@cache
+def names(kind: Kind) -> tuple[str, ...]:
+    """All plug-ins of a kind, sorted; imports none of them."""
+    package = importlib.import_module(f"condhpc.{kind}")
+    inside = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
+    return tuple(sorted((inside - _NOT_PLUGINS) | _entry_points(kind).keys()))
+
+
+@cache
+def load(kind: Kind, name: str) -> Any:
+    """The plug-in of that name; imports exactly one module.
+
+    Raises UnknownNameError with the nearest name, InputError for a module without `PLUGIN`.
+    """
+    if name not in names(kind):
+        raise UnknownNameError(f"no {kind[:-1]} '{name}'{nearest(name, names(kind))}")
+    target = _load_target(kind, name)
+    found = getattr(target, "PLUGIN", None) if isinstance(target, ModuleType) else target
+    if found is None:
+        raise InputError(f"{kind[:-1]} '{name}': its module {target.__name__} has no constant PLUGIN")
+    return found
+
+
+def condenser_kind(name: str) -> Literal["coresets", "methods"]:
+    """Which family a condenser belongs to; raises UnknownNameError."""
+    if name in names("coresets"):
+        return "coresets"
+    if name in names("methods"):
+        return "methods"
+    known = (*names("coresets"), *names("methods"))
+    raise UnknownNameError(f"no condenser '{name}'{nearest(name, known)}")
+
+
+@cache
+def code_digest(kind: Kind, name: str) -> str:
+    """Digest of the file that defines a plug-in; recorded with each result, compared on a hit."""
+    target = _load_target(kind, name)
+    module = target if isinstance(target, ModuleType) else importlib.import_module(type(target).__module__)
+    return keys.digest(Path(str(module.__file__)).read_bytes())
+
+
+def _load_target(kind: Kind, name: str) -> Any:
+    entry = _entry_points(kind).get(name)
+    return entry.load() if entry is not None else importlib.import_module(f"condhpc.{kind}.{name}")
+
+
+@cache
+def _entry_points(kind: Kind) -> dict[str, importlib.metadata.EntryPoint]:
+    return {e.name: e for e in importlib.metadata.entry_points(group=f"condhpc.{kind}")}

@@ -1,0 +1,260 @@
+"""From a manifest to submitted work. Idempotent: what is recorded is skipped, what is live waited for, the rest sent.
+
+One lock per root is held from the survey of the store to the last sbatch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, snapshot, store, survey
+from condhpc.errors import InputError, StoreError
+from condhpc.facts import Facts
+from condhpc.handover import Handover
+from condhpc.layout import Layout, RunFolder
+from condhpc.planned import Plan
+from condhpc.profile import Profile
+from condhpc.progress import Progress
+from condhpc.runs import PlanLine
+from condhpc.scheduler import Slurm
+from condhpc.survey import Overview, Survey
+
+Say = Callable[[str], None]
+_LOCK_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked and planned manifest, and what submitting it now would do."""
+
+    source: bytes
+    """The manifest file's bytes."""
+    plan: Plan
+    facts: dict[str, Facts]
+    weights: tuple[str, ...]
+    """Names of external weights that it uses."""
+    profile: Profile
+    overview: Overview
+
+
+def prepare(path: Path, profile: Profile) -> Prepared:
+    """Read, check and plan a manifest; writes nothing. Raises ProblemsError with all problems."""
+    loaded = manifest.load(path)
+    found = facts.gather(loaded, profile)
+    planned = plan.expand(loaded, found)
+    slurm = _slurm(profile)
+    taken = survey.take(planned, Layout(profile.root), slurm)
+    arrangement, misfits = survey.arranged(taken, profile, slurm)
+    warnings = [*planned.warnings, *misfits]
+    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
+    overview = survey.overview(planned, taken, arrangement, profile, warnings)
+    return Prepared(path.read_bytes(), planned, found, weights, profile, overview)
+
+
+def send(prepared: Prepared, *, accept_code: bool, say: Say) -> RunFolder:
+    """Submit what is new. On Slurm it returns at once, on the local back-end when the workers have ended.
+
+    Raises InputError where data is missing here or a plug-in's code changed at an equal version.
+    """
+    _require_data(prepared)
+    layout = Layout(prepared.profile.root)
+    with _lock(layout):
+        taken = _survey(prepared, layout, accept_code=accept_code)
+        run = None if taken.new else _same_run(layout, prepared)
+        if run is not None:
+            say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
+            return run
+        run = _open_run(layout, prepared, taken)
+        say(f"run {run.name}")
+        pool = _hand_over(run, layout, taken, prepared.profile, say)
+    return _follow(run, pool, prepared.profile, say)
+
+
+def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say) -> RunFolder:
+    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped."""
+    prepared = prepare(run.manifest, read_profile(run))
+    _require_data(prepared)
+    if {p.key for p in prepared.plan.tasks} != {line.key for line in runs.plan(run)}:
+        raise InputError(
+            f"run {run.name}: its manifest now plans other tasks (the data, condhpc or a plug-in's version changed "
+            f"since); submit the manifest again, what is unchanged is reused"
+        )
+    with _lock(layout):
+        taken = _survey(prepared, layout, accept_code=accept_code)
+        if not taken.new:
+            say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
+            return run
+        run.cancel.unlink(missing_ok=True)
+        pool = _hand_over(run, layout, taken, prepared.profile, say)
+    return _follow(run, pool, prepared.profile, say)
+
+
+def retry(run: RunFolder, layout: Layout, *, say: Say) -> RunFolder:
+    """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
+    for line in runs.plan(run):
+        folder = layout.task(line.stage, line.key)
+        if problem := store.set_aside_if_corrupt(folder):
+            say(f"{problem}\n{line.stage} {line.key} is computed again")
+    return resume(run, layout, accept_code=True, say=say)
+
+
+def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
+    """Cancel what is queued or runs; running tasks checkpoint. Returns the number of submissions that were told."""
+    profile = read_profile(run)
+    run.cancel.touch()
+    told = 0
+    with _lock(layout):
+        slurm = _slurm(profile)
+        for held in runs.submissions(run):
+            if held.reply is None:
+                continue
+            if slurm is not None and held.reply.job:
+                slurm.cancel([held.reply.job])
+            elif held.intent.backend == "local":
+                launch.Pool.of(held.reply).stop()
+            runs.append(run, runs.Cancel(name=held.intent.name, time=runs.now()))
+            told += 1
+    say(f"run {run.name}: {told} submissions cancelled; what is recorded stays")
+    return told
+
+
+def read_profile(run: RunFolder) -> Profile:
+    """The profile that a run was submitted with."""
+    return msgspec.json.decode(run.profile.read_bytes(), type=Profile, dec_hook=lambda kind, value: kind(value))
+
+
+def _slurm(profile: Profile) -> Slurm | None:
+    return Slurm() if profile.backend == "slurm" else None
+
+
+def _require_data(prepared: Prepared) -> None:
+    facts.require(prepared.facts)
+    facts.require_weights(prepared.weights, prepared.profile)
+
+
+def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:
+    """Under the lock: the store and the queue as they are now, lost replies settled first."""
+    slurm = _slurm(prepared.profile)
+    if slurm is not None:
+        handover.reconcile(layout, slurm)
+    taken = survey.take(prepared.plan, layout, slurm)
+    if not accept_code:
+        survey.require_same_code(prepared.plan, taken, layout)
+    return taken
+
+
+@contextmanager
+def _lock(layout: Layout) -> Iterator[None]:
+    """The root's lock; waits a little, then says who holds it."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    with layout.lock.open("a+") as file:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                holder = file.read().strip() or "an unknown process"
+                raise StoreError(f"{layout.lock}: held by {holder}; wait for it, or end it if it hangs")
+            time.sleep(0.1)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {os.uname().nodename} since {datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}")
+        file.flush()
+        yield
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
+    """The newest run of exactly this manifest and plan, if any."""
+    planned = {p.key for p in prepared.plan.tasks}
+    for run in map(layout.run, reversed(layout.run_names())):
+        if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
+            continue
+        if {line.key for line in runs.plan(run)} == planned:
+            return run
+    return None
+
+
+def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
+    """Make the run's folder; `plan.jsonl` last, so that a half-made run is not taken for one."""
+    for held in prepared.facts.values():
+        if held.index is not None:
+            path = layout.index(held.index.digest())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.publish(path, keys.encode(held.index))
+    run = _new_folder(layout, prepared.plan.name)
+    files.publish(run.manifest, prepared.source)
+    files.publish(run.profile, msgspec.json.encode(prepared.profile, enc_hook=str))
+    runs.write_plan(
+        run,
+        (
+            PlanLine(
+                key=item.key,
+                stage=item.task.stage,
+                inputs=item.task.inputs,
+                label=item.label,
+                cached=item.key in taken.cached,
+            )
+            for item in prepared.plan.tasks
+        ),
+    )
+    return run
+
+
+def _new_folder(layout: Layout, name: str) -> RunFolder:
+    while True:
+        run = layout.run(f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        try:
+            run.path.mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.2)
+        else:
+            return run
+
+
+def _hand_over(run: RunFolder, layout: Layout, taken: Survey, profile: Profile, say: Say) -> launch.Pool | None:
+    """Send the new tasks; local workers also get those that others compute, to take over should these die."""
+    slurm = _slurm(profile)
+    code = snapshot.take(layout.root)
+    if slurm is None:
+        return Handover(run, profile, taken.unrecorded, code, say).to_pool() if taken.unrecorded else None
+    arrangement, _ = survey.arranged(taken, profile, slurm)
+    sent = Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
+    if left := len(taken.new) - sent:
+        say(f"{left} tasks kept back; `condhpc submit --continue {run.name}` sends them later")
+    return None
+
+
+def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say) -> RunFolder:
+    """Stay with local workers to the end; Ctrl-C lets their tasks checkpoint first."""
+    if pool is None:
+        return run
+    progress = Progress(run)
+    try:
+        while not pool.wait(1.0):
+            if line := progress.line():
+                say(line)
+    except KeyboardInterrupt:
+        say(f"stopping: tasks have {profile.cancel_grace_s:.0f} s to checkpoint")
+        pool.stop()
+        if not pool.wait(profile.cancel_grace_s):
+            pool.kill()
+        say("stopped; the same submit goes on from here")
+        raise
+    if line := progress.line():
+        say(line)
+    return run

@@ -1,0 +1,142 @@
+"""A plan against the store, the queue and the cluster's limits: what would be sent, and what will not fit."""
+
+from __future__ import annotations
+
+import msgspec
+
+from condhpc import arrange, attempt, store
+from condhpc.arrange import Arrangement
+from condhpc.errors import InputError
+from condhpc.layout import Layout
+from condhpc.live import live as live_tasks
+from condhpc.planned import Plan
+from condhpc.profile import Profile
+from condhpc.scheduler import Slurm
+from condhpc.slurm_limits import Limits
+from condhpc.spec import STAGES, CondenseSpec, Stage, Task
+
+
+class StageRow(msgspec.Struct, frozen=True):
+    """One line of the overview."""
+
+    stage: Stage
+    new: int
+    cached: int
+    live: int
+    arrays: int
+    elements: int
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What a submission would do."""
+
+    rows: list[StageRow]
+    warnings: list[str]
+    kept_back: int
+    """Tasks that a limit keeps back for `submit --continue`."""
+    provisional: bool
+    """A dataset is not on this machine: its tasks have other keys where it is."""
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """The planned tasks against the store and the queue."""
+
+    unrecorded: dict[str, Task]
+    """Planned order: inputs first."""
+    cached: frozenset[str]
+    live: dict[str, str]
+    """Key to element id (`608_3`), empty for local work."""
+
+    @property
+    def new(self) -> dict[str, Task]:
+        """Neither recorded nor computed by anybody."""
+        return {key: task for key, task in self.unrecorded.items() if key not in self.live}
+
+
+def take(planned: Plan, layout: Layout, slurm: Slurm | None) -> Survey:
+    """Look up every planned task; one squeue for all."""
+    tasks = {p.key: p.task for p in planned.tasks}
+    cached = frozenset(key for key, task in tasks.items() if store.is_recorded(layout.task(task.stage, key)))
+    unrecorded = {key: task for key, task in tasks.items() if key not in cached}
+    live = {key: held.element for key, held in live_tasks(layout, slurm).items() if key in unrecorded}
+    return Survey(unrecorded, cached, live)
+
+
+def arranged(survey: Survey, profile: Profile, slurm: Slurm | None) -> tuple[Arrangement, list[str]]:
+    """The arrays that would be sent now, and what the cluster's limits say against the profile."""
+    if slurm is None:
+        return Arrangement([], ()), []
+    limits = slurm.limits()
+    size = min(limits.elements_per_array, profile.max_array or limits.elements_per_array)
+    bounds = arrange.Limits(profile.max_submissions, size, _room(limits, profile))
+    warnings = _misfits(limits, profile, {task.stage for task in survey.new.values()})
+    return arrange.arrange(survey.new, survey.live, lambda stage: profile.stage(stage).pack, bounds), warnings
+
+
+def _room(limits: Limits, profile: Profile) -> int | None:
+    """Elements that fit now: the tightest of the user's submit limit, the profile's and the controller's."""
+    default = profile.stage("evaluate")
+    submit = limits.max_submit(default.account or "", default.partition or "", default.qos or "")
+    bounds = [b for b in (submit, profile.submit_limit, limits.max_job_count) if b is not None]
+    return max(0, min(bounds) - limits.jobs_queued) if bounds else None
+
+
+def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
+    """What will not fit: unknown partitions, time limits above the partition's, GPUs that no node has."""
+    found = []
+    by_name = {partition.name: partition for partition in limits.partitions}
+    default = next((p for p in limits.partitions if p.is_default), None)
+    for stage in (s for s in STAGES if s in stages):
+        wanted = profile.stage(stage)
+        partition = by_name.get(wanted.partition) if wanted.partition else default
+        where = f"profile '{profile.name}', stage {stage}"
+        if partition is None:
+            found.append(f"{where}: no partition '{wanted.partition or '(default)'}'; there are {sorted(by_name)}")
+            continue
+        if wanted.time_min and partition.max_time_min and wanted.time_min > partition.max_time_min:
+            found.append(
+                f"{where}: time_min {wanted.time_min} is above the {partition.max_time_min} min of {partition.name}"
+            )
+        gres = f"gpu:{wanted.gpu_type}" if wanted.gpu_type else "gpu"
+        have = max((n for name, n in partition.gres.items() if name == gres or name.startswith(f"{gres}:")), default=0)
+        if wanted.gpus > have:
+            found.append(f"{where}: wants {wanted.gpus} {gres} per node, {partition.name} has {have}")
+    return found
+
+
+def overview(
+    planned: Plan, survey: Survey, arrangement: Arrangement, profile: Profile, warnings: list[str]
+) -> Overview:
+    stages = [stage for stage in STAGES if any(p.task.stage == stage for p in planned.tasks)]
+    rows = []
+    for stage in stages:
+        of_stage = {p.key for p in planned.tasks if p.task.stage == stage}
+        arrays = [a for a in arrangement.arrays if a.stage == stage]
+        new = len(of_stage & survey.new.keys())
+        elements = sum(len(a.packs) for a in arrays) if profile.backend == "slurm" else min(profile.workers, new)
+        count = len(arrays) if profile.backend == "slurm" else int(new > 0)
+        row = StageRow(stage, new, len(of_stage & survey.cached), len(of_stage & survey.live.keys()), count, elements)
+        rows.append(row)
+    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional)
+
+
+def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:
+    """Numbers of one version must come from one code: refuse a hit whose plug-in file has changed since."""
+    changed: dict[str, int] = {}
+    for item in planned.tasks:
+        if item.key not in survey.cached or item.task.stage not in {"condense", "analyze"}:
+            continue
+        record = store.read_record(layout.task(item.task.stage, item.key))
+        if record is not None and record.environment.get("plugin_code") != attempt.plugin_digest(item.task):
+            name = _plugin_name(item.task)
+            changed[name] = changed.get(name, 0) + 1
+    if changed:
+        lines = ", ".join(f"{name} ({count} records)" for name, count in sorted(changed.items()))
+        raise InputError(
+            f"the code of these plug-ins changed since their results were recorded, at an equal version: {lines}. "
+            "Bump `version` in their files if numbers change; if they do not, submit with --accept-code"
+        )
+
+
+def _plugin_name(task: Task) -> str:
+    return task.spec.condenser if isinstance(task.spec, CondenseSpec) else getattr(task.spec, "metric", task.stage)

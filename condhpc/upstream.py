@@ -1,0 +1,150 @@
+"""Teachers, embeddings, condensed sets and analyses: planned when something needs them, each once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from condhpc import demands, registry
+from condhpc.facts import Facts
+from condhpc.planned import Encoded, Label, Sheet
+from condhpc.recipe import EMBED_BATCH, teacher_specs
+from condhpc.spec import ENGINE_VERSION, AnalyzeSpec, CondenseSpec, DatasetSpec, EmbedSpec, Need, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from condhpc.manifest import Manifest
+
+
+class Upstream:
+    """Adds to a sheet what an evaluation rests on, and gives the keys back."""
+
+    def __init__(self, manifest: Manifest, facts: Mapping[str, Facts], sheet: Sheet) -> None:
+        self._manifest = manifest
+        self._facts = facts
+        self._sheet = sheet
+        self.shaping: dict[str, set[str]] = {}
+        """By dataset: keys of the teachers that select, distil or label."""
+        self.measuring: dict[tuple[str, str], str] = {}
+        """By (dataset, metric): key of the teacher that encodes for it."""
+        self.dataset = cache(self._dataset)
+        self.teachers = cache(self._teachers)
+        self.embedding = cache(self._embedding)
+        self.condensed = cache(self._condensed)
+        self.analysis = cache(self._analysis)
+
+    def labelling(self, dataset: str, role: str | None) -> dict[str, str]:
+        """Evaluation inputs `<role>.<i>` of a protocol's teachers."""
+        if role is None:
+            return {}
+        found = self.teachers(dataset, role)
+        self.shaping.setdefault(dataset, set()).update(found)
+        return {f"{role}.{i}": key for i, key in enumerate(found)}
+
+    def _dataset(self, name: str) -> DatasetSpec:
+        return self._facts[name].spec()
+
+    def _teachers(self, dataset: str, role: str) -> tuple[str, ...]:
+        """Keys of the members of a role."""
+        teacher = self._manifest.teachers[role]
+        facts = self._facts[dataset]
+        images = facts.images(teacher.split)
+        specs = teacher_specs(teacher, self.dataset(dataset), facts.info, images, self._manifest.precision)
+        found = []
+        for i, spec in enumerate(specs):
+            name = f"{role}.{i}" if teacher.committee else role
+            label = Label(dataset=dataset, role=name)
+            found.append(self._sheet.add("teacher", Encoded(spec), {}, _version("teacher", 1), label))
+        return tuple(found)
+
+    def _embedding(self, dataset: str, source: str) -> str:
+        """Key of the training split's embeddings; pixels are the same at every precision."""
+        inputs = self._encoder(dataset, source)
+        spec = EmbedSpec(
+            dataset=self.dataset(dataset),
+            split=self._facts[dataset].info.train_split,
+            encoder="teacher" if inputs else source,
+            batch=EMBED_BATCH,
+            precision=self._manifest.precision if inputs else "fp32",
+        )
+        label = Label(dataset=dataset, role=source)
+        return self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label)
+
+    def _encoder(self, dataset: str, source: str) -> dict[str, str]:
+        role = demands.encoder_role(Need(stage="embed", source=source))
+        return {} if role is None else {"encoder": self.teachers(dataset, role)[0]}
+
+    def _condensed(self, dataset: str, name: str, ipc: int, seed: int | None) -> str:
+        """Key of one condensed set."""
+        plugin = demands.condenser(name)
+        params = self._manifest.params_of(name, plugin.Params)
+        kind = "coreset" if registry.condenser_kind(name) == "coresets" else "method"
+        spec = CondenseSpec(
+            dataset=self.dataset(dataset),
+            kind="coreset" if kind == "coreset" else "method",
+            condenser=name,
+            params=_plain(params),
+            ipc=ipc,
+            seed=seed,
+            resolution=self._facts[dataset].info.resolution,
+            precision=self._manifest.precision,
+        )
+        inputs = self._inputs(dataset, plugin.needs(params))
+        label = Label(dataset=dataset, condenser=name, ipc=ipc, set_seed=seed)
+        return self._sheet.add("condense", Encoded(spec), inputs, _version("condense", plugin.version), label)
+
+    def _inputs(self, dataset: str, needs: dict[str, Need]) -> dict[str, str]:
+        """A condenser's inputs by role; a committee's members are `role.0`, `role.1`, …"""
+        inputs: dict[str, str] = {}
+        shaping = self.shaping.setdefault(dataset, set())
+        for role, need in needs.items():
+            if need.stage == "embed":
+                inputs[role] = self.embedding(dataset, need.source)
+                shaping.update(self._encoder(dataset, need.source).values())
+                continue
+            found = self.teachers(dataset, need.source)
+            shaping.update(found)
+            if self._manifest.teachers[need.source].committee:
+                inputs.update({f"{role}.{i}": key for i, key in enumerate(found)})
+            else:
+                inputs[role] = found[0]
+        return inputs
+
+    def _analysis(self, metric: str, set_key: str, label: Label) -> str:
+        """Key of one measure of one set, whose label says which."""
+        dataset = str(label.dataset)
+        plugin = demands.metric(metric)
+        spec, needed = self._measure(dataset, metric)
+        inputs = {"set": set_key, **needed}
+        named = msgspec.structs.replace(label, metric=metric)
+        return self._sheet.add("analyze", spec, inputs, _version("analyze", plugin.version), named)
+
+    def _measure(self, dataset: str, metric: str) -> tuple[Encoded, dict[str, str]]:
+        plugin = demands.metric(metric)
+        params = self._manifest.params_of(metric, plugin.Params)
+        spec = AnalyzeSpec(
+            dataset=self.dataset(dataset), metric=metric, params=_plain(params), precision=self._manifest.precision
+        )
+        inputs: dict[str, str] = {}
+        for role, need in plugin.needs(params).items():
+            if need.stage == "teacher":
+                inputs[role] = self.teachers(dataset, need.source)[0]
+            else:
+                inputs[role] = self.embedding(dataset, need.source)
+                inputs |= self._encoder(dataset, need.source)
+        if "encoder" in inputs:
+            self.measuring[dataset, metric] = inputs["encoder"]
+        return Encoded(spec), inputs
+
+
+def _version(stage: Stage, plugin: int) -> tuple[int, int]:
+    return ENGINE_VERSION[stage], plugin
+
+
+def _plain(params: Any) -> dict[str, Any]:
+    """Every parameter as JSON has it, defaults included."""
+    found: dict[str, Any] = msgspec.to_builtins(params)
+    return found

@@ -1,0 +1,253 @@
+"""What one array element runs: `python -m condhpc.worker <payload> [--element I]`.
+
+Torch is imported once; every task of the pack runs in a forked child with its own lease and record. Before each
+task the worker looks whether it should go on: stop signals, a cancelled run, too little time left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from condhpc import keys, lease, payload, scheduler, store
+from condhpc.attempt import Result
+from condhpc.context import input_stage
+from condhpc.errors import CondhpcError, SchedulerError
+from condhpc.layout import Layout, TaskFolder
+from condhpc.lease import Attempt, Watch
+from condhpc.payload import Element, Header
+from condhpc.spec import Task
+from condhpc.supervise import Flags, run_child
+
+_PEER_POLL_S = 0.2
+_BUSY_POLL_S = 5.0
+_QUEUE_POLL_S = 30.0
+_FAILURES = frozenset({"failed", "blocked"})
+
+
+class Work:
+    """One task of the element."""
+
+    def __init__(self, preimage: bytes, layout: Layout) -> None:
+        self.preimage = preimage
+        self.key = keys.digest(preimage)
+        self.task: Task = keys.parse_preimage(preimage)
+        self.folder = layout.task(self.task.stage, self.key)
+        self.inputs = {key: layout.task(input_stage(role), key) for role, key in self.task.inputs.items()}
+        self.result: Result | None = None
+
+
+Sight = Literal["ready", "wait", "blocked", "failed", "cached"]
+
+
+class Worker:
+    """Runs the tasks of one element until all have ended, or until it must end itself."""
+
+    def __init__(self, header: Header, element: Element, path: Path, index: int) -> None:
+        self.header = header
+        self.path = path
+        self.index = index
+        self.layout = Layout(Path(header.site.root))
+        self.run = self.layout.run(header.site.run)
+        self.flags = Flags()
+        self.watch = Watch(header.site.lease_stale_s)
+        self.started = time.monotonic()
+        work = [Work(preimage, self.layout) for _, preimage in element.keyed()]
+        # What was tried before comes last: one bad task must not eat every restart of its pack.
+        self.work = sorted(work, key=lambda w: lease.latest_number(w.folder))
+
+    def main(self) -> int:
+        """Exit status of the element: 0 all recorded, 1 something failed, 3 blocked, 75 to be continued."""
+        importlib.import_module("condhpc_jobs.preload")
+        todo = list(self.work)
+        while todo and not self._must_end():
+            work, sight = self._next(todo)
+            if work is None:
+                self.flags.wait(_PEER_POLL_S if self.header.peers else _BUSY_POLL_S)
+                continue
+            result = self._attempt(work) if sight == "ready" else self._skip(work, sight)
+            if result != "busy":
+                work.result = result
+                todo.remove(work)
+        return self._end()
+
+    # -- which task next -----------------------------------------------------------------------------------
+
+    def _next(self, todo: list[Work]) -> tuple[Work | None, Sight]:
+        """The first task that need not wait, with what is to be done about it."""
+        seen: dict[str, Sight] = {}
+        for work in todo:
+            sight = self._look(work, seen)
+            if sight != "wait":
+                return work, sight
+        return None, "wait"
+
+    def _look(self, work: Work, seen: dict[str, Sight]) -> Sight:
+        if store.is_recorded(work.folder):
+            return "cached"
+        own = self._state(work.folder)
+        if own in {"wait", "failed", "blocked"}:
+            return own
+        if not self.header.peers:
+            return "ready"  # inputs are checked, patiently, by the attempt itself
+        inputs = {self._look_at_input(key, folder, seen) for key, folder in work.inputs.items()}
+        return "blocked" if inputs & _FAILURES else "wait" if "wait" in inputs else "ready"
+
+    def _look_at_input(self, key: str, folder: TaskFolder, seen: dict[str, Sight]) -> Sight:
+        if key not in seen:
+            recorded = store.is_recorded(folder)
+            state = "cached" if recorded else self._state(folder)
+            seen[key] = "wait" if state == "ready" else state
+        return seen[key]
+
+    def _state(self, folder: TaskFolder) -> Sight:
+        """What an unrecorded task's newest diary says: live elsewhere, ended badly in this submission, or free."""
+        last = lease.read_attempt(folder, lease.latest_number(folder))
+        if last is None:
+            return "ready"
+        if last.end is None:
+            return "ready" if self._gone(folder)(last) else "wait"
+        if last.end.time < self.header.created or last.end.outcome not in _FAILURES:
+            return "ready"
+        return "blocked" if last.end.outcome == "blocked" else "failed"
+
+    def _gone(self, folder: TaskFolder) -> Callable[[Attempt], bool]:
+        """Reasons to take over: the owner's process or job ended, or its heartbeat stood still while we looked."""
+        me = lease.myself()
+        return lambda held: (
+            lease.provably_gone(held.owner, me) or self.watch.is_stale(folder, held) or _job_is_gone(held, me.job)
+        )
+
+    # -- doing it ------------------------------------------------------------------------------------------
+
+    def _attempt(self, work: Work) -> Result:
+        grace_s = max(5.0, 0.8 * self.header.signal_s)
+        gone = self._gone(work.folder)
+        result = run_child(work.preimage, work.folder, self.header.site, gone, self.flags, grace_s)
+        if result != "busy":
+            self._hint(work, result)
+        if result == "blocked":
+            self._cancel_siblings(work)
+        return result
+
+    def _skip(self, work: Work, sight: Sight) -> Result:
+        """A task that needs no attempt. A peer's failure leaves a `blocked` diary where none tells it yet."""
+        if sight == "cached":
+            self._hint(work, "cached")
+            return "cached"
+        if sight == "blocked" and self._state(work.folder) == "ready":
+            store.write_task(work.folder, work.preimage)
+            held = lease.acquire(work.folder, lease.myself(run=self.header.site.run), self._gone(work.folder))
+            if held is not None:
+                held.end("blocked", "an input ended without a record")
+                self._hint(work, "blocked")
+        return "failed" if sight == "failed" else "blocked"
+
+    def _cancel_siblings(self, work: Work) -> None:
+        """Cancel pending elements of this array all of whose tasks miss the same input: they would start for nothing."""
+        array = os.environ.get("SLURM_ARRAY_JOB_ID")
+        if not array:
+            return
+        missing = {key for key, folder in work.inputs.items() if not store.is_recorded(folder)}
+        siblings = range(self.index + 1, len(self.header.offsets))
+        doomed = [f"{array}_{i}" for i in siblings if self._all_need(payload.read(self.path, i)[1], missing)]
+        if doomed:
+            with contextlib.suppress(SchedulerError):  # then they find out on their own
+                scheduler.Slurm().cancel_pending(doomed)
+
+    @staticmethod
+    def _all_need(element: Element, missing: set[str]) -> bool:
+        return all(missing & set(task.inputs.values()) for task in payload.tasks(element))
+
+    def _hint(self, work: Work, result: Result) -> None:
+        """Tell those who look at the run, so that they need not stat every task."""
+        if not self.header.site.run:
+            return
+        self.run.done.mkdir(parents=True, exist_ok=True)
+        line = {"key": work.key, "result": result, "time": round(time.time(), 3)}
+        with (self.run.done / f"{self.path.stem}.{self.index}.jsonl").open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _must_end(self) -> bool:
+        if self.flags.stop or (self.header.site.run and self.run.cancel.exists()):
+            return True
+        left_s = self.header.time_min * 60.0 - (time.monotonic() - self.started)
+        if left_s < self.header.margin_s:
+            self.flags.requeue = True
+            return True
+        return False
+
+    def _end(self) -> int:
+        results = {work.result for work in self.work}
+        if results & {None, "stopped"}:
+            if self.flags.requeue and self.header.requeue:
+                self._requeue()
+            return 75
+        if "failed" in results:
+            return 1
+        return 3 if "blocked" in results else 0
+
+    def _requeue(self) -> None:
+        """Put this element back into the queue and return at once; where refused, `submit` goes on later."""
+        me = lease.myself()
+        if not me.job:
+            return
+        if me.restarts >= self.header.max_requeues:
+            print(f"requeued {me.restarts} times already: not again", file=sys.stderr)
+            return
+        try:
+            scheduler.Slurm().requeue(me.job)
+        except SchedulerError as error:
+            print(f"{error}\n`condhpc submit` continues this work", file=sys.stderr)
+
+
+def _job_is_gone(held: Attempt, my_job: str) -> bool:
+    """Whether the owner's Slurm job has left the queue; False where that cannot be told."""
+    job = held.owner.job
+    if not job or job == my_job:
+        return False
+    return _left_queue(job, int(time.monotonic() / _QUEUE_POLL_S))
+
+
+@lru_cache(maxsize=64)
+def _left_queue(job: str, _period: int) -> bool:
+    """One squeue per job and half minute, however often somebody waits for its lease."""
+    slurm = scheduler.Slurm()
+    if not slurm.available():
+        return False
+    try:
+        rows = slurm.queue([job])
+    except SchedulerError:
+        return False
+    return not any(job in row.ids.elements() and row.state_class.in_queue for row in rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of an element."""
+    parser = argparse.ArgumentParser(prog="condhpc.worker", description="Run one element of an array.")
+    parser.add_argument("payload", type=Path)
+    parser.add_argument("--element", type=int, default=None, help="default: SLURM_ARRAY_TASK_ID, else 0")
+    arguments = parser.parse_args(argv)
+    index = arguments.element if arguments.element is not None else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    try:
+        header, element = payload.read(arguments.payload, index)
+        return Worker(header, element, arguments.payload, index).main()
+    except CondhpcError as error:
+        print(f"condhpc.worker: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""What every coreset strategy keeps to."""
+
+from typing import Any
+
+import golden
+import numpy as np
+import pytest
+
+from condhpc import registry, rng
+from condhpc.errors import StageError
+
+NAMES = registry.names("coresets")
+
+
+def select(name: str, seed: int = 0, *, count: int = 40, ipc: int = 7, draw: int = 0) -> np.ndarray:
+    """Picks among `count` random images with 6 features."""
+    plugin = registry.load("coresets", name)
+    params: Any = plugin.Params()
+    vectors = rng.stream(draw, "coreset-contract").gamma(0.7, 5.0, size=(count, 6)).astype(np.float32)
+    return plugin.select(count, ipc, vectors if plugin.needs(params) else None, params, rng.stream(seed, name, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("ipc", [1, 7, 40])
+def test_budget(name: str, ipc: int) -> None:
+    """Exactly ipc distinct positions in range, as int64, up to the whole class."""
+    picks = select(name, ipc=ipc)
+    assert picks.dtype == np.int64
+    assert picks.shape == (ipc,)
+    assert len(set(picks.tolist())) == ipc
+    assert picks.min() >= 0
+    assert picks.max() < 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ipc_above_the_class_size(name: str) -> None:
+    """More than there is stops the stage with both numbers."""
+    with pytest.raises(StageError, match=r"5.*6"):
+        select(name, count=5, ipc=6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_seeds_are_bit_identical(name: str) -> None:
+    """The same seed gives the same picks in the same order."""
+    np.testing.assert_array_equal(select(name), select(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seed_matters_only_where_declared(name: str) -> None:
+    """Another seed gives another set if `seeded`, the very same otherwise."""
+    same = np.array_equal(select(name, 0), select(name, 1))
+    assert same is not registry.load("coresets", name).seeded
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_features_that_are_asked_for_matter(name: str) -> None:
+    """A strategy that needs embeddings looks at them; its input decides its picks."""
+    plugin = registry.load("coresets", name)
+    same = np.array_equal(select(name, draw=0), select(name, draw=1))
+    assert same is not bool(plugin.needs(plugin.Params()))
+
+
+@pytest.mark.parametrize("name", golden.own_plugins("coresets"))
+def test_golden(name: str) -> None:
+    """Picks at this version are those of all time."""
+    found = {f"seed {seed}": select(name, seed).tolist() for seed in (0, 1)}
+    golden.check("coresets", name, registry.load("coresets", name).version, found, tolerance=0)

@@ -1,0 +1,92 @@
+"""Herding against its definition."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from condhpc import rng
+from condhpc.coresets.herding import PLUGIN, HerdingParams
+from condhpc.errors import StageError
+
+
+def pick(vectors: Any, ipc: int, *, normalize: bool = True) -> list[int]:
+    """Positions that the plug-in picks."""
+    params = HerdingParams(normalize=normalize)
+    return PLUGIN.select(len(vectors), ipc, np.asarray(vectors), params, rng.stream(0)).tolist()
+
+
+def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
+    """argmin over the rest of ‖mean of the class − mean of the picks with x‖, candidate by candidate."""
+    vectors = vectors.astype(np.longdouble)
+    goal, picks = vectors.mean(axis=0), []
+    for _ in range(ipc):
+        rest = [i for i in range(len(vectors)) if i not in picks]
+        gaps = [np.linalg.norm((goal - vectors[[*picks, i]].mean(axis=0)).astype(float)) for i in rest]
+        picks.append(rest[int(np.argmin(gaps))])
+    return picks
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
+    """Same picks in the same order as the rule written out, on random features of any precision."""
+    vectors = rng.stream(seed, "herding-test").gamma(0.7, 5.0, size=(60, 9)).astype(dtype)
+    unit = vectors.astype(float) / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
+    assert pick(vectors, 25) == by_definition(unit, 25)
+    assert pick(vectors, 25, normalize=False) == by_definition(vectors, 25)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e15])
+def test_scale_does_not_matter(scale: float) -> None:
+    """Features in any unit give the same set, though products are taken in single precision."""
+    vectors = rng.stream(1, "herding-scale").normal(size=(40, 5)) + 1.0
+    assert pick(vectors * scale, 10, normalize=False) == pick(vectors, 10, normalize=False)
+
+
+def test_nearer_to_the_class_mean_than_random() -> None:
+    """The mean of 20 picks is far nearer to the class mean than that of 20 random images (not the farthest)."""
+    vectors = rng.stream(2, "herding-mean").normal(size=(500, 16))
+    gap = np.linalg.norm(vectors[pick(vectors, 20, normalize=False)].mean(axis=0) - vectors.mean(axis=0))
+    others = [np.linalg.norm(vectors[i : i + 20].mean(axis=0) - vectors.mean(axis=0)) for i in range(0, 500, 20)]
+    assert gap < 0.5 * min(others)
+
+
+def test_duplicates_are_picked_in_order() -> None:
+    """Among equal images the lowest position comes first, in any position of a matrix product's blocks."""
+    vectors = np.tile(rng.stream(3, "herding-twins").normal(size=(1, 33)), (70, 1))
+    assert pick(vectors, 70) == list(range(70))
+
+
+def test_zero_vectors_are_defined() -> None:
+    """A class of zero embeddings (a dead layer) gives its first images; nothing is divided by zero."""
+    assert pick(np.zeros((5, 4)), 3) == [0, 1, 2]
+
+
+def test_whole_class() -> None:
+    """ipc equal to the class size gives each image once."""
+    assert sorted(pick(np.eye(6), 6)) == list(range(6))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite(bad: float) -> None:
+    """A diverged encoder is named, with how many vectors are spoilt and where."""
+    vectors = np.ones((5, 3))
+    vectors[2, 1] = vectors[4, 0] = bad
+    with pytest.raises(StageError, match=r"2 of 5 vectors .* position 2"):
+        pick(vectors, 2)
+
+
+def test_class_too_small_or_embeddings_missing() -> None:
+    """Asking for more than there is, or without embeddings of the whole class, is an error."""
+    with pytest.raises(StageError, match="has 3 images, ipc = 4"):
+        pick(np.ones((3, 2)), 4)
+    with pytest.raises(StageError, match=r"found none, expected \(3, D\)"):
+        PLUGIN.select(3, 1, None, HerdingParams(), rng.stream(0))
+    with pytest.raises(StageError, match=r"found \(2, 4\), expected \(3, D\)"):
+        PLUGIN.select(3, 1, np.ones((2, 4)), HerdingParams(), rng.stream(0))
+
+
+def test_needs_the_encoder_of_its_parameters() -> None:
+    """The embeddings come from the encoder that the manifest names."""
+    assert PLUGIN.needs(HerdingParams(encoder="pixels"))["embedding"].source == "pixels"

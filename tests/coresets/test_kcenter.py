@@ -1,0 +1,78 @@
+"""k-center greedy against its definition."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from condhpc import rng
+from condhpc.coresets.kcenter import PLUGIN
+from condhpc.errors import StageError
+
+
+def pick(vectors: Any, ipc: int) -> list[int]:
+    """Positions that the plug-in picks."""
+    return PLUGIN.select(len(vectors), ipc, np.asarray(vectors), PLUGIN.Params(), rng.stream(0)).tolist()
+
+
+def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
+    """Start nearest to the mean; then the point whose nearest pick is farthest, from all pairwise distances."""
+    vectors = vectors.astype(float)
+    distance = np.array([[np.linalg.norm(a - b) for b in vectors] for a in vectors])
+    picks = [int(np.argmin([np.linalg.norm(v - vectors.mean(axis=0)) for v in vectors]))]
+    while len(picks) < ipc:
+        rest = [i for i in range(len(vectors)) if i not in picks]
+        picks.append(max(rest, key=lambda i: (distance[i, picks].min(), -i)))
+    return picks
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
+    """Same picks in the same order as the rule written out, on random features of any precision."""
+    vectors = rng.stream(seed, "kcenter-test").gamma(0.7, 5.0, size=(60, 9)).astype(dtype)
+    assert pick(vectors, 25) == by_definition(vectors, 25)
+
+
+def test_far_from_the_origin() -> None:
+    """A large common offset does not drown distances in single precision."""
+    vectors = rng.stream(1, "kcenter-offset").normal(size=(60, 5))
+    assert pick(vectors + 1e6, 20) == by_definition(vectors, 20)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e15])
+def test_scale_does_not_matter(scale: float) -> None:
+    """Features in any unit give the same set."""
+    vectors = rng.stream(2, "kcenter-scale").normal(size=(40, 5))
+    assert pick(vectors * scale, 10) == pick(vectors, 10)
+
+
+def test_exact_ties_go_to_the_lowest_position() -> None:
+    """On a lattice, where many distances agree, the lowest position wins every tie."""
+    vectors = np.array([[x, y, 0.0] for x in range(5) for y in range(5)])
+    assert pick(vectors, 25) == by_definition(vectors, 25)
+
+
+def test_duplicates_are_picked_last_and_in_order() -> None:
+    """Copies of a pick are at distance 0: they follow when nothing else is left, lowest position first."""
+    vectors = np.array([[0.0], [0.0], [0.1], [0.0], [-1.0]])
+    assert pick(vectors, 5) == [0, 4, 2, 1, 3]
+
+
+def test_zero_vectors_are_defined() -> None:
+    """A class of zero embeddings gives its first images, each once."""
+    assert pick(np.zeros((5, 4)), 5) == [0, 1, 2, 3, 4]
+
+
+def test_not_finite() -> None:
+    """A diverged encoder is named."""
+    vectors = np.ones((5, 3))
+    vectors[2, 1] = np.nan
+    with pytest.raises(StageError, match=r"1 of 5 vectors .* position 2"):
+        pick(vectors, 2)
+
+
+def test_class_too_small() -> None:
+    """The error tells both numbers."""
+    with pytest.raises(StageError, match="has 3 images, ipc = 4"):
+        pick(np.ones((3, 2)), 4)

@@ -1,0 +1,182 @@
+"""RDED against its rule written out, its crops, its checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_data import MEAN, STD, MemorySplit, Recorder, TinyObserver, make_work
+
+from condhpc import rng
+from condhpc.errors import StageError, Stopped
+from condhpc.methods.base import Work
+from condhpc.methods.rded import PLUGIN, crop_box, mosaic_factor, mosaics
+
+SMALL = {"crops": 3, "mipc": 10, "factor": 2}
+RESOLUTION = 16
+
+
+@pytest.fixture
+def train() -> MemorySplit:
+    """Three classes of twelve images."""
+    return MemorySplit(3, 12, RESOLUTION)
+
+
+def loss_by_definition(work: Work, label: int, tile: Image.Image) -> float:
+    """Cross-entropy of the observer on one tile in the middle of a zero image."""
+    side, gap = tile.size[0], (RESOLUTION - tile.size[0]) // 2
+    image = torch.zeros(1, 3, RESOLUTION, RESOLUTION)
+    for channel in range(3):
+        values = np.asarray(tile)[..., channel].astype(np.float32) / 255
+        image[0, channel, gap : gap + side, gap : gap + side] = torch.from_numpy((values - MEAN[channel]) / STD[channel])
+    logits = work.teachers["observer"](image)[0]
+    return float(torch.logsumexp(logits, 0) - logits[label])
+
+
+def by_definition(work: Work, label: int, factor: int) -> np.ndarray:
+    """The class's mosaics, image by image and crop by crop."""
+    ipc, side = work.spec.ipc, RESOLUTION // factor
+    positions = [i for i, y in enumerate(work.train.labels_N) if y == label]
+    order = work.stream("rded-order", label).permutation(len(positions))
+    candidates: list[tuple[float, int, Image.Image]] = []
+    for place, which in enumerate(order[: max(work.params.mipc, factor**2 * ipc)]):
+        draw = work.stream("rded-crop", label, positions[which])
+        image = Image.fromarray(work.train.raw(positions[which]))
+        tiles = []
+        for _ in range(work.params.crops):
+            box = crop_box(draw, image.size, work.params.crop_scale_min)
+            tiles.append(image.crop(box).resize((side, side), Image.Resampling.BILINEAR))
+        losses = [loss_by_definition(work, label, tile) for tile in tiles]
+        candidates.append((min(losses), place, tiles[losses.index(min(losses))]))
+    ranked = [tile for _, _, tile in sorted(candidates, key=lambda c: c[:2])]
+    images = np.zeros((ipc, RESOLUTION, RESOLUTION, 3), dtype=np.uint8)
+    for i in range(ipc):
+        for cell in range(factor**2):
+            top, left = cell // factor * side, cell % factor * side
+            images[i, top : top + side, left : left + side] = np.asarray(ranked[cell * ipc + i])
+    return images
+
+
+@pytest.mark.parametrize("changes", [{}, {"factor": 1}, {"factor": 0}, {"mipc": 4}, {"crop_scale_min": 0.5}, {"score_batch": 4}])
+def test_agrees_with_the_definition(train: MemorySplit, changes: dict[str, Any]) -> None:
+    """Every mosaic is that of the rule written out, for all factors, also where mipc must grow."""
+    work = make_work(PLUGIN, train, params=SMALL | changes)
+    found = PLUGIN.condense(work)
+    factor = 2 if changes.get("factor", 2) == 2 else 1
+    expected = np.concatenate([by_definition(work, label, factor) for label in range(3)])
+    np.testing.assert_array_equal(found.images_NHWC, expected)
+    assert found.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_ties_go_to_the_first_in_order(train: MemorySplit) -> None:
+    """An observer without an opinion keeps the first crop of each image, images in shuffled order."""
+    work = make_work(PLUGIN, train, params=SMALL)
+    work.teachers["observer"].weights.zero_()
+    np.testing.assert_array_equal(PLUGIN.condense(work).images_NHWC[:2], by_definition(work, 0, 2))
+
+
+def test_observer_sees_padded_crops_of_one_class(train: MemorySplit) -> None:
+    """Each forward pass holds full-size images, zero outside the middle, of `score_batch` crops at most."""
+    seen: list[np.ndarray] = []
+
+    class Watching(TinyObserver):
+        def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+            seen.append(images_NCHW.numpy().copy())
+            return super().forward(images_NCHW)
+
+    work = make_work(PLUGIN, train, params=SMALL | {"score_batch": 8})
+    work.teachers["observer"] = Watching(3)
+    PLUGIN.condense(work)
+    assert [len(images) for images in seen] == [8, 8, 8, 6] * 3
+    for images in seen:
+        assert images.shape[1:] == (3, RESOLUTION, RESOLUTION)
+        assert np.abs(images[:, :, 4:12, 4:12]).sum() > 0
+        images[:, :, 4:12, 4:12] = 0
+        assert not images.any()
+
+
+def test_mosaic_order() -> None:
+    """Image i holds ranks i, n+i, 2n+i, 3n+i: top left, top right, bottom left, bottom right."""
+    tiles = np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(2, 2).repeat(3, 3)
+    found = mosaics(tiles, 2)
+    assert found.shape == (3, 4, 4, 3)
+    assert found[1, ::2, ::2, 0].tolist() == [[1, 4], [7, 10]]
+    np.testing.assert_array_equal(mosaics(tiles, 1), tiles)
+
+
+def test_crop_boxes() -> None:
+    """Boxes are squares inside the image, of the share of the area that was asked for, in all places."""
+    draw = rng.stream(0, "boxes")
+    boxes = np.array([crop_box(draw, (60, 40), 0.2) for _ in range(2000)])
+    sides = boxes[:, 2] - boxes[:, 0]
+    np.testing.assert_array_equal(sides, boxes[:, 3] - boxes[:, 1])
+    assert boxes[:, :2].min() == 0
+    assert (boxes[:, 2].max(), boxes[:, 3].max()) == (60, 40)
+    assert sides.min() == round((0.2 * 2400) ** 0.5)
+    assert sides.max() == 40
+    assert np.mean(sides**2 / 2400) == pytest.approx((0.2 + 40**2 / 2400) / 2, abs=0.02)
+
+
+def test_crop_of_an_extreme_shape() -> None:
+    """Where no square of the area fits, the largest centred square is taken."""
+    assert crop_box(rng.stream(0, "thin"), (1000, 10), 0.9) == (495, 0, 505, 10)
+
+
+def test_default_factor() -> None:
+    """Mosaics of 2 × 2 from 64 px up, single crops below; a factor must divide the resolution."""
+    assert [mosaic_factor(PLUGIN.Params(), side) for side in (8, 32, 64, 224)] == [1, 1, 2, 2]
+    with pytest.raises(StageError, match="factor = 3 does not divide the resolution 32"):
+        mosaic_factor(PLUGIN.Params(factor=3), 32)
+
+
+def test_class_too_small(train: MemorySplit) -> None:
+    """Fewer images than tiles is an error with both numbers, not a mosaic with holes."""
+    with pytest.raises(StageError, match=r"class 0 has 12 images; ipc = 4 .* needs 16"):
+        PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, ipc=4))
+    assert len(PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, ipc=3)).labels_N) == 9
+
+
+def test_diverged_observer(train: MemorySplit) -> None:
+    """A loss that is not a number stops the stage instead of ranking crops by it."""
+    work = make_work(PLUGIN, train, params=SMALL)
+    work.teachers["observer"].weights[1] = torch.nan
+    with pytest.raises(StageError, match="loss of observer 'single' is not finite"):
+        PLUGIN.condense(work)
+
+
+def test_resumes_to_the_same_bits(train: MemorySplit, tmp_path: Path) -> None:
+    """Stopped after two classes, a second attempt reads only the third and ends with the same set."""
+    whole = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL))
+    with pytest.raises(Stopped):
+        PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=Recorder(tmp_path, stop_at=2)))
+    train.reads = [0] * len(train)
+    again = Recorder(tmp_path)
+    resumed = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=again))
+    np.testing.assert_array_equal(resumed.images_NHWC, whole.images_NHWC)
+    np.testing.assert_array_equal(resumed.labels_N, whole.labels_N)
+    assert again.ticks == [(3, 3)]
+    assert {int(train.labels_N[p]) for p, count in enumerate(train.reads) if count} == {2}
+
+
+def test_stopped_after_the_last_class(train: MemorySplit, tmp_path: Path) -> None:
+    """A stop at the very end loses nothing: the next attempt only returns what was saved."""
+    whole = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL))
+    with pytest.raises(Stopped):
+        PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=Recorder(tmp_path, stop_at=3)))
+    resumed = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=Recorder(tmp_path)))
+    np.testing.assert_array_equal(resumed.images_NHWC, whole.images_NHWC)
+
+
+@pytest.mark.parametrize("classes", [None, [2, 1]])
+def test_useless_checkpoints_are_ignored(train: MemorySplit, tmp_path: Path, classes: list[int] | None) -> None:
+    """A checkpoint that is damaged, or of other classes, costs its time and nothing else."""
+    if classes is None:
+        (tmp_path / "checkpoint.h5").write_bytes(b"no HDF5")
+    else:
+        with pytest.raises(Stopped):
+            PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, classes=classes, report=Recorder(tmp_path, stop_at=1)))
+    whole = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL))
+    found = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=Recorder(tmp_path)))
+    np.testing.assert_array_equal(found.images_NHWC, whole.images_NHWC)

@@ -1,0 +1,92 @@
+"""Coverage against the authors' package and against its definition."""
+
+import numpy as np
+import pytest
+
+from condhpc import rng
+from condhpc.errors import StageError
+from condhpc.metrics import coverage
+from condhpc.metrics.base import Measurement, Points
+from condhpc.metrics.coverage import PLUGIN, CoverageParams
+
+
+def measure(real: np.ndarray, chosen: np.ndarray, own: np.ndarray | None = None, k: int = 5) -> Measurement:
+    """The measurement of a single class."""
+    own = np.full(len(chosen), -1) if own is None else own
+    return PLUGIN.compute([Points(real, chosen, own)], CoverageParams(k=k))
+
+
+def by_definition(real: np.ndarray, chosen: np.ndarray, own: np.ndarray, k: int) -> float:
+    """Ball by ball: radius to the k-th nearest other real point; is a set point, not its centre, strictly inside?"""
+    hits = 0
+    for i, centre in enumerate(real):
+        radius = sorted(np.linalg.norm(centre - x) for j, x in enumerate(real) if j != i)[k - 1]
+        hits += any(np.linalg.norm(centre - s) < radius for s, o in zip(chosen, own, strict=True) if o != i)
+    return hits / len(real)
+
+
+@pytest.mark.parametrize("k", [1, 5, 12])
+@pytest.mark.parametrize("block_rows", [7, 1024])
+def test_agrees_with_prdc(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], k: int, block_rows: int
+) -> None:
+    """Where no set point is a real one the value is that of the authors' `prdc`, in any block size."""
+    from prdc import compute_prdc
+
+    monkeypatch.setattr(coverage, "_BLOCK_ROWS", block_rows)
+    draw = rng.stream(0, "prdc-test", k)
+    real, chosen = draw.normal(2, 1, (90, 7)), draw.normal(2.3, 1, (25, 7))
+    expected = compute_prdc(real, chosen, nearest_k=k)["coverage"]
+    assert 0 < expected < 1
+    assert measure(real, chosen, k=k).value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_real_points_do_not_cover_themselves(seed: int) -> None:
+    """A coreset counts for the balls of others alone, also mixed with points that are not real ones."""
+    draw = rng.stream(seed, "own-test")
+    real = draw.normal(2, 1, (60, 4)).astype(np.float32)
+    own = np.array([3, 17, 41, 5, -1, -1])
+    chosen = np.where(own[:, None] >= 0, real[own], draw.normal(2, 1, (6, 4)).astype(np.float32))
+    expected = by_definition(real.astype(float), chosen.astype(float), own, 5)
+    assert measure(real, chosen, own).value == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_point_on_the_sphere_is_outside() -> None:
+    """Picked from the reals, a point on its sphere (the k-th neighbour of a centre) is not inside: no close call."""
+    real = np.arange(11.0)[:, None]
+    found = measure(real, real[[5]], np.array([5]), k=2)
+    assert found.value == by_definition(real, real[[5]], np.array([5]), 2) == 0.0
+    assert measure(real, real[[5]], np.array([5]), k=3).value == pytest.approx(2 / 11)
+
+
+def test_ties_are_outside_far_from_the_origin() -> None:
+    """Duplicates have balls of radius 0 that hold nothing, whatever rounding says."""
+    real = np.full((20, 3), 1e5 / 3)
+    assert measure(real, real[:4]).value == 0.0
+
+
+def test_a_set_equal_to_the_class_covers_it() -> None:
+    """All real points, not told to be their own, cover every ball."""
+    real = rng.stream(1, "cover-all").normal(size=(30, 3))
+    assert measure(real, real).value == 1.0
+
+
+def test_classes_too_small() -> None:
+    """A class with no k-th other point has no value, the headline has none either, and the reason says why."""
+    real = rng.stream(2, "cover-small").normal(size=(9, 3))
+    points = [Points(r, real[:2], np.array([-1, -1])) for r in (real, real[:5])]
+    found = PLUGIN.compute(points, CoverageParams())
+    assert found.value is None
+    assert found.per_class[0] is not None
+    assert found.per_class[1] is None
+    assert found.reason == "class 1 has 5 real points, k = 5 needs at least 6"
+    assert measure(real[:6], real[:2]).value is not None
+
+
+def test_not_finite() -> None:
+    """A diverged encoder is an error that names the class and the row."""
+    real = np.ones((9, 2))
+    real[4] = np.nan
+    with pytest.raises(StageError, match=r"class 0: 1 of 9 real embeddings .* row 4"):
+        measure(real, np.ones((1, 2)))

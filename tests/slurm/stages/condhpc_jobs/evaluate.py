@@ -1,0 +1,3 @@
+"""See counting."""
+
+from condhpc_jobs.counting import run as run

@@ -1,0 +1,189 @@
+"""Keys: pinned for one task of each stage, and sensitive to every field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from condhpc import keys
+from condhpc.spec import (
+    STAGES,
+    AnalyzeSpec,
+    Augment,
+    CondenseSpec,
+    DatasetSpec,
+    EmbedSpec,
+    EvaluateSpec,
+    Optimizer,
+    Protocol,
+    Stage,
+    Task,
+    TeacherSpec,
+    Training,
+    WeightsSpec,
+)
+
+DATASET = DatasetSpec(
+    name="d", loader="folder", index="00ff", classes=10, resolution=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.25)
+)
+OPTIMIZER = Optimizer(name="adamw", lr=0.001, weight_decay=0.01)
+TRAINING = Training(
+    steps=300,
+    batch=10,
+    bn_group=10,
+    optimizer=OPTIMIZER,
+    augment=Augment(crop_scale_min=0.5, flip=True, cutmix_alpha=1.0),
+    precision="fp32",
+)
+PROTOCOL = Protocol(
+    name="soft",
+    labels="teacher",
+    teacher_role="single",
+    temperature=20.0,
+    label_smoothing=0.0,
+    optimizer=OPTIMIZER,
+    cutmix_alpha=1.0,
+    test="last",
+)
+TASKS: dict[Stage, Task] = {
+    "teacher": Task(
+        stage="teacher",
+        spec=TeacherSpec(
+            dataset=DATASET,
+            arch="convnet3",
+            seed=3,
+            split="train",
+            training=TRAINING,
+            weights=WeightsSpec(name="w", sha256="a" * 64),
+        ),
+        inputs={},
+        version=(1, 1),
+    ),
+    "embed": Task(
+        stage="embed",
+        spec=EmbedSpec(dataset=DATASET, split="train", encoder="teacher", batch=256, precision="fp32"),
+        inputs={"encoder": "11"},
+        version=(1, 1),
+    ),
+    "condense": Task(
+        stage="condense",
+        spec=CondenseSpec(
+            dataset=DATASET,
+            kind="method",
+            condenser="rded",
+            params={"factor": 2, "encoder": "teacher:single"},
+            ipc=10,
+            seed=0,
+            resolution=32,
+            precision="fp32",
+        ),
+        inputs={"observer": "22"},
+        version=(1, 4),
+    ),
+    "evaluate": Task(
+        stage="evaluate",
+        spec=EvaluateSpec(
+            dataset=DATASET, student="resnet18", protocol=PROTOCOL, training=TRAINING, seed=1, test_split="test"
+        ),
+        inputs={"set": "33", "single.0": "11"},
+        version=(1, 1),
+    ),
+    "analyze": Task(
+        stage="analyze",
+        spec=AnalyzeSpec(dataset=DATASET, metric="coverage", params={"k": 5}, precision="fp32"),
+        inputs={"set": "33", "embedding": "44"},
+        version=(1, 2),
+    ),
+}
+GOLDEN: dict[Stage, str] = {
+    "teacher": "cbf24cee81571c3d26747c339f7ed182",
+    "embed": "9af054f03c0ed10c8a4cdc2feb9130c1",
+    "condense": "92534945ef31349fdf3cfb79dbafc14e",
+    "evaluate": "bc1e6ddee877c474ca6563b4ff7ea748",
+    "analyze": "bb1a85b8ab491478af6fbf5dbfced9e9",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_keys_are_pinned(stage: Stage) -> None:
+    """A key that moves makes every result so far unreachable: bump `keys.FORMAT` and say so in the changelog."""
+    assert keys.key(TASKS[stage]) == GOLDEN[stage]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_preimage_round_trip(stage: Stage) -> None:
+    """The preimage is all there is to a task: it decodes to the same task and the same bytes."""
+    data = keys.preimage(TASKS[stage])
+    found = keys.parse_preimage(data)
+    assert found == TASKS[stage]
+    assert keys.preimage(found) == data
+    assert keys.digest(data) == keys.key(found)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_key_depends_on_every_field(stage: Stage) -> None:
+    """No two of all one-field changes of a task, at any depth, share a key with it or with each other."""
+    tasks = [TASKS[stage], *_changed(TASKS[stage])]
+    assert len(tasks) > 10
+    assert len({keys.key(task) for task in tasks}) == len(tasks)
+
+
+def test_key_ignores_order_of_inputs_and_params() -> None:
+    """Dictionaries have no order that counts."""
+    task = TASKS["evaluate"]
+    turned = msgspec.structs.replace(task, inputs=dict(reversed(task.inputs.items())))
+    assert list(turned.inputs) != list(task.inputs)
+    assert keys.key(turned) == keys.key(task)
+
+
+def test_preimage_of_another_format_is_refused() -> None:
+    """A store written by a later condhpc is not misread."""
+    data = keys.preimage(TASKS["embed"]).replace(b'"format":1', b'"format":2')
+    with pytest.raises(msgspec.ValidationError, match="task format 2, this condhpc reads 1"):
+        keys.parse_preimage(data)
+
+
+def test_preimage_with_an_unknown_field_is_refused() -> None:
+    """A field that this version does not know would be lost silently."""
+    data = keys.preimage(TASKS["embed"]).replace(b'"batch":256', b'"batch":256,"extra":1')
+    with pytest.raises(msgspec.ValidationError, match="extra"):
+        keys.parse_preimage(data)
+
+
+def test_digest_of_a_file(tmp_path: Path) -> None:
+    """SHA-256 as sha256sum prints it, over more than one chunk."""
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes((1 << 20) + 1))
+    assert keys.sha256_file(path) == "2cb74edba754a81d121c9db6833704a8e7d417e5b13d1a19f4a52f007d644264"
+
+
+def _changed(value: Any) -> Iterator[Any]:
+    """Every value that differs from `value` in exactly one leaf, element or entry."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            if isinstance(value, Task) and name == "stage":
+                continue  # the stage decides the spec's type
+            for other in _changed(getattr(value, name)):
+                yield msgspec.structs.replace(value, **{name: other})
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            yield from ((*value[:i], other, *value[i + 1 :]) for other in _changed(item))
+    elif isinstance(value, dict):
+        yield {**value, "another": "55"}
+        for key, item in value.items():
+            yield {k: v for k, v in value.items() if k != key}
+            yield from ({**value, key: other} for other in _changed(item))
+    else:
+        yield _other(value)
+
+
+def _other(value: Any) -> Any:
+    if value is None:
+        return "something"
+    if isinstance(value, bool):
+        return not value
+    return value + "x" if isinstance(value, str) else value + 1

@@ -1,0 +1,275 @@
+"""Plans: every task once, wired to its inputs, and nothing that no cell needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import fake_plugins
+import msgspec
+import pytest
+import tomli
+from fake_plugins import MANIFEST
+
+from condhpc import facts, keys, manifest, plan
+from condhpc.errors import ProblemsError
+from condhpc.plan import Label, Plan, Planned
+from condhpc.profile import Profile
+from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, EmbedSpec, EvaluateSpec, TeacherSpec
+
+COMMITTEE = '[teachers.committee]\narch = ["small", "wide"]\nepochs = 1\n'
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_plugins.install(monkeypatch)
+
+
+def expand(text: str = MANIFEST, profile: Profile | None = None) -> Plan:
+    """The plan of a manifest."""
+    loaded = manifest.parse(text, tomli.loads(text), "m.toml")
+    return plan.expand(loaded, facts.gather(loaded, profile or Profile(name="here", backend="local")))
+
+
+def edited(old: str, new: str) -> str:
+    """The correct manifest with one passage replaced."""
+    assert MANIFEST.count(old) == 1
+    return MANIFEST.replace(old, new)
+
+
+def one(found: Plan, **label: object) -> Planned:
+    """The only task whose label agrees."""
+    (task,) = [t for t in found.tasks if all(getattr(t.label, k) == v for k, v in label.items())]
+    return task
+
+
+def counts(found: Plan) -> dict[str, int]:
+    """Tasks by stage."""
+    return dict(Counter(t.task.stage for t in found.tasks))
+
+
+def test_every_stage_has_the_tasks_that_its_axes_and_seeds_say() -> None:
+    """3 + 1 + 1 sets × 2 ipc; × 2 protocols × 2 student seeds; one measure of each set."""
+    found = expand()
+    assert counts(found) == {"teacher": 2, "embed": 2, "condense": 10, "evaluate": 40, "analyze": 10}
+    assert (found.name, found.warnings, found.provisional) == ("tiny", (), False)
+
+
+def test_keys_are_those_of_the_tasks_and_distinct() -> None:
+    """The fast path over shared specs gives what `keys.key` gives."""
+    found = expand()
+    assert all(t.key == keys.key(t.task) for t in found.tasks)
+    assert len({t.key for t in found.tasks}) == len(found.tasks)
+
+
+def test_inputs_stand_before_what_consumes_them_and_are_of_the_right_stage() -> None:
+    """A plan can be submitted from top to bottom."""
+    stage_of: dict[str, str] = {}
+    teachers = dict.fromkeys(("encoder", "observer", "single.0"), "teacher")
+    wanted = {"set": "condense", "embedding": "embed", **teachers}
+    for item in expand().tasks:
+        for role, key in item.task.inputs.items():
+            assert stage_of[key] == wanted[role]
+        stage_of[item.key] = item.task.stage
+    assert list(dict.fromkeys(stage_of.values())) == list(STAGES)
+
+
+def test_evaluations_are_wired_to_their_set_and_teachers() -> None:
+    """Hard labels need the set alone; soft ones the teachers of the role as well."""
+    found = expand()
+    set_key = one(found, condenser="dice", ipc=10, set_seed=2, protocol=None, metric=None).key
+    teacher = one(found, role="single").key
+    where = {"condenser": "dice", "ipc": 10, "set_seed": 2, "student_seed": 1}
+    assert one(found, protocol="hard", **where).task.inputs == {"set": set_key}
+    soft = one(found, protocol="soft", **where).task
+    assert soft.inputs == {"set": set_key, "single.0": teacher}
+    assert isinstance(soft.spec, EvaluateSpec)
+    assert (soft.spec.seed, soft.spec.student, soft.spec.training.steps, soft.version) == (1, "small", 600, (1, 1))
+
+
+def test_committees_enter_by_member() -> None:
+    """`<role>.<i>` in the manifest's order."""
+    found = expand(edited('"soft"]', '"many"]') + COMMITTEE)
+    members = [one(found, role=f"committee.{i}") for i in range(2)]
+    item = one(found, protocol="many", condenser="nearest", ipc=1, student_seed=0)
+    assert {k: v for k, v in item.task.inputs.items() if k != "set"} == {
+        "committee.0": members[0].key,
+        "committee.1": members[1].key,
+    }
+    assert [m.task.spec.arch for m in members if isinstance(m.task.spec, TeacherSpec)] == ["small", "wide"]
+
+
+def test_condensers_get_what_they_need() -> None:
+    """Embeddings by the encoder asked for, or the teacher itself; params and versions fully resolved."""
+    found = expand()
+    nearest = one(found, condenser="nearest", ipc=1, protocol=None, metric=None)
+    assert nearest.task.inputs == {"embedding": one(found, role="teacher:single").key}
+    assert isinstance(nearest.task.spec, CondenseSpec)
+    assert nearest.task.spec.params == {"encoder": "teacher:single", "width": 4}
+    assert (nearest.task.spec.kind, nearest.task.spec.resolution, nearest.task.version) == ("coreset", 32, (1, 7))
+    distil = one(found, condenser="distil", ipc=1, protocol=None, metric=None)
+    assert distil.task.inputs == {"observer": one(found, role="single").key}
+    assert isinstance(distil.task.spec, CondenseSpec)
+    assert (distil.task.spec.kind, distil.task.spec.seed) == ("method", 0)
+
+
+def test_embeddings_name_their_encoder() -> None:
+    """The teacher is an input, not a field: the spec says only that it is one."""
+    embed = one(expand(), role="teacher:judge")
+    assert isinstance(embed.task.spec, EmbedSpec)
+    assert (embed.task.spec.encoder, embed.task.spec.split, embed.task.spec.batch) == ("teacher", "train", 256)
+    assert embed.task.inputs == {"encoder": one(expand(), role="judge").key}
+
+
+def test_pixels_need_no_teacher_and_have_one_precision() -> None:
+    """Pixels are the same numbers under bf16, so they are not made twice."""
+    text = edited('"dice", "nearest", "distil"', '"nearest"').replace('"hard", "soft"', '"hard"')
+    text = text.replace('["spread"]', "[]") + '[params.nearest]\nencoder = "pixels"\n'
+    full, half = expand(text), expand('precision = "bf16"\n' + text)
+    assert counts(full) == {"embed": 1, "condense": 2, "evaluate": 4}
+    assert one(full, role="pixels").task.inputs == {}
+    assert one(full, role="pixels").key == one(half, role="pixels").key
+    assert {t.key for t in full.tasks if t.task.stage != "embed"}.isdisjoint(t.key for t in half.tasks)
+
+
+def test_measures_are_wired_to_set_embeddings_and_encoder() -> None:
+    """The encoder itself is needed too: it embeds the condensed images."""
+    found = expand()
+    item = one(found, metric="spread", condenser="distil", ipc=10)
+    assert item.task.inputs == {
+        "set": one(found, condenser="distil", ipc=10, protocol=None, metric=None).key,
+        "embedding": one(found, role="teacher:judge").key,
+        "encoder": one(found, role="judge").key,
+    }
+    assert isinstance(item.task.spec, AnalyzeSpec)
+    assert item.task.spec.params == {"encoder": "teacher:judge"}
+
+
+def test_only_what_cells_need_is_planned() -> None:
+    """A teacher that nobody asks for is not trained."""
+    text = edited('"dice", "nearest", "distil"', '"dice"').replace('"hard", "soft"', '"hard"')
+    text = text.replace('["spread"]', "[]")
+    assert counts(expand(text + COMMITTEE)) == {"condense": 6, "evaluate": 12}
+
+
+def test_set_seeds() -> None:
+    """Each condenser's own by default, the manifest's where given, none where nothing is random."""
+    found = expand(edited("student_seeds", "set_seeds = [4, 9]\nstudent_seeds"))
+    seeds = {(t.label.condenser, t.label.set_seed) for t in found.tasks if t.task.stage == "condense"}
+    assert seeds == {("dice", 4), ("dice", 9), ("nearest", None), ("distil", 4), ("distil", 9)}
+    assert {t.label.set_seed for t in expand().tasks if t.label.condenser == "dice"} == {0, 1, 2}
+
+
+def test_cells_hold_the_keys_that_fill_them() -> None:
+    """What `collect` looks up: one evaluation per pair of seeds, one measure per set and metric."""
+    found = expand()
+    assert len(found.cells) == 3 * 2 * 2
+    by_key = {t.key: t for t in found.tasks}
+    for cell in found.cells:
+        assert len(cell.evaluations) == (6 if cell.condenser == "dice" else 2)
+        for set_seed, student_seed, key in cell.evaluations:
+            label = by_key[key].label
+            assert label == Label(
+                cell.dataset, cell.condenser, cell.ipc, cell.protocol, cell.student, set_seed, student_seed
+            )
+        for set_seed, key in cell.sets:
+            assert (by_key[key].task.stage, by_key[key].label.set_seed) == ("condense", set_seed)
+        assert [(s, m) for s, m, _ in cell.analyses] == [(s, "spread") for s, _ in cell.sets]
+    named = {key for cell in found.cells for _, _, key in cell.evaluations}
+    assert named == {t.key for t in found.tasks if t.task.stage == "evaluate"}
+
+
+def test_blocks_that_name_one_cell_add_up_their_seeds() -> None:
+    """Union means union: no seed is lost, no task is there twice."""
+    axes = 'datasets=["shipped"]\ncondensers=["dice"]\nipc=[1]\nprotocols=["hard"]\nstudents=["small"]\n'
+    text = f'name="u"\n[[grid]]\n{axes}set_seeds=[0]\nstudent_seeds=[0,1]\n[[grid]]\n{axes}set_seeds=[0,1]\n'
+    found = expand(text)
+    (cell,) = found.cells
+    assert [(s, t) for s, t, _ in cell.evaluations] == [(0, 0), (0, 1), (1, 0)]
+    assert counts(found) == {"condense": 2, "evaluate": 3}
+
+
+def test_a_changed_teacher_renews_everything_downstream_and_nothing_else() -> None:
+    """The DAG of keys: what did not consume the teacher keeps its key."""
+    before, after = expand(), expand(edited("arch = \"small\"\nepochs = 3", "arch = \"small\"\nepochs = 4"))
+    kept = {t.key for t in before.tasks} & {t.key for t in after.tasks}
+    names = {(t.task.stage, t.label.condenser, t.label.protocol) for t in before.tasks if t.key in kept}
+    assert names == {
+        ("teacher", None, None),
+        ("embed", None, None),
+        ("condense", "dice", None),
+        ("evaluate", "dice", "hard"),
+        ("analyze", "dice", None),
+    }
+
+
+def test_growing_a_manifest_keeps_its_keys() -> None:
+    """Adding ipc, seeds and condensers computes the difference only."""
+    small = expand(edited("ipc = [1, 10]", "ipc = [1]"))
+    assert {t.key for t in small.tasks} < {t.key for t in expand().tasks}
+
+
+def test_absent_files_make_keys_provisional() -> None:
+    """The plan says so and warns; class sizes are the preset's."""
+    found = expand(edited('"shipped"', '"big"'))
+    assert found.provisional
+    assert any("dataset 'big'" in w for w in found.warnings)
+    spec = one(found, role="single").task.spec
+    assert isinstance(spec, TeacherSpec)
+    assert spec.dataset.index == "absent:big"
+    assert spec.training is not None
+    assert spec.training.steps == 3 * 391
+
+
+def test_excludes_that_match_nothing_warn() -> None:
+    """They are no reason to refuse."""
+    (warning,) = expand(MANIFEST + '[[exclude]]\ncondenser = "dise"\n').warnings
+    assert "exclude[0].condenser = 'dise': on no condensers axis" in warning
+
+
+def test_measures_with_the_selectors_own_teacher_warn() -> None:
+    """Such a measure flatters the sets that its encoder selected."""
+    (warning,) = expand(MANIFEST + '[params.spread]\nencoder = "teacher:single"\n').warnings
+    assert "metric 'spread' encodes with a teacher that also selects, distils or labels" in warning
+
+
+def test_equal_recipes_under_two_roles_are_one_teacher() -> None:
+    """And the judge is then no longer independent."""
+    found = expand(edited('arch = "wide"', 'arch = "small"').replace("seed = 5", ""))
+    assert counts(found)["teacher"] == 1
+    assert len(found.warnings) == 1
+
+
+def test_ipc_is_held_against_the_files(tmp_path: Path) -> None:
+    """A folder may hold less than its preset says."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    text = edited('"shipped"', '"big"').replace("[1, 10]", "[1, 101]")
+    with pytest.raises(ProblemsError) as caught:
+        expand(text, Profile(name="here", backend="local", data={"big": tmp_path}))
+    assert caught.value.problems == ("m.toml: ipc = 101: the smallest training class of big holds 100 images",)
+
+
+def test_teachers_train_on_a_split_that_exists() -> None:
+    """A misspelt split would fail on the first node."""
+    with pytest.raises(ProblemsError, match=r"judge.split = 'trein': shipped has no such split, only \['test', 'train'"):
+        expand(edited("seed = 5", 'split = "trein"'))
+
+
+def test_plans_survive_json() -> None:
+    """Cells and labels are written beside a run and read back."""
+    found = expand()
+    for value in (found.cells, [t.label for t in found.tasks]):
+        assert msgspec.json.decode(msgspec.json.encode(value), type=list[type(value[0])]) == value  # type: ignore[misc]
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    """The login node plans without torch, numpy or the front end."""
+    code = (
+        "import sys; from condhpc import facts, manifest, plan, profile\n"
+        "print(sorted({'torch', 'numpy', 'h5py', 'submitit', 'textual', 'click'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
