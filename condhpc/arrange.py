@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from condhpc.spec import AnalyzeSpec, CondenseSpec, Stage, Task
+from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, Stage, Task
 
 _MAX_IDS = 60
 """Element ids in one dependency before an array is named whole (with `afterany`, never `afterok`)."""
@@ -70,14 +70,13 @@ def arrange(
     pack_of: Callable[[Stage], int],
     limits: Limits,
 ) -> Arrangement:
-    """Arrange `tasks` (to be sent, inputs first). `live` maps keys that others compute to their element's id.
+    """Arrange `tasks` (to be sent). `live` maps keys that others compute to their element's id.
 
     Inputs in neither are recorded. What exceeds `elements_now`, with all that depends on it, is kept back.
     """
     builder = _Builder(tasks, live, pack_of, limits)
-    stages: dict[Stage, list[str]] = defaultdict(list)
-    for key, task in tasks.items():
-        stages[task.stage].append(key)
+    stages = {stage: [key for key, task in tasks.items() if task.stage == stage] for stage in STAGES}
+    stages = {stage: keys for stage, keys in stages.items() if keys}
     share = _shares({stage: builder.group_count(keys) for stage, keys in stages.items()}, limits.max_submissions)
     for stage, keys in stages.items():
         builder.add(stage, keys, share[stage])

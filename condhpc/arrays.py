@@ -52,11 +52,15 @@ class ArrayFile:
 
 
 def write_condensed_set(path: Path, condensed: CondensedSet) -> None:
-    """Write `images` (N,H,W,C) uint8, `labels`, and `source_index` where known. Refuses an existing path."""
+    """Write `images` (N,H,W,C) uint8, `labels`, and `source_index` where known, and read it back.
+
+    Refuses an existing path; raises CorruptArtefactError for arrays of another kind.
+    """
     arrays: dict[str, NDArray[Any]] = {"images": condensed.images_NHWC, "labels": condensed.labels_N}
     if condensed.source_index_N is not None:
         arrays["source_index"] = condensed.source_index_N
     write(path, "condensed_set", ArrayFile(arrays, condensed.attributes))
+    read_condensed_set(path)
 
 
 def read_condensed_set(path: Path) -> CondensedSet:
@@ -67,13 +71,16 @@ def read_condensed_set(path: Path) -> CondensedSet:
     if len(images) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(images)} images but {len(labels)} labels")
     source = _require(path, held, "source_index", np.int64, 1) if "source_index" in held.arrays else None
+    if source is not None and len(source) != len(labels):
+        raise CorruptArtefactError(f"{path}: {len(source)} source indices but {len(labels)} labels")
     return CondensedSet(images, labels, source, held.attributes)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write `vectors` (N,D) and `labels`; the row is the source index. Refuses an existing path."""
+    """Write `vectors` (N,D) and `labels`, and read them back; the row is the source index. Refuses an existing path."""
     arrays = {"vectors": embeddings.vectors_ND, "labels": embeddings.labels_N}
     write(path, "embeddings", ArrayFile(arrays, embeddings.attributes))
+    read_embeddings(path)
 
 
 def read_embeddings(path: Path) -> Embeddings:
@@ -81,8 +88,11 @@ def read_embeddings(path: Path) -> Embeddings:
     held = read(path, "embeddings")
     vectors = held.arrays.get("vectors")
     if vectors is None or vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise CorruptArtefactError(f"{path}: 'vectors' is missing or not a float matrix; delete its task and submit")
-    return Embeddings(vectors, _require(path, held, "labels", np.int64, 1), held.attributes)
+        raise CorruptArtefactError(f"{path}: 'vectors' is missing or not a float matrix; `condhpc retry` checks it")
+    labels = _require(path, held, "labels", np.int64, 1)
+    if len(vectors) != len(labels):
+        raise CorruptArtefactError(f"{path}: {len(vectors)} vectors but {len(labels)} labels")
+    return Embeddings(vectors, labels, held.attributes)
 
 
 def write(path: Path, kind: str, content: ArrayFile) -> None:
@@ -107,7 +117,7 @@ def read(path: Path, kind: str) -> ArrayFile:
                 )
             arrays = {name: file[name][()] for name in _dataset_names(file)}
             return ArrayFile(arrays, {k: v for k, v in file.attrs.items() if k not in {"kind", "schema"}})
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py makes of broken bytes
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error}); it will not be used") from error
 
 

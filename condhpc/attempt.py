@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 import socket
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import condhpc
 from condhpc import keys, lease, registry, store
 from condhpc.context import Context, Site
-from condhpc.errors import CondhpcError, InputMissingError, LeaseLostError, Stopped
+from condhpc.errors import CondhpcError, CorruptArtefactError, InputMissingError, LeaseLostError, Stopped
 from condhpc.files import publish
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Lease, Outcome, Owner
@@ -26,10 +29,11 @@ from condhpc.store import Record
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "busy"]
 """How a try at a task ended; `busy`: another attempt holds the lease, `cached`: it was recorded before."""
 
-_REASON_BYTES = 8000
+_REASON_CHARACTERS = 8000
 _EXIT_RESULTS: dict[Result, int] = {
-    "recorded": 0, "cached": 0, "failed": 1, "stopped": 75, "blocked": 3, "superseded": 0, "busy": 76,
+    "recorded": 0, "cached": 0, "failed": 1, "stopped": 75, "blocked": 3, "busy": 76, "superseded": 76,
 }  # fmt: skip
+"""Busy and superseded say the same to who waits: another attempt has this task."""
 
 
 def exit_code(result: Result) -> int:
@@ -39,7 +43,7 @@ def exit_code(result: Result) -> int:
 
 def result_of(code: int) -> Result:
     """The result behind an exit status; anything unknown is a failure."""
-    return next((name for name, held in _EXIT_RESULTS.items() if held == code), "failed")
+    return next((name for name, held in _EXIT_RESULTS.items() if held == code), "failed")  # 0: recorded, 76: busy
 
 
 def run(preimage: bytes, site: Site, stop: threading.Event, gone: Callable[[Attempt], bool] | None = None) -> Result:
@@ -61,13 +65,23 @@ def run(preimage: bytes, site: Site, stop: threading.Event, gone: Callable[[Atte
 
 
 def take(folder: TaskFolder, me: Owner, gone: Callable[[Attempt], bool] | None = None) -> Lease | None:
-    """Take a task's lease if nobody alive holds it. `gone` adds reasons to believe that an owner is dead."""
+    """Take a task's lease if nobody alive holds it. `gone` adds reasons to believe that an owner is dead.
+
+    A record whose artefacts were purged is set aside once the lease is ours; its attempt's number stays used.
+    """
     record = store.read_record(folder)
-    if record is not None and store.missing_artefacts(folder, record):
-        store.set_aside(folder, record)  # scratch was purged: the task can be recorded anew
-    return lease.acquire(
-        folder, me, lambda held: lease.provably_gone(held.owner, me) or (gone is not None and gone(held))
+    number = max(lease.latest_number(folder), record.attempt if record is not None else 0)
+    held = lease.acquire(
+        folder,
+        me,
+        lambda other: lease.provably_gone(other.owner, me) or (gone is not None and gone(other)),
+        number=number,
     )
+    if held is not None:
+        record = store.read_record(folder)
+        if record is not None and store.missing_artefacts(folder, record):
+            store.set_aside(folder, record)
+    return held
 
 
 def _attempt(context: Context) -> Result:
@@ -75,13 +89,11 @@ def _attempt(context: Context) -> Result:
     meter = Meter(gpus=float(context.site.gpus))
     held: Lease = context.lease
     pulse = _Pulse(context, held, meter)
-    started = time.time()
     outcome: Outcome
     try:
         context.require_inputs()
         pulse.start()
-        values, environment = _run_stage(context)
-        outcome, reason = "recorded", ""
+        outcome, reason = _record(context, meter)
     except Stopped as error:
         outcome, reason = "stopped", str(error)
     except InputMissingError as error:
@@ -94,10 +106,11 @@ def _attempt(context: Context) -> Result:
         outcome, reason = "failed", traceback.format_exc()
     finally:
         pulse.stop()
+    if outcome != "recorded":
+        outcome = _after_loss(context, outcome)
+    held.end(outcome, reason[-_REASON_CHARACTERS:], meter.totals())
     if outcome == "recorded":
-        outcome = _record(context, held, values, environment, (started, time.time()), meter)
-    else:
-        held.end(outcome, reason[-_REASON_BYTES:], meter.totals())
+        _clean(context.folder, held.number)
     _say(context, outcome, reason)
     return outcome
 
@@ -107,8 +120,9 @@ def _run_stage(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
     preload = importlib.import_module("condhpc_jobs.preload")
     context.device = preload.pick_device(context.site.device)
     stage = importlib.import_module(f"condhpc_jobs.{context.task.stage}")
+    environment = _environment(context)  # before hours of work, not after: it may fail
     values: dict[str, Any] = stage.run(context)
-    return values, {**_environment(context), **preload.environment(context.device)}
+    return values, {**environment, **preload.environment(context.device)}
 
 
 def _environment(context: Context) -> dict[str, Any]:
@@ -135,48 +149,57 @@ def plugin_digest(task: Task) -> str:
     return ""
 
 
+@cache
 def code_digest() -> str:
-    """Digest of all of condhpc's own source files that ran."""
+    """Digest of all of condhpc's own source files that ran; read once, before the first fork."""
     base = Path(condhpc.__file__).parent
     stages = Path(str(importlib.import_module("condhpc_jobs").__file__)).parent
     files = sorted(p for folder in (base, stages) for p in folder.rglob("*.py"))
     return keys.digest(b"".join(keys.digest(p.read_bytes()).encode() for p in files))
 
 
-def _record(
-    context: Context,
-    held: Lease,
-    values: dict[str, Any],
-    environment: dict[str, Any],
-    span: tuple[float, float],
-    meter: Meter,
-) -> Outcome:
-    """Publish the record, unless another attempt was faster; then remove what only served this work."""
-    cost = meter.totals()
+def _record(context: Context, meter: Meter) -> tuple[Outcome, str]:
+    """Run the stage and publish its record, unless another attempt was faster."""
+    started = time.time()
+    values, environment = _run_stage(context)
     record = Record(
         key=context.key,
         stage=context.task.stage,
-        attempt=held.number,
+        attempt=context.attempt,
         artefacts=context.published,
         values=values,
-        cost=cost,
+        cost=meter.totals(),
         environment=environment,
-        attempts=tuple(lease.attempts(context.folder, up_to=held.number - 1)),
-        started=span[0],
-        ended=span[1],
+        attempts=tuple(lease.attempts(context.folder, up_to=context.attempt - 1)),
+        started=started,
+        ended=time.time(),
     )
-    if held.is_current() and publish(context.folder.record, keys.encode(record)):
-        held.end("recorded", cost=cost)
-        _clean(context.folder, held.number)
-        return "recorded"
-    held.end("superseded", "another attempt took over or recorded first", cost)
+    if context.lease.is_current() and publish(context.folder.record, keys.encode(record)):
+        return "recorded", ""
+    return "superseded", "another attempt took over or recorded first"
+
+
+def _after_loss(context: Context, outcome: Outcome) -> Outcome:
+    """What an attempt without success was, seen from the folder; a superseded one withdraws its artefacts.
+
+    Trouble after a takeover is no failure of the task, and trouble after our own record is none at all.
+    """
+    if context.lease.is_current():
+        return outcome
+    with contextlib.suppress(CorruptArtefactError):
+        record = store.read_record(context.folder)
+        if record is not None and record.attempt == context.attempt:
+            return "recorded"
     for artefact in context.published.values():
         (context.folder.path / artefact.file).unlink(missing_ok=True)
     return "superseded"
 
 
 def _clean(folder: TaskFolder, last: int) -> None:
-    """After the record is there: leases, checkpoints and losers' artefacts have served (4 inodes remain)."""
+    """After the record is there: leases, checkpoints and losers' artefacts have served (4 inodes remain).
+
+    So has every temporary file: what is still being written here loses against the record.
+    """
     record = store.read_record(folder)
     if record is None:
         return
@@ -184,7 +207,8 @@ def _clean(folder: TaskFolder, last: int) -> None:
     for path in folder.path.iterdir():
         stem, _, rest = path.name.partition(".")
         number = rest.partition(".")[0]
-        if path.name not in keep and number.isdigit() and int(number) <= last and stem != "record":
+        served = number.isdigit() and int(number) <= last and stem != "record"
+        if path.name not in keep and (served or path.suffix == ".tmp"):
             path.unlink(missing_ok=True)
 
 
@@ -215,6 +239,9 @@ class _Pulse:
         while not self._end.wait(self._context.site.pulse_s):
             progress = self._context.progress
             cost = self._meter.totals()
-            self._held.pulse(step=progress.step, total=progress.total, values=progress.values, cost=cost)
-            if not self._held.is_current():
-                self._context.lost.set()
+            try:
+                self._held.pulse(step=progress.step, total=progress.total, values=progress.values, cost=cost)
+                if not self._held.is_current():
+                    self._context.lost.set()
+            except OSError as error:  # a full disk may have room again at the next beat
+                print(f"{self._held.folder.path}: no sign of life could be written ({error})", file=sys.stderr)

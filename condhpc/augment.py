@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,10 +121,8 @@ def crop_and_flip(images_NCHW: Tensor, boxes_N4: NDArray[np.int64], flips_N: NDA
     x_NW = _sampling_points(boxes_4N[1], boxes_4N[3], width)
     if flips_N is not None:
         x_NW = torch.where(torch.from_numpy(flips_N).to(x_NW.device)[:, None], x_NW.flip(1), x_NW)
-    grid_NHW2 = torch.stack(
-        [x_NW[:, None, :].expand(-1, height, -1), y_NH[:, :, None].expand(-1, -1, width)], dim=-1
-    )
-    return F.grid_sample(images_NCHW, grid_NHW2, mode="bilinear", padding_mode="border", align_corners=False)
+    grid_NHW2 = torch.stack([x_NW[:, None, :].expand(-1, height, -1), y_NH[:, :, None].expand(-1, -1, width)], dim=-1)
+    return functional.grid_sample(images_NCHW, grid_NHW2, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _sampling_points(start_N: Tensor, length_N: Tensor, side: int) -> Tensor:

@@ -8,10 +8,17 @@ import sys
 import threading
 from pathlib import Path
 
-from condhpc import attempt, keys, profile, store
+from condhpc import attempt, profile, store
+from condhpc.attempt import Result
 from condhpc.context import Site
 from condhpc.errors import CondhpcError, InputError
-from condhpc.layout import TaskFolder
+from condhpc.layout import Layout, TaskFolder
+
+_WORDS: dict[Result, str] = {
+    "busy": "another attempt holds the lease; see its newest lease.NNNN",
+    "cached": "recorded already",
+    "superseded": "another attempt took this task over",
+}
 
 
 def main(stage: str, argv: list[str] | None = None) -> int:
@@ -31,12 +38,23 @@ def _run(stage: str, path: Path) -> int:
     task = store.read_task(folder)
     if task.stage != stage:
         raise InputError(f"{path}: is a {task.stage} task; run `python -m condhpc_jobs.{task.stage} {path}`")
+    root = path.parents[min(3, len(path.parents) - 1)]
+    if Layout(root).task(task.stage, path.name) != folder:
+        raise InputError(f"{path}: is not in a store; expected <root>/store/{stage}/{path.name[:2]}/{path.name}")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
-    found = profile.resolve(None, str(path.parents[3]), dict(os.environ))
-    site = Site(
-        root=str(path.parents[3]),
+    result = attempt.run(folder.task.read_bytes(), _site(root), stop)
+    if text := _WORDS.get(result):
+        print(f"{path}: {text}", file=sys.stderr)
+    return attempt.exit_code(result)
+
+
+def _site(root: Path) -> Site:
+    """Paths and pace of the user's profile; an input that is missing is reported at once."""
+    found = profile.resolve(None, str(root), dict(os.environ))
+    return Site(
+        root=str(root),
         data={name: str(folder) for name, folder in found.data.items()},
         weights={name: str(file) for name, file in found.weights.items()},
         threads=found.threads,
@@ -45,9 +63,3 @@ def _run(stage: str, path: Path) -> int:
         lease_stale_s=found.lease_stale_s,
         patience_s=0.0,
     )
-    result = attempt.run(keys.preimage(task), site, stop)
-    if result == "busy":
-        print(f"{path}: another attempt holds the lease; see its newest lease.NNNN", file=sys.stderr)
-    if result == "cached":
-        print(f"{path}: recorded already")
-    return attempt.exit_code(result)

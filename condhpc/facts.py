@@ -58,6 +58,8 @@ class Facts:
             resolution=self.info.resolution,
             mean=self.info.mean,
             std=self.info.std,
+            train_split=self.info.train_split,
+            test_split=self.info.test_split,
         )
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_counter = itertools.count()
-
 
 def temporary(path: Path) -> Path:
-    """A name for a file under construction: same folder, never the same twice."""
+    """A name for a file under construction: same folder, never the same twice.
+
+    The pid is for people; it comes back (in a container at once), and a killed writer leaves its file behind.
+    """
     host = socket.gethostname().split(".")[0]
-    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{next(_counter)}.tmp")
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
 
 
 def sync(path: Path) -> None:
@@ -30,12 +32,17 @@ def sync(path: Path) -> None:
 def link_new(temp: Path, path: Path) -> bool:
     """Give a finished temporary file its final name, unless that exists; True when this call did it.
 
-    A link whose reply was lost on NFS is recognised by the temporary file's link count.
+    A link whose reply was lost on NFS is recognised by the temporary file's link count. False, too, where the
+    temporary file is gone: whoever finished the task first has tidied up.
     """
     try:
         os.link(temp, path)
     except FileExistsError:
-        return temp.stat().st_nlink == 2
+        return temp.exists() and temp.stat().st_nlink == 2
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
+        return False
     sync(path.parent)
     return True
 
@@ -49,18 +56,40 @@ def publish(path: Path, data: bytes) -> bool:
         temp.unlink(missing_ok=True)
 
 
+def put(path: Path, data: bytes) -> threading.Thread:
+    """Write a new file of a name that nobody else uses; whole for every reader at once, on disk when joined.
+
+    For what is sent right after it was written: the disk's share of the wait goes on beside the sending.
+    """
+    temp = temporary(path)
+    temp.write_bytes(data)
+    temp.rename(path)
+    return start_sync(path)
+
+
+def start_sync(path: Path) -> threading.Thread:
+    """Fsync in the background; on disk when joined."""
+    thread = threading.Thread(target=sync, args=(path,))
+    thread.start()
+    return thread
+
+
 def replace(path: Path, data: bytes) -> None:
     """Write a file atomically over an older version that this process alone writes."""
-    _write_temporary(path, data).replace(path)
-    sync(path.parent)
+    with under_construction(path) as temp:
+        temp.write_bytes(data)
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:
     temp = temporary(path)
-    with temp.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temp.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temp.unlink(missing_ok=True)  # the disk is full: leave it no fuller
+        raise
     return temp
 
 

@@ -75,13 +75,15 @@ def summary(rows: Iterable[Row]) -> Summary:
     states = {row.state for row in rows}
     if states & MOVING:
         return "running"
-    if states <= {"recorded"}:
+    if states == {"recorded"}:
         return "done"
     return "failed" if states & BAD else "stopped"
 
 
 def task_problems(rows: Sequence[Row], run: str) -> list[str]:
     """Failures grouped by their reason, most frequent first, then what is blocked, lost or not sent."""
+    if not rows:
+        return ["it has no plan: its submission was interrupted; submit the manifest again"]
     found = []
     for state in ("failed", "lost", "blocked"):
         of_state = [row for row in rows if row.state == state]

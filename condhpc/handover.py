@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
-from condhpc import arrange, keys, launch, payload, runs
+from condhpc import arrange, files, keys, launch, payload, runs
 from condhpc.arrange import Array
 from condhpc.context import Site
 from condhpc.errors import SchedulerError
@@ -52,7 +53,8 @@ class Handover:
         """Start local workers that share one list of tasks; leases keep them apart."""
         gpus = self.profile.stage("evaluate").gpus
         header = self._header("pool", gpus=gpus, threads=self.profile.threads, time_min=0)
-        path = self._write_payload(header, [tuple(self.tasks)])
+        path, on_disk = self._write_payload(header, [tuple(self.tasks)])
+        on_disk.join()
         intent = Intent(name=header.name, backend="local", elements=(tuple(self.tasks),), gpus=gpus, time=runs.now())
         runs.append(self.run, intent)
         job = self._job(header.name, path, max(1, min(self.profile.workers, len(self.tasks))))
@@ -66,7 +68,7 @@ class Handover:
         resources = self.profile.stage(array.stage)
         time_min = resources.time_min or 0
         header = self._header(array.stage, gpus=resources.gpus, threads=resources.cpus, time_min=time_min)
-        path = self._write_payload(header, array.packs)
+        path, payload_on_disk = self._write_payload(header, array.packs)
         intent = Intent(
             name=header.name,
             backend="slurm",
@@ -78,21 +80,26 @@ class Handover:
             time=runs.now(),
         )
         runs.append(self.run, intent)
+        # Beside the call, which takes longer: should this host crash now, the job's name alone tells what was sent.
+        intent_on_disk = files.start_sync(self.run.submissions)
         job = self._job(header.name, path, len(array.packs), after)
         try:
             found = launch.to_slurm(job, self.profile, resources, self.code)
         except SchedulerError as error:
             return _after_failed_sbatch(self.run, header.name, error, slurm)
+        finally:
+            payload_on_disk.join()
+            intent_on_disk.join()
         runs.append(self.run, Reply(name=header.name, job=found, time=runs.now()))
         return found
 
     def _job(self, name: str, path: Path, count: int, dependency: str = "") -> launch.Job:
         return launch.Job(name=name, payload=path, logs=self.run.logs / name, count=count, dependency=dependency)
 
-    def _write_payload(self, header: payload.Header, packs: Sequence[Sequence[str]]) -> Path:
+    def _write_payload(self, header: payload.Header, packs: Sequence[Sequence[str]]) -> tuple[Path, Thread]:
         path = self.run.payloads / f"{header.name}.jsonl"
-        payload.write(path, header, [[keys.preimage(self.tasks[key]) for key in pack] for pack in packs])
-        return path
+        preimages = [[keys.preimage(self.tasks[key]) for key in pack] for pack in packs]
+        return path, payload.write(path, header, preimages)
 
     def _header(self, what: str, *, gpus: int, threads: int, time_min: int) -> payload.Header:
         peers = what == "pool"

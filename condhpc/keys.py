@@ -16,7 +16,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 _chunk_bytes = 1 << 20
 
 
-class Preimage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Preimage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The exact content that a key digests, as `task.json` holds it."""
 
     format: int

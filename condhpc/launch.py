@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import psutil
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import FailedSubmissionError
 from submitit.local.local import LocalExecutor
 from submitit.slurm.slurm import SlurmExecutor
 
@@ -25,7 +25,7 @@ from condhpc.errors import SchedulerError
 from condhpc.lease import process_start
 from condhpc.profile import Profile, StageResources
 from condhpc.runs import Reply
-from condhpc.slurm_command import submission_env
+from condhpc.slurm_command import run_command, submission_env
 
 SBATCH_TIMEOUT_S = 120
 _POOL_LIMIT_MIN = 30 * 24 * 60
@@ -44,23 +44,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Slurm(SlurmExecutor):
-    """submitit's Slurm executor with our command in the place of its pickles."""
+    """submitit's Slurm executor: its batch script and parameters, our command in the place of its pickles."""
 
-    worker_command = ""
-
-    @property
-    def _submitit_command_str(self) -> str:
-        return self.worker_command
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        """Sbatch without the variables of an enclosing job, and never waiting for ever."""
-        leaking = sorted(set(os.environ) - set(submission_env()))
-        unset = [part for name in leaking for part in ("-u", name)]
-        limit = ["timeout", "--kill-after=5", str(SBATCH_TIMEOUT_S)]
-        return ["env", *unset, *limit, "sbatch", str(submission_file_path)]
-
-    def send(self) -> str:
-        return str(self._submit_command(self._submitit_command_str).job_id)
+    def send(self, command: str) -> str:
+        """Write the batch script into the folder, call sbatch once; the job id."""
+        script = Path(self.folder) / "submission.sh"
+        script.write_text(self._make_submission_file_text(command, ""))
+        reply = run_command(["sbatch", str(script)], submission_env(), SBATCH_TIMEOUT_S)
+        return str(self._get_job_id_from_submission_command(reply))
 
 
 class _Local(LocalExecutor):
@@ -80,13 +71,12 @@ def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path) 
     """Submit one array; its job id. Raises SchedulerError where sbatch failed or gave no id (it may exist!)."""
     job.logs.mkdir(parents=True, exist_ok=True)
     executor = _Slurm(folder=job.logs)
-    executor.worker_command = worker_command(job, profile)
     executor.update_parameters(**_parameters(job, profile, resources, code))
     executor.parameters["map_count"] = job.count
     try:
-        return executor.send()
-    except (FailedJobError, FailedSubmissionError) as error:
-        raise SchedulerError(f"sbatch for {job.name}: {str(error).strip() or 'no reply in time'}") from error
+        return executor.send(worker_command(job, profile))
+    except FailedSubmissionError as error:
+        raise SchedulerError(f"sbatch for {job.name}: {error}") from error
 
 
 def worker_command(job: Job, profile: Profile) -> str:

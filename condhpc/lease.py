@@ -76,7 +76,8 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(_Line)
-_GENERATION = re.compile(r"(?:lease|record)\.(\d+)(?:\.aside\.json)?")
+_GENERATION = re.compile(r"[^.]+\.(\d{4,})(?:\..*)?")
+"""Whatever carries an attempt's number: lease, checkpoint, artefact, record set aside."""
 
 
 def myself(*, run: str = "") -> Owner:
@@ -107,7 +108,7 @@ def process_start(pid: int) -> int | None:
 
 def _machine() -> str:
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         namespace = ""
     return f"{_text('/etc/machine-id')} {namespace}"
@@ -126,11 +127,23 @@ def provably_gone(owner: Owner, me: Owner) -> bool:
         return True
     if (owner.host, owner.machine) != (me.host, me.machine) or not owner.boot or not owner.pid_start:
         return False
-    return owner.boot != me.boot or process_start(owner.pid) != owner.pid_start
+    if owner.boot != me.boot:
+        return True
+    found = process_start(owner.pid)
+    return found != owner.pid_start and not (found is None and _is_hidden(owner.pid))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process lives that /proc does not show us (another user's, under `hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 def latest_number(folder: TaskFolder) -> int:
-    """Highest generation in a folder, also that of a record set aside; 0 where there is none."""
+    """Highest generation that left a file in a folder, also a record set aside; 0 where there is none."""
     try:
         names = os.listdir(folder.path)  # noqa: PTH208 - names only, the hot path of acquiring
     except FileNotFoundError:
@@ -165,7 +178,7 @@ def attempts(folder: TaskFolder, up_to: int | None = None) -> list[Attempt]:
 def _decode(line: bytes) -> _Line | None:
     try:
         return _decoder.decode(line) if line else None
-    except msgspec.MsgspecError:
+    except ValueError:  # msgspec's errors, and bytes that are not UTF-8
         return None
 
 
@@ -256,10 +269,12 @@ def end_for_dead(folder: TaskFolder, pid: int, outcome: Outcome, reason: str) ->
     """End the newest diary on behalf of its owner, a waited-for child of the caller that died without a word."""
     number = latest_number(folder)
     held = read_attempt(folder, number)
-    if held is None or held.end is not None or (held.owner.host, held.owner.pid) != (socket.gethostname(), pid):
+    if held is None or held.end is not None:
+        return
+    owner = held.owner
+    if (owner.host, owner.machine, owner.pid) != (socket.gethostname(), _machine(), pid):
         return
     cost = held.pulse.cost if held.pulse else {}
+    end = _Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost))
     with folder.lease(number).open("ab") as file:
-        file.write(
-            msgspec.json.encode(_Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost))) + b"\n"
-        )
+        file.write(b"\n" + msgspec.json.encode(end) + b"\n")  # the line before may be torn

@@ -59,7 +59,10 @@ def _may_live(run: RunFolder, arrays: frozenset[str]) -> bool:
         unsettled += line.startswith(_INTENT) - line.startswith((_REPLY, _REFUSAL))
         if not line.startswith(_REPLY):
             continue
-        reply = _reply_decoder.decode(line)
+        try:
+            reply = _reply_decoder.decode(line)
+        except ValueError:  # torn: the full reader knows what to do
+            return True
         if reply.job in arrays or (not reply.job and pool_is_alive(reply) is not False):
             return True
     return unsettled > 0

@@ -171,9 +171,7 @@ def _sound(reader: Reader, manifest: Manifest, grid: Grid) -> Grid:
     )
 
 
-def _usable(
-    reader: Reader, manifest: Manifest, names: Iterable[str], load: Callable[[str], Plugin]
-) -> tuple[str, ...]:
+def _usable(reader: Reader, manifest: Manifest, names: Iterable[str], load: Callable[[str], Plugin]) -> tuple[str, ...]:
     found = []
     for name in names:
         try:

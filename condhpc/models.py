@@ -38,7 +38,7 @@ def _convnet3(classes: int, resolution: int) -> nn.Module:
 
 
 def _resnet18(classes: int, resolution: int) -> nn.Module:
-    """torchvision's ResNet-18 under its own parameter names, with the small stem where images are small."""
+    """ResNet-18 of torchvision under its own parameter names, with the small stem where images are small."""
     from torch import nn
     from torchvision.models import resnet18
 
@@ -71,6 +71,13 @@ def build(arch: str, classes: int, resolution: int, seed: int) -> nn.Module:
 def frozen(model: nn.Module) -> nn.Module:
     """The same network in eval mode, without gradients for its weights."""
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def placed(model: nn.Module, device: str) -> nn.Module:
+    """The same network on a device, in the channels-last layout that convolutions are fastest in."""
+    import torch
+
+    return model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def forward_with_features(model: nn.Module, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:

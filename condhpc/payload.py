@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 
 from condhpc import keys
 from condhpc.context import Site
 from condhpc.errors import StoreError
-from condhpc.files import publish
+from condhpc.files import put
 from condhpc.spec import Task
 
 FORMAT = 1
@@ -28,7 +29,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     created: float = 0.0
     """Time of the submission: failures before it are history and tried again."""
     time_min: int
-    """Time limit of an element."""
+    """Time limit of an element; 0: none."""
     margin_s: float = 60.0
     """No task is started with less than this left."""
     signal_s: int = 120
@@ -51,17 +52,21 @@ class Element(msgspec.Struct, frozen=True):
         return [(keys.digest(bytes(raw)), bytes(raw)) for raw in self.tasks]
 
 
-def write(path: Path, header: Header, packs: Sequence[Sequence[bytes]]) -> None:
-    """Write a payload for `packs` of preimages, one pack per element; refuses an existing path."""
-    lines = [keys.encode(Element(tuple(map(msgspec.Raw, pack)))) + b"\n" for pack in packs]
+def write(path: Path, header: Header, packs: Sequence[Sequence[bytes]]) -> Thread:
+    """Write a payload for `packs` of preimages, one pack per element; refuses an existing path.
+
+    It can be read at once, and is on disk when the thread returned is joined.
+    """
+    lines = [b'{"tasks":[%b]}\n' % b",".join(pack) for pack in packs]  # an Element, whose tasks are encoded
     offsets, position = [], 0
     for line in lines:
         offsets.append(position)
         position += len(line)
     head = keys.encode(msgspec.structs.replace(header, offsets=tuple(offsets))) + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not publish(path, head + b"".join(lines)):
+    if path.exists():
         raise StoreError(f"{path}: a payload of this name exists already")
+    return put(path, head + b"".join(lines))
 
 
 def read(path: Path, element: int) -> tuple[Header, Element]:
@@ -69,11 +74,13 @@ def read(path: Path, element: int) -> tuple[Header, Element]:
     try:
         with path.open("rb") as file:
             header = msgspec.json.decode(file.readline(), type=Header)
+            if header.format != FORMAT:
+                raise StoreError(f"{path}: payload format {header.format}, this condhpc reads {FORMAT}")
             if not 0 <= element < len(header.offsets):
                 raise StoreError(f"{path}: has elements 0..{len(header.offsets) - 1}, asked for {element}")
             file.seek(header.offsets[element], 1)
             return header, msgspec.json.decode(file.readline(), type=Element)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:  # unreadable, malformed or not UTF-8
         raise StoreError(f"{path}: not a readable payload ({error})") from error
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from condhpc import demands
 from condhpc.errors import ProblemsError
 from condhpc.grid import CellId, cells, unmatched_warning
@@ -51,6 +53,7 @@ class _Expansion:
         self._facts = facts
         self._sheet = sheet
         self._specs: dict[tuple[str, int, str, str, int], Encoded] = {}
+        self._recipes: dict[tuple[str, int, str, str], EvaluateSpec] = {}
 
     def cell(self, cell: CellId, blocks: list[Grid]) -> Cell:
         """One cell with all its tasks; blocks that name the same cell add up their seeds and metrics."""
@@ -91,20 +94,26 @@ class _Expansion:
             found[set_seed, seed] = self._sheet.add("evaluate", spec, inputs, version, label)
 
     def _spec(self, cell: CellId, seed: int) -> Encoded:
-        info = self._facts[cell.dataset].info
-        protocol = demands.protocol(cell.protocol)
-        override = self._manifest.training.get(cell.dataset)
-        spec = EvaluateSpec(
-            dataset=self.upstream.dataset(cell.dataset),
-            student=cell.student,
-            protocol=protocol,
-            training=student_training(info, cell.ipc, protocol, override, self._manifest.precision),
-            seed=seed,
-            test_split=info.test_split,
-        )
-        encoded = Encoded(spec)
+        encoded = Encoded(msgspec.structs.replace(self._recipe(cell), seed=seed))
         self._specs[cell.dataset, cell.ipc, cell.protocol, cell.student, seed] = encoded
         return encoded
+
+    def _recipe(self, cell: CellId) -> EvaluateSpec:
+        """The spec of a cell's evaluations under student seed 0; the same whatever built the set."""
+        which = (cell.dataset, cell.ipc, cell.protocol, cell.student)
+        if which not in self._recipes:
+            info = self._facts[cell.dataset].info
+            protocol = demands.protocol(cell.protocol)
+            override = self._manifest.training.get(cell.dataset)
+            self._recipes[which] = EvaluateSpec(
+                dataset=self.upstream.dataset(cell.dataset),
+                student=cell.student,
+                protocol=protocol,
+                training=student_training(info, cell.ipc, protocol, override, self._manifest.precision),
+                seed=0,
+                test_split=info.test_split,
+            )
+        return self._recipes[which]
 
 
 def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> None:

@@ -74,9 +74,7 @@ class Sheet:
     def __init__(self) -> None:
         self._tasks: dict[Stage, dict[str, Planned]] = {stage: {} for stage in STAGES}
 
-    def add(
-        self, stage: Stage, spec: Encoded, inputs: dict[str, str], version: tuple[int, int], label: Label
-    ) -> str:
+    def add(self, stage: Stage, spec: Encoded, inputs: dict[str, str], version: tuple[int, int], label: Label) -> str:
         """The key of a task, which is noted if it is new."""
         key = keys.digest(keys.preimage_of(stage, spec.data, inputs, version))
         tasks = self._tasks[stage]

@@ -141,8 +141,6 @@ class Profile(Value, frozen=True, kw_only=True):
     """How long a missing input may be a slow file system's illusion."""
     margin_s: Seconds = 60.0
     """No task starts with less time than this left."""
-    patience_s: Annotated[float, Meta(ge=0.0)] = 90.0
-    """How long a node doubts that an input is missing: network file systems remember for a while that it was."""
     cancel_grace_s: Seconds = 30.0
     stages: Stages = Stages()
     energy: Energy = Energy()

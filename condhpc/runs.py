@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import msgspec
 
-from condhpc.errors import InputError
+from condhpc.errors import InputError, StoreError
+from condhpc.files import publish
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Label
 from condhpc.spec import Stage
@@ -101,8 +102,6 @@ def append(run: RunFolder, event: Event) -> None:
     """Add one line to `submissions.jsonl`; the submitter holds the root's lock, so it is the only writer."""
     with run.submissions.open("ab") as file:
         file.write(msgspec.json.encode(event) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def now() -> float:
@@ -131,12 +130,10 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
 
 
 def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
-    """Write `plan.jsonl` of a new run."""
+    """Write `plan.jsonl` of a new run, complete or not at all; raises StoreError where there is one."""
     encoder = msgspec.json.Encoder()
-    with run.plan.open("xb") as file:
-        file.writelines(encoder.encode(line) + b"\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+    if not publish(run.plan, b"".join(encoder.encode(line) + b"\n" for line in lines)):
+        raise StoreError(f"{run.plan}: this run has a plan already")
 
 
 def plan(run: RunFolder) -> list[PlanLine]:
@@ -145,14 +142,19 @@ def plan(run: RunFolder) -> list[PlanLine]:
 
 
 def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
-    """Decoded lines; a torn last line (writer killed) is left out."""
+    """Decoded lines; a torn one (its writer was killed) is left out. Raises StoreError for one of another version."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return
-    complete = data[: data.rfind(b"\n") + 1]
-    for line in complete.splitlines():
-        yield decoder.decode(line)
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n"), 1):
+        try:
+            if line:
+                yield decoder.decode(line)
+        except msgspec.ValidationError as error:
+            raise StoreError(f"{path}:{number}: not a line that this condhpc knows ({error})") from error
+        except ValueError:  # malformed: torn
+            continue
 
 
 def find(layout: Layout, name: str | None) -> RunFolder:

@@ -40,6 +40,10 @@ class DatasetSpec(Value, frozen=True):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     """Channel statistics for normalisation, images in [0, 1]."""
+    train_split: str = "train"
+    """Split that is condensed."""
+    test_split: str = "test"
+    """Split that tests teachers and students."""
 
 
 class Augment(Value, frozen=True):

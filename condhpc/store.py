@@ -20,6 +20,7 @@ from condhpc.spec import Stage, Task
 
 SCHEMA = 1
 _RETRY_S = 2.0
+_RETRY = "`condhpc retry` sets it aside and computes the task again"
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ def read_task(folder: TaskFolder) -> Task:
     try:
         data = folder.task.read_bytes()
         task = keys.parse_preimage(data)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{folder.task}: not a readable task ({error})") from error
     if keys.digest(data) != folder.path.name:
         raise StoreError(
@@ -99,17 +100,18 @@ def read_task(folder: TaskFolder) -> Task:
 
 
 def read_record(folder: TaskFolder) -> Record | None:
-    """The record, or None where there is none; raises CorruptArtefactError for an unreadable one."""
+    """The record, or None where there is none; raises CorruptArtefactError for an unreadable or foreign one."""
     try:
         data = folder.record.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return _record_decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise CorruptArtefactError(
-            f"{folder.record}: not a readable record ({error}); move it away and submit again"
-        ) from error
+        record = _record_decoder.decode(data)
+    except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+        raise CorruptArtefactError(f"{folder.record}: not a readable record ({error}); {_RETRY}") from error
+    if record.key != folder.path.name:
+        raise CorruptArtefactError(f"{folder.record}: is the record of another task, {record.key}; {_RETRY}")
+    return record
 
 
 def is_recorded(folder: TaskFolder) -> bool:
@@ -134,7 +136,8 @@ def set_aside_if_corrupt(folder: TaskFolder) -> str:
     try:
         record = read_record(folder)
     except CorruptArtefactError as error:
-        folder.record.rename(folder.path / f"record.{latest_number(folder) + 1:04d}.aside.json")
+        with contextlib.suppress(FileNotFoundError):
+            folder.record.rename(folder.path / f"record.{latest_number(folder) + 1:04d}.aside.json")
         return str(error)
     if record is None:
         return ""
@@ -192,11 +195,12 @@ def _recorded(folder: TaskFolder) -> Recorded | None:
 
 
 def _reopen(path: Path) -> None:
-    """Opening a folder makes an NFS client look again."""
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
-    except FileNotFoundError:
-        return
+    """Opening a folder makes an NFS client look again; it may remember of the two above, too, that they were empty."""
+    for folder in (path.parent.parent, path.parent, path):
+        try:
+            os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+        except FileNotFoundError:
+            return
 
 
 def _until(look: Callable[[], Recorded | None], patience_s: float, folder: TaskFolder) -> Recorded:

@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
-from condhpc import attempt, lease
+from condhpc import attempt, lease, store
 from condhpc.attempt import Result
 from condhpc.context import Site
 from condhpc.errors import CondhpcError
@@ -55,46 +56,72 @@ def run_child(
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _child(preimage, site, gone)
-    relayed = False
+        _child(preimage, site, gone, flags)
+    relayed = killed = False
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
-            return _result(pid, status, folder, stopping=flags.stop)
+            return _result(pid, status, folder, killed=killed)
         if flags.stop and not relayed:
             os.kill(pid, signal.SIGUSR2)
             relayed = True
         if flags.stop and time.monotonic() - flags.stopped_at > grace_s:
             os.kill(pid, signal.SIGKILL)  # its last checkpoint stands
+            killed = True
         flags.wait(1.0)
 
 
-def _child(preimage: bytes, site: Site, gone: Callable[[Attempt], bool]) -> None:
+def _child(preimage: bytes, site: Site, gone: Callable[[Attempt], bool], flags: Flags) -> None:
     """In the child: never returns."""
-    code = 1
+    code = attempt.exit_code("failed")
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         stop = threading.Event()
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda *_: stop.set())
+        if flags.stop:  # our copy: a signal came between the fork and these handlers
+            stop.set()
         code = attempt.exit_code(attempt.run(preimage, site, stop, gone))
     except CondhpcError as error:
         print(error, file=sys.stderr)
+    except BaseException:  # nothing may unwind into the parent's frames; the log has to tell
+        traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # a log on a full disk, or closed
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
-def _result(pid: int, status: int, folder: TaskFolder, *, stopping: bool) -> Result:
-    """What a dead child's status means; a child that could not end its diary gets it ended here."""
+def _result(pid: int, status: int, folder: TaskFolder, *, killed: bool) -> Result:
+    """What a dead child left: a record decides, then its exit status. Its diary is ended here where it could not."""
+    if _is_recorded(folder):
+        return "recorded"
     if os.WIFEXITED(status):
-        return attempt.result_of(os.WEXITSTATUS(status))
+        code = os.WEXITSTATUS(status)
+        result = attempt.result_of(code)
+        if result == "recorded":
+            result = "failed"
+        if result == "failed":
+            lease.end_for_dead(folder, pid, "failed", f"exited with status {code} and left no record; see the log")
+        return result
     number = os.WTERMSIG(status)
-    cause = "killed after it did not stop in time" if stopping else "out of memory, or killed by hand"
-    reason = f"killed by signal {number} ({signal.Signals(number).name}): {cause if number == 9 else 'a crash in native code'}"
-    result: Outcome = "stopped" if stopping else "failed"
-    lease.end_for_dead(folder, pid, result, reason)
+    reason = f"killed by signal {number} ({signal.strsignal(number)}): {_cause(number, killed=killed)}"
+    outcome: Outcome = "stopped" if killed else "failed"
+    lease.end_for_dead(folder, pid, outcome, reason)
     print(f"{folder.path}: {reason}", file=sys.stderr, flush=True)
-    return result
+    return outcome
+
+
+def _cause(number: int, *, killed: bool) -> str:
+    if killed:
+        return "it did not stop in time"
+    return "out of memory, or killed by hand" if number == signal.SIGKILL else "a crash in native code"
+
+
+def _is_recorded(folder: TaskFolder) -> bool:
+    try:
+        return store.is_recorded(folder)
+    except CondhpcError:
+        return False

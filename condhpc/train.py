@@ -7,36 +7,36 @@ H × W pixels, C channels, K classes, E epochs, S optimiser steps.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
-from condhpc import augment, rng
-from condhpc.augment import Mix
+from condhpc import augment, models, rng
 from condhpc.errors import StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from condhpc.datasets.base import Split
+    from condhpc.dynamics import Dynamics
+    from condhpc.images import Images
+    from condhpc.labels import Loss
     from condhpc.methods.base import Reporter
-    from condhpc.spec import Optimizer, Training
+    from condhpc.spec import Optimizer, Precision, Training
 
-RESIDENT_BYTES = 4 << 30
-"""A split up to this size is read whole onto the device; a larger one is read batch by batch."""
 TEST_BATCH = 256
 """Images per forward pass of a test."""
 _LOOK_STEPS = {"cpu": 1, "cuda": 50}
@@ -50,147 +50,10 @@ def configure(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; needed to be deterministic
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over memory
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 in a key means fp32
     torch.backends.cuda.matmul.allow_tf32 = False
-
-
-# -- images ------------------------------------------------------------------------------------------------
-
-
-class Images(Protocol):
-    """Labelled uint8 images, handed out on the device by position."""
-
-    labels_N: Tensor
-    """int64, on the device."""
-    side: int
-    """Height and width, pixels."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, positions_n: NDArray[np.int64]) -> Tensor:
-        """Images (n, H, W, C) uint8 on the device."""
-
-
-class ResidentImages:
-    """Images that live on the device, whole."""
-
-    def __init__(self, images_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64], device: str) -> None:
-        self.images_NHWC = torch.from_numpy(images_NHWC).to(device)
-        self.labels_N = torch.from_numpy(labels_N).to(device)
-        self.side = images_NHWC.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
-
-    def read(self, positions_n: NDArray[np.int64]) -> Tensor:
-        """Gathered on the device."""
-        return self.images_NHWC[torch.from_numpy(positions_n).to(self.images_NHWC.device)]
-
-
-class StreamedImages:
-    """Images of a split too large for the device, decoded batch by batch."""
-
-    def __init__(self, split: Split, device: str) -> None:
-        self._split = split
-        self._device = device
-        self.labels_N = torch.from_numpy(split.labels_N).to(device)
-        self.side = split.resolution
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
-
-    def read(self, positions_n: NDArray[np.int64]) -> Tensor:
-        """Decoded now."""
-        return torch.from_numpy(self._split.read(positions_n)).to(self._device)
-
-
-def images_of(split: Split, device: str) -> Images:
-    """A split as a source of batches: resident up to RESIDENT_BYTES, else streamed. Both give the same batches."""
-    if len(split) * split.resolution**2 * 3 <= RESIDENT_BYTES:
-        return ResidentImages(split.read(np.arange(len(split))), split.labels_N, device)
-    return StreamedImages(split, device)
-
-
-# -- what a student is taught --------------------------------------------------------------------------------
-
-Loss = Callable[["Tensor", "Tensor", "Tensor", Mix | None], "Tensor"]
-"""(images_nCHW as the student saw them, logits_nK float32, labels_n, mix) to a scalar."""
-
-
-def hard_labels(smoothing: float) -> Loss:
-    """Cross-entropy with the images' own labels; of mixed images, both labels weighted by area."""
-
-    def loss(_images_nCHW: Tensor, logits_nK: Tensor, labels_n: Tensor, mix: Mix | None) -> Tensor:
-        own = F.cross_entropy(logits_nK, labels_n, label_smoothing=smoothing)
-        if mix is None:
-            return own
-        partner_n = torch.from_numpy(mix.partner_N).to(labels_n.device)
-        other = F.cross_entropy(logits_nK, labels_n[partner_n], label_smoothing=smoothing)
-        return mix.own_share * own + (1.0 - mix.own_share) * other
-
-    return loss
-
-
-def teacher_labels(teachers: Sequence[nn.Module], temperature: float) -> Loss:
-    """KL from the teachers' mean softmax to the student's softmax, both at T, mean over the batch, no T² factor.
-
-    The frozen eval-mode teachers see the very images the student sees. The form of SRe2L, RDED and all that
-    follow them; without T² gradients are T² smaller than in textbook distillation, which Adam does not notice.
-    """
-    if not teachers:
-        raise StageError("labels come from teachers, but the task has no teacher among its inputs")
-
-    def loss(images_nCHW: Tensor, logits_nK: Tensor, _labels_n: Tensor, _mix: Mix | None) -> Tensor:
-        with torch.no_grad():
-            softs = [F.softmax(teacher(images_nCHW).float() / temperature, dim=1) for teacher in teachers]
-            soft_nK = torch.stack(softs).mean(dim=0)
-        return F.kl_div(F.log_softmax(logits_nK / temperature, dim=1), soft_nK, reduction="batchmean")
-
-    return loss
-
-
-# -- what a teacher's training leaves behind ------------------------------------------------------------------
-
-
-class Dynamics:
-    """How each training image fared in each epoch, taken from the training batches as they pass.
-
-    Logits are those of train mode on the augmented image. A last epoch cut short by the number of steps has
-    NaN where an image was not seen.
-    """
-
-    def __init__(self, epochs: int, count: int, device: str) -> None:
-        self.margin_EN = torch.full((epochs, count), math.nan, dtype=torch.float16, device=device)
-        """Logit of the true class − largest other logit (AUM averages it)."""
-        self.correct_EN = torch.zeros((epochs, count), dtype=torch.bool, device=device)
-        self.el2n_EN = torch.full((epochs, count), math.nan, dtype=torch.float16, device=device)
-        """‖softmax − one-hot‖₂ (Paul et al., 2021)."""
-
-    def note(self, epoch: int, positions_n: NDArray[np.int64], logits_nK: Tensor, labels_n: Tensor) -> None:
-        """Take down one batch."""
-        at_n = torch.from_numpy(positions_n).to(labels_n.device)
-        own_n1 = labels_n[:, None]
-        true_n = logits_nK.gather(1, own_n1).squeeze(1)
-        other_n = logits_nK.scatter(1, own_n1, -math.inf).amax(dim=1)
-        probabilities_nK = F.softmax(logits_nK, dim=1)
-        errors_nK = probabilities_nK.scatter_add(1, own_n1, -torch.ones_like(true_n)[:, None])
-        self.margin_EN[epoch, at_n] = (true_n - other_n).half()
-        self.correct_EN[epoch, at_n] = true_n > other_n
-        self.el2n_EN[epoch, at_n] = errors_nK.norm(dim=1).half()
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors by name."""
-        return {"margin": self.margin_EN, "correct": self.correct_EN, "el2n": self.el2n_EN}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over the tensors of a checkpoint."""
-        for name, held in self.state().items():
-            held.copy_(state[name])
-
-
-# -- the loop --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,7 +79,7 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
     """
     training, device, report = run.training, run.device, run.report
     _require_possible(training, device)
-    model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    models.placed(model, device).train()
     optimizer = make_optimizer(model, training.optimizer)
     losses_S = torch.zeros(training.steps, device=device)
     state = _State(model, optimizer, losses_S, dynamics)
@@ -234,7 +97,7 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
             logits_nK = model(images_nCHW).float()
             loss = run.loss(images_nCHW, logits_nK, labels_n, draws.mix)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
             group["lr"] = cosine(training.optimizer.lr, step, training.steps)
         optimizer.step()
@@ -247,9 +110,7 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
     return float(losses_S[-_LOSS_WINDOW_STEPS:].mean())
 
 
-def batches(
-    count: int, batch: int, seed: int, first: int, steps: int
-) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+def batches(count: int, batch: int, seed: int, first: int, steps: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
     """(step, epoch, positions) from step `first` on: per epoch a new permutation, cut into batches.
 
     The last batch of an epoch may be short, but never a single image, which has no batch statistics: one alone
@@ -283,16 +144,19 @@ def make_optimizer(model: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer
     if recipe.name == "adamw":
         betas = (recipe.momentum, recipe.beta2)
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=_EPSILON, fused=True)
-    return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
-    )
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+
+
+def require_precision(precision: Precision, device: str) -> None:
+    """Raise StageError for bf16 anywhere but on CUDA (on a CPU it is several times slower than fp32)."""
+    if precision == "bf16" and device != "cuda":
+        raise StageError(
+            f'precision bf16 needs CUDA, this is {device}; run on a GPU or set precision = "fp32" in the manifest'
+        )
 
 
 def _require_possible(training: Training, device: str) -> None:
-    if training.precision == "bf16" and device != "cuda":
-        raise StageError(
-            f"precision bf16 needs CUDA, this is {device}; run on a GPU or set precision = \"fp32\" in the manifest"
-        )
+    require_precision(training.precision, device)
     if training.bn_group != training.batch:
         raise StageError(
             f"bn_group {training.bn_group} with batch {training.batch}: one device normalises over its whole batch; "
@@ -305,7 +169,7 @@ def _cuts(count: int, batch: int) -> list[int]:
     cuts = [*range(0, count, batch), count]
     if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
         cuts[-2] -= 1
-    if any(after - before < 2 for before, after in zip(cuts, cuts[1:], strict=False)):
+    if any(after - before < 2 for before, after in itertools.pairwise(cuts)):
         raise StageError(
             f"{count} images in batches of {batch} leave an image alone, and batch norm needs two; raise batch or ipc"
         )
@@ -369,21 +233,22 @@ class _State:
         return save
 
     def load(self, path: Path | None, device: str) -> int:
-        """Take over a checkpoint and return its step; 0 without one. Raises StageError for an unreadable one."""
+        """Take over a checkpoint and return its step.
+
+        0 without one, or where it cannot be read: it only saves time, the same numbers are computed again.
+        """
         if path is None:
             return 0
         try:
             held: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-            self._model.load_state_dict(held["model"])
-            self._optimizer.load_state_dict(held["optimizer"])
-            self._losses_S.copy_(held["losses"])
-            if self._dynamics is not None:
-                self._dynamics.restore(held["dynamics"])
-            return int(held["step"])
-        except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-            raise StageError(
-                f"{path}: not a checkpoint of this training ({error}); remove it to start from step 0"
-            ) from error
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+            return 0
+        self._model.load_state_dict(held["model"])
+        self._optimizer.load_state_dict(held["optimizer"])
+        self._losses_S.copy_(held["losses"])
+        if self._dynamics is not None:
+            self._dynamics.restore(held["dynamics"])
+        return int(held["step"])
 
     def _content(self, step: int) -> dict[str, Any]:
         return {
@@ -393,9 +258,6 @@ class _State:
             "losses": self._losses_S,
             "dynamics": self._dynamics.state() if self._dynamics is not None else {},
         }
-
-
-# -- the test --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -414,7 +276,7 @@ class Score:
 
 def score(model: nn.Module, images: Images, mean: Sequence[float], std: Sequence[float], device: str) -> Score:
     """Test in eval mode, always in fp32 and always in batches of TEST_BATCH; the mode is left at eval."""
-    model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    models.placed(model, device).eval()
     correct_N: list[Tensor] = []
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     with torch.inference_mode():
@@ -423,5 +285,5 @@ def score(model: nn.Module, images: Images, mean: Sequence[float], std: Sequence
             logits_nK = model(augment.plain(images.read(positions_n), mean, std)).float()
             labels_n = images.labels_N[start : start + TEST_BATCH]
             correct_N.append(logits_nK.argmax(dim=1) == labels_n)
-            loss_sum += F.cross_entropy(logits_nK, labels_n, reduction="sum")
+            loss_sum += functional.cross_entropy(logits_nK, labels_n, reduction="sum")
     return Score(torch.cat(correct_N).cpu().numpy(), float(loss_sum) / len(images))

@@ -123,9 +123,13 @@ class Reader:
 
     def _row(self, row: list[Any], wanted: Any, where: str) -> tuple[Any, ...]:
         item = get_args(_bare(wanted))[0]
-        if not row:
-            self._leaf(row, wanted, where)
-            return ()
+        if not (isinstance(item, type) and issubclass(item, msgspec.Struct)) and _unusable_number(row) is None:
+            try:
+                return tuple(msgspec.convert(row, wanted, dec_hook=self._hook))
+            except msgspec.ValidationError:
+                if not row:
+                    self._leaf(row, wanted, where)
+                    return ()
         found = (self.value(v, item, f"{where}[{i}]") for i, v in enumerate(row))
         return tuple(v for v in found if v is not BAD)
 

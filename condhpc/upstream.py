@@ -27,7 +27,7 @@ class Upstream:
         self._facts = facts
         self._sheet = sheet
         self.shaping: dict[str, set[str]] = {}
-        """By dataset: keys of the teachers that select, distil or label."""
+        """By dataset: keys of the teachers (and embeddings) that select, distil or label."""
         self.measuring: dict[tuple[str, str], str] = {}
         """By (dataset, metric): key of the teacher that encodes for it."""
         self.dataset = cache(self._dataset)
@@ -35,6 +35,7 @@ class Upstream:
         self.embedding = cache(self._embedding)
         self.condensed = cache(self._condensed)
         self.analysis = cache(self._analysis)
+        self._measured = cache(self._measure)
 
     def labelling(self, dataset: str, role: str | None) -> dict[str, str]:
         """Evaluation inputs `<role>.<i>` of a protocol's teachers."""
@@ -81,10 +82,9 @@ class Upstream:
         """Key of one condensed set."""
         plugin = demands.condenser(name)
         params = self._manifest.params_of(name, plugin.Params)
-        kind = "coreset" if registry.condenser_kind(name) == "coresets" else "method"
         spec = CondenseSpec(
             dataset=self.dataset(dataset),
-            kind="coreset" if kind == "coreset" else "method",
+            kind="coreset" if registry.condenser_kind(name) == "coresets" else "method",
             condenser=name,
             params=_plain(params),
             ipc=ipc,
@@ -92,32 +92,32 @@ class Upstream:
             resolution=self._facts[dataset].info.resolution,
             precision=self._manifest.precision,
         )
-        inputs = self._inputs(dataset, plugin.needs(params))
+        inputs, encoders = self._inputs(dataset, plugin.needs(params))
+        self.shaping.setdefault(dataset, set()).update(inputs.values(), encoders.values())
         label = Label(dataset=dataset, condenser=name, ipc=ipc, set_seed=seed)
         return self._sheet.add("condense", Encoded(spec), inputs, _version("condense", plugin.version), label)
 
-    def _inputs(self, dataset: str, needs: dict[str, Need]) -> dict[str, str]:
-        """A condenser's inputs by role; a committee's members are `role.0`, `role.1`, …"""
+    def _inputs(self, dataset: str, needs: dict[str, Need]) -> tuple[dict[str, str], dict[str, str]]:
+        """Inputs of a plug-in by role (of a committee `role.0`, `role.1`, …), and the encoders behind them."""
         inputs: dict[str, str] = {}
-        shaping = self.shaping.setdefault(dataset, set())
+        encoders: dict[str, str] = {}
         for role, need in needs.items():
             if need.stage == "embed":
                 inputs[role] = self.embedding(dataset, need.source)
-                shaping.update(self._encoder(dataset, need.source).values())
+                encoders |= self._encoder(dataset, need.source)
                 continue
             found = self.teachers(dataset, need.source)
-            shaping.update(found)
             if self._manifest.teachers[need.source].committee:
                 inputs.update({f"{role}.{i}": key for i, key in enumerate(found)})
             else:
                 inputs[role] = found[0]
-        return inputs
+        return inputs, encoders
 
     def _analysis(self, metric: str, set_key: str, label: Label) -> str:
         """Key of one measure of one set, whose label says which."""
         dataset = str(label.dataset)
         plugin = demands.metric(metric)
-        spec, needed = self._measure(dataset, metric)
+        spec, needed = self._measured(dataset, metric)
         inputs = {"set": set_key, **needed}
         named = msgspec.structs.replace(label, metric=metric)
         return self._sheet.add("analyze", spec, inputs, _version("analyze", plugin.version), named)
@@ -128,16 +128,10 @@ class Upstream:
         spec = AnalyzeSpec(
             dataset=self.dataset(dataset), metric=metric, params=_plain(params), precision=self._manifest.precision
         )
-        inputs: dict[str, str] = {}
-        for role, need in plugin.needs(params).items():
-            if need.stage == "teacher":
-                inputs[role] = self.teachers(dataset, need.source)[0]
-            else:
-                inputs[role] = self.embedding(dataset, need.source)
-                inputs |= self._encoder(dataset, need.source)
-        if "encoder" in inputs:
-            self.measuring[dataset, metric] = inputs["encoder"]
-        return Encoded(spec), inputs
+        inputs, encoders = self._inputs(dataset, plugin.needs(params))
+        if encoders:
+            self.measuring[dataset, metric] = encoders["encoder"]
+        return Encoded(spec), {**inputs, **encoders}
 
 
 def _version(stage: Stage, plugin: int) -> tuple[int, int]:

@@ -19,10 +19,10 @@ from typing import Literal
 
 import msgspec
 
-from condhpc import keys, lease, payload, scheduler, store
+from condhpc import attempt, keys, lease, payload, scheduler, store
 from condhpc.attempt import Result
 from condhpc.context import input_stage
-from condhpc.errors import CondhpcError, SchedulerError
+from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Watch
 from condhpc.payload import Element, Header
@@ -63,12 +63,14 @@ class Worker:
         self.watch = Watch(header.site.lease_stale_s)
         self.started = time.monotonic()
         work = [Work(preimage, self.layout) for _, preimage in element.keyed()]
+        self.by_key = {w.key: w for w in work}
         # What was tried before comes last: one bad task must not eat every restart of its pack.
         self.work = sorted(work, key=lambda w: lease.latest_number(w.folder))
 
     def main(self) -> int:
         """Exit status of the element: 0 all recorded, 1 something failed, 3 blocked, 75 to be continued."""
         importlib.import_module("condhpc_jobs.preload")
+        attempt.code_digest()  # once, not in every child
         todo = list(self.work)
         while todo and not self._must_end():
             work, sight = self._next(todo)
@@ -76,9 +78,13 @@ class Worker:
                 self.flags.wait(_PEER_POLL_S if self.header.peers else _BUSY_POLL_S)
                 continue
             result = self._attempt(work) if sight == "ready" else self._skip(work, sight)
-            if result != "busy":
-                work.result = result
-                todo.remove(work)
+            if result == "busy":
+                self.flags.wait(_PEER_POLL_S)
+                continue
+            work.result = result
+            todo.remove(work)
+            if result == "stopped":  # whoever stopped the child alone meant all of us
+                self.flags.stop = True
         return self._end()
 
     # -- which task next -----------------------------------------------------------------------------------
@@ -93,8 +99,12 @@ class Worker:
         return None, "wait"
 
     def _look(self, work: Work, seen: dict[str, Sight]) -> Sight:
-        if store.is_recorded(work.folder):
-            return "cached"
+        try:
+            if store.is_recorded(work.folder):
+                return "cached"
+        except CorruptArtefactError as error:  # that task's trouble alone: the pack goes on
+            print(error, file=sys.stderr, flush=True)
+            return "failed"
         own = self._state(work.folder)
         if own in {"wait", "failed", "blocked"}:
             return own
@@ -105,10 +115,21 @@ class Worker:
 
     def _look_at_input(self, key: str, folder: TaskFolder, seen: dict[str, Sight]) -> Sight:
         if key not in seen:
-            recorded = store.is_recorded(folder)
-            state = "cached" if recorded else self._state(folder)
-            seen[key] = "wait" if state == "ready" else state
+            seen[key] = self._sight_of_input(key, folder)
         return seen[key]
+
+    def _sight_of_input(self, key: str, folder: TaskFolder) -> Sight:
+        """An input that nobody works on is waited for only while it is still to be done here."""
+        try:
+            if store.is_recorded(folder):
+                return "cached"
+        except CorruptArtefactError:
+            return "failed"
+        state = self._state(folder)
+        if state != "ready":
+            return state
+        own = self.by_key.get(key)
+        return "wait" if own is not None and own.result is None else "blocked"
 
     def _state(self, folder: TaskFolder) -> Sight:
         """What an unrecorded task's newest diary says: live elsewhere, ended badly in this submission, or free."""
@@ -125,7 +146,9 @@ class Worker:
         """Reasons to take over: the owner's process or job ended, or its heartbeat stood still while we looked."""
         me = lease.myself()
         return lambda held: (
-            lease.provably_gone(held.owner, me) or self.watch.is_stale(folder, held) or _job_is_gone(held, me.job)
+            lease.provably_gone(held.owner, me)
+            or self.watch.is_stale(folder, held)
+            or (_is_ours(folder, held) and _job_is_gone(held, me.job))
         )
 
     # -- doing it ------------------------------------------------------------------------------------------
@@ -142,19 +165,26 @@ class Worker:
 
     def _skip(self, work: Work, sight: Sight) -> Result:
         """A task that needs no attempt. A peer's failure leaves a `blocked` diary where none tells it yet."""
-        if sight == "cached":
-            self._hint(work, "cached")
-            return "cached"
-        if sight == "blocked" and self._state(work.folder) == "ready":
-            store.write_task(work.folder, work.preimage)
-            held = lease.acquire(work.folder, lease.myself(run=self.header.site.run), self._gone(work.folder))
-            if held is not None:
-                held.end("blocked", "an input ended without a record")
-                self._hint(work, "blocked")
-        return "failed" if sight == "failed" else "blocked"
+        if sight != "blocked":
+            result: Result = "cached" if sight == "cached" else "failed"
+            self._hint(work, result)
+            return result
+        try:
+            if self._state(work.folder) == "ready":
+                self._note_blocked(work)
+        except StoreError as error:
+            print(error, file=sys.stderr, flush=True)
+        return "blocked"
+
+    def _note_blocked(self, work: Work) -> None:
+        store.write_task(work.folder, work.preimage)
+        held = attempt.take(work.folder, lease.myself(run=self.header.site.run), self._gone(work.folder))
+        if held is not None:
+            held.end("blocked", "an input ended without a record")
+            self._hint(work, "blocked")
 
     def _cancel_siblings(self, work: Work) -> None:
-        """Cancel pending elements of this array all of whose tasks miss the same input: they would start for nothing."""
+        """Cancel pending elements of this array all of whose tasks miss the same input: they start for nothing."""
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
         if not array:
             return
@@ -175,24 +205,28 @@ class Worker:
             return
         self.run.done.mkdir(parents=True, exist_ok=True)
         line = {"key": work.key, "result": result, "time": round(time.time(), 3)}
-        with (self.run.done / f"{self.path.stem}.{self.index}.jsonl").open("ab", buffering=0) as file:
+        writer = f"{self.index}-{os.getpid()}" if self.header.peers else str(self.index)  # one writer per file
+        with (self.run.done / f"{self.path.stem}.{writer}.jsonl").open("ab", buffering=0) as file:
             file.write(msgspec.json.encode(line) + b"\n")
 
     # -- the end -------------------------------------------------------------------------------------------
 
     def _must_end(self) -> bool:
-        if self.flags.stop or (self.header.site.run and self.run.cancel.exists()):
+        if self.flags.stop or self._is_cancelled():
             return True
         left_s = self.header.time_min * 60.0 - (time.monotonic() - self.started)
-        if left_s < self.header.margin_s:
+        if self.header.time_min and left_s < self.header.margin_s:
             self.flags.requeue = True
             return True
         return False
 
+    def _is_cancelled(self) -> bool:
+        return bool(self.header.site.run) and self.run.cancel.exists()
+
     def _end(self) -> int:
         results = {work.result for work in self.work}
         if results & {None, "stopped"}:
-            if self.flags.requeue and self.header.requeue:
+            if self.flags.requeue and self.header.requeue and not self._is_cancelled():
                 self._requeue()
             return 75
         if "failed" in results:
@@ -211,6 +245,14 @@ class Worker:
             scheduler.Slurm().requeue(me.job)
         except SchedulerError as error:
             print(f"{error}\n`condhpc submit` continues this work", file=sys.stderr)
+
+
+def _is_ours(folder: TaskFolder, held: Attempt) -> bool:
+    """Whether the owner is of our user: squeue is asked for our own jobs alone."""
+    try:
+        return folder.lease(held.number).stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
 
 
 def _job_is_gone(held: Attempt, my_job: str) -> bool:

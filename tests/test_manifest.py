@@ -116,8 +116,10 @@ def test_all_problems_come_at_once(path: Path) -> None:
     text = text.replace('"small"]', '"smal"]').replace('metrics = ["spread"]', 'metrics = "spread"\ncolour = 1')
     text = text.replace('arch = "wide"', 'arch = "wide"\nlr = "high"') + "\n[params.nearest]\nwidht = 1\n"
     assert sorted(problems(path, text)) == [
-        ("colour: unknown key; known: condensers, datasets, exclude, grid, ipc, metrics, name, params, precision, "
-        "protocols, set_seeds, student_seeds, students, teachers, training"),
+        (
+            "colour: unknown key; known: condensers, datasets, exclude, grid, ipc, metrics, name, params, precision, "
+            "protocols, set_seeds, student_seeds, students, teachers, training"
+        ),
         "condensers = 'nearst': no such condenser; did you mean 'nearest'?",
         "ipc = 101: the smallest training class of shipped holds 100 images",
         "ipc = 1: stands there more than once, expected distinct values",
@@ -216,17 +218,17 @@ def test_problems_of_roles_name_all_their_users(path: Path) -> None:
     """A missing teacher says who wants it: protocols, needs of methods, encoders of coresets."""
     found = problems(path, edited("[teachers.single]", "[teachers.other]"))
     assert found == [
-        ("teachers.single: missing, needed by protocol 'soft', condenser 'nearest', condenser 'distil'; "
-        "expected a [teachers.single] block with arch and epochs; known: judge, other")
+        (
+            "teachers.single: missing, needed by protocol 'soft', condenser 'nearest', condenser 'distil'; "
+            "expected a [teachers.single] block with arch and epochs; known: judge, other"
+        )
     ]
 
 
 def test_two_equal_members_are_no_committee(path: Path) -> None:
     """They would be one network counted twice."""
     text = MANIFEST + '[teachers.committee]\narch = ["small", "small"]\nepochs = 1\n'
-    assert problems(path, text) == [
-        "teachers.committee.arch: two members are small with seed 0; give `seed` as a list"
-    ]
+    assert problems(path, text) == ["teachers.committee.arch: two members are small with seed 0; give `seed` as a list"]
     assert len(read(path, text + "seed = [0, 1]\n").teachers["committee"].members) == 2
 
 

@@ -193,7 +193,7 @@ def test_blocks_that_name_one_cell_add_up_their_seeds() -> None:
 
 def test_a_changed_teacher_renews_everything_downstream_and_nothing_else() -> None:
     """The DAG of keys: what did not consume the teacher keeps its key."""
-    before, after = expand(), expand(edited("arch = \"small\"\nepochs = 3", "arch = \"small\"\nepochs = 4"))
+    before, after = expand(), expand(edited('arch = "small"\nepochs = 3', 'arch = "small"\nepochs = 4'))
     kept = {t.key for t in before.tasks} & {t.key for t in after.tasks}
     names = {(t.task.stage, t.label.condenser, t.label.protocol) for t in before.tasks if t.key in kept}
     assert names == {
@@ -254,7 +254,7 @@ def test_ipc_is_held_against_the_files(tmp_path: Path) -> None:
 
 def test_teachers_train_on_a_split_that_exists() -> None:
     """A misspelt split would fail on the first node."""
-    with pytest.raises(ProblemsError, match=r"judge.split = 'trein': shipped has no such split, only \['test', 'train'"):
+    with pytest.raises(ProblemsError, match=r"judge.split = 'trein': shipped has no such split, only"):
         expand(edited("seed = 5", 'split = "trein"'))
 
 

@@ -16,7 +16,15 @@ def test_same_name_same_numbers() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [(4, "crop", 5), (3, "crop", 6), (3, "crop", "5"), (3, "crop"), (3, "crop", 5, 0), (3, "cro", "p5"), (3, 5, "crop")],
+    [
+        (4, "crop", 5),
+        (3, "crop", 6),
+        (3, "crop", "5"),
+        (3, "crop"),
+        (3, "crop", 5, 0),
+        (3, "cro", "p5"),
+        (3, 5, "crop"),
+    ],
 )
 def test_different_names_differ(other: tuple[int, str]) -> None:
     """Seed, every name, its type and the order of names all count."""

@@ -69,6 +69,7 @@ class Recorder:
         self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float
     ) -> None:
         """Note the step."""
+        del values
         self.ticks.append((step, total))
         if step == self._stop_at:
             assert save is not None
@@ -81,7 +82,7 @@ class Recorder:
         return self._path if self._path is not None and self._path.exists() else None
 
 
-def make_work(  # noqa: PLR0913 - one optional argument per thing that tests vary
+def make_work(
     plugin: Method,
     train: MemorySplit,
     *,

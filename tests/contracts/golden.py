@@ -36,4 +36,5 @@ def check(kind: Kind, name: str, version: int, found: dict[str, Any], tolerance:
     hint = f"{kind[:-1]} '{name}' gives other numbers at the same version: bump it, or undo the change"
     assert found.keys() == expected.keys(), hint
     for key, value in expected.items():
-        assert found[key] == (value if isinstance(value, str) else pytest.approx(value, abs=tolerance)), f"{hint} ({key})"
+        same = value if isinstance(value, str) else pytest.approx(value, abs=tolerance)
+        assert found[key] == same, f"{hint} ({key})"

@@ -17,7 +17,7 @@ def pick(vectors: Any, ipc: int, *, normalize: bool = True) -> list[int]:
 
 
 def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
-    """argmin over the rest of ‖mean of the class − mean of the picks with x‖, candidate by candidate."""
+    """The smallest, over the rest, of ‖mean of the class − mean of the picks with x‖, candidate by candidate."""
     vectors = vectors.astype(np.longdouble)
     goal, picks = vectors.mean(axis=0), []
     for _ in range(ipc):
@@ -44,6 +44,13 @@ def test_scale_does_not_matter(scale: float) -> None:
     assert pick(vectors * scale, 10, normalize=False) == pick(vectors, 10, normalize=False)
 
 
+def test_close_calls_are_decided_in_double_precision() -> None:
+    """Images that single precision cannot tell apart are still ranked by the rule, not by position."""
+    draw = rng.stream(4, "herding-close")
+    vectors = np.tile(draw.normal(size=(1, 9)), (30, 1)) + 1e-9 * draw.normal(size=(30, 9))
+    assert pick(vectors, 6, normalize=False) == by_definition(vectors, 6)
+
+
 def test_nearer_to_the_class_mean_than_random() -> None:
     """The mean of 20 picks is far nearer to the class mean than that of 20 random images (not the farthest)."""
     vectors = rng.stream(2, "herding-mean").normal(size=(500, 16))
@@ -64,7 +71,7 @@ def test_zero_vectors_are_defined() -> None:
 
 
 def test_whole_class() -> None:
-    """ipc equal to the class size gives each image once."""
+    """An ipc of the class size gives each image once."""
     assert sorted(pick(np.eye(6), 6)) == list(range(6))
 
 

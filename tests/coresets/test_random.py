@@ -25,7 +25,7 @@ def test_every_image_is_as_likely() -> None:
 
 
 def test_whole_class() -> None:
-    """ipc equal to the class size gives each image once."""
+    """An ipc of the class size gives each image once."""
     assert sorted(pick(7, 7, 0)) == list(range(7))
 
 

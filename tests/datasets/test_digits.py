@@ -79,7 +79,7 @@ def test_index_is_cheap() -> None:
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where scikit-learn is not installed the error says what to install."""
     digits.csv_bytes.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(InputError, match=r"pip install 'condhpc\[digits\]'"):
         PLUGIN.index(None)
 

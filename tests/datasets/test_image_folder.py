@@ -160,7 +160,9 @@ def test_small_images_of_the_right_size_are_untouched() -> None:
     np.testing.assert_array_equal(np.asarray(square(image, 32)), np.asarray(image))
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("L", "jpg")])
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("L", "jpg")]
+)
 def test_other_colour_modes_become_rgb(folder: Path, mode: str, suffix: str) -> None:
     """Grey, palette, transparent and CMYK files are read as three channels."""
     noise(20, 20).convert(mode).save(folder / "train" / "ant" / f"0a.{suffix}")

@@ -30,7 +30,8 @@ def loss_by_definition(work: Work, label: int, tile: Image.Image) -> float:
     image = torch.zeros(1, 3, RESOLUTION, RESOLUTION)
     for channel in range(3):
         values = np.asarray(tile)[..., channel].astype(np.float32) / 255
-        image[0, channel, gap : gap + side, gap : gap + side] = torch.from_numpy((values - MEAN[channel]) / STD[channel])
+        normalised = torch.from_numpy((values - MEAN[channel]) / STD[channel])
+        image[0, channel, gap : gap + side, gap : gap + side] = normalised
     logits = work.teachers["observer"](image)[0]
     return float(torch.logsumexp(logits, 0) - logits[label])
 
@@ -59,7 +60,9 @@ def by_definition(work: Work, label: int, factor: int) -> np.ndarray:
     return images
 
 
-@pytest.mark.parametrize("changes", [{}, {"factor": 1}, {"factor": 0}, {"mipc": 4}, {"crop_scale_min": 0.5}, {"score_batch": 4}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"factor": 1}, {"factor": 0}, {"mipc": 4}, {"crop_scale_min": 0.5}, {"score_batch": 4}]
+)
 def test_agrees_with_the_definition(train: MemorySplit, changes: dict[str, Any]) -> None:
     """Every mosaic is that of the rule written out, for all factors, also where mipc must grow."""
     work = make_work(PLUGIN, train, params=SMALL | changes)
@@ -70,11 +73,16 @@ def test_agrees_with_the_definition(train: MemorySplit, changes: dict[str, Any])
     assert found.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_ties_go_to_the_first_in_order(train: MemorySplit) -> None:
-    """An observer without an opinion keeps the first crop of each image, images in shuffled order."""
-    work = make_work(PLUGIN, train, params=SMALL)
-    work.teachers["observer"].weights.zero_()
-    np.testing.assert_array_equal(PLUGIN.condense(work).images_NHWC[:2], by_definition(work, 0, 2))
+def test_ties_go_to_the_first_in_order() -> None:
+    """An observer with three opinions keeps the first best crop of each image, equal images in shuffled order."""
+
+    class Coarse(TinyObserver):
+        def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+            return super().forward(images_NCHW).sign()
+
+    work = make_work(PLUGIN, MemorySplit(2, 60, RESOLUTION), params=SMALL | {"mipc": 60}, ipc=10)
+    work.teachers["observer"] = Coarse(2)
+    np.testing.assert_array_equal(PLUGIN.condense(work).images_NHWC[:10], by_definition(work, 0, 2))
 
 
 def test_observer_sees_padded_crops_of_one_class(train: MemorySplit) -> None:
@@ -175,8 +183,9 @@ def test_useless_checkpoints_are_ignored(train: MemorySplit, tmp_path: Path, cla
     if classes is None:
         (tmp_path / "checkpoint.h5").write_bytes(b"no HDF5")
     else:
+        stopping = Recorder(tmp_path, stop_at=1)
         with pytest.raises(Stopped):
-            PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, classes=classes, report=Recorder(tmp_path, stop_at=1)))
+            PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, classes=classes, report=stopping))
     whole = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL))
     found = PLUGIN.condense(make_work(PLUGIN, train, params=SMALL, report=Recorder(tmp_path)))
     np.testing.assert_array_equal(found.images_NHWC, whole.images_NHWC)

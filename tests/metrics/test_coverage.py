@@ -60,10 +60,15 @@ def test_a_point_on_the_sphere_is_outside() -> None:
     assert measure(real, real[[5]], np.array([5]), k=3).value == pytest.approx(2 / 11)
 
 
-def test_ties_are_outside_far_from_the_origin() -> None:
-    """Duplicates have balls of radius 0 that hold nothing, whatever rounding says."""
-    real = np.full((20, 3), 1e5 / 3)
-    assert measure(real, real[:4]).value == 0.0
+def test_rounding_puts_nothing_into_a_ball() -> None:
+    """On a lattice with copies, where most distances tie, the value is that of exact integer arithmetic."""
+    draw = rng.stream(3, "lattice")
+    real, chosen = draw.integers(0, 3, size=(150, 5)), draw.integers(0, 3, size=(12, 5))
+    between = ((real[:, None] - real) ** 2).sum(axis=2)
+    radii = np.sort(between, axis=1)[:, 5]  # column 0 is the point itself, or a copy of it
+    exact = (((real[:, None] - chosen) ** 2).sum(axis=2).min(axis=1) < radii).mean()
+    assert 0 < exact < 1
+    assert measure(real / 255 - 0.3, chosen / 255 - 0.3).value == exact
 
 
 def test_a_set_equal_to_the_class_covers_it() -> None:

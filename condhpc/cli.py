@@ -1,0 +1,331 @@
+"""The command line. What is slow to import is imported by the command that needs it; stdout is data, stderr talk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from condhpc.errors import CondhpcError, InputError
+
+if TYPE_CHECKING:
+    from condhpc.findings import Snapshot
+    from condhpc.layout import Layout, RunFolder
+    from condhpc.observe import Observer
+    from condhpc.profile import Profile
+    from condhpc.scheduler import Slurm
+
+_EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
+_INTERRUPTED = 130
+_LISTED = ("methods", "coresets", "metrics", "protocols", "datasets", "runs")
+_QUERY_TIMEOUT_S = 30.0
+
+
+class _Commands(click.Group):
+    """Commands in the order of a day's work; our own errors without a traceback, with their exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of definition."""
+        del ctx
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a bug keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except CondhpcError as error:
+            say(f"condhpc: {error}")
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            say("interrupted")
+            ctx.exit(_INTERRUPTED)
+
+
+@dataclass
+class Session:
+    """Options that all commands share."""
+
+    root: str | None
+    profile_name: str | None
+
+    def profile(self) -> Profile:
+        """The profile in force; raises InputError."""
+        from condhpc import profile
+
+        return profile.resolve(self.profile_name, self.root, os.environ)
+
+    def layout(self) -> Layout:
+        """The root in force."""
+        from condhpc.layout import Layout
+
+        return Layout(self.profile().root)
+
+    def run(self, name: str | None) -> tuple[RunFolder, Layout]:
+        """A run by (the beginning of) its name, or the newest one; raises InputError."""
+        from condhpc import runs
+
+        layout = self.layout()
+        return runs.find(layout, name), layout
+
+
+def say(text: str) -> None:
+    """Talk goes to stderr."""
+    click.echo(text, err=True)
+
+
+def on_terminal() -> bool:
+    """Whether somebody can answer."""
+    return sys.stdin.isatty()
+
+
+def observer_of(run: RunFolder, layout: Layout) -> Observer:
+    """Looks at a run with the back-end that it was submitted to."""
+    from condhpc.observe import Observer
+
+    held = _profile_of(run)
+    return Observer(run, layout, _slurm(held), stale_s=held.lease_stale_s)
+
+
+def _profile_of(run: RunFolder) -> Profile:
+    from condhpc import profile
+
+    try:
+        return profile.decode(run.profile.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{run.profile}: not readable ({error}); the submission of this run was interrupted, submit again"
+        ) from error
+
+
+def _slurm(profile: Profile) -> Slurm | None:
+    from condhpc.scheduler import Slurm
+
+    return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--root", metavar="DIR", help="Folder of the store and of runs [$CONDHPC_ROOT, else the profile's].")
+@click.option("--profile", metavar="FILE", help="Profile: a file or `local` [$CONDHPC_PROFILE, else your own].")
+@click.version_option(package_name="condhpc", message="condhpc %(version)s")
+@click.pass_context
+def main(ctx: click.Context, root: str | None, profile: str | None) -> None:
+    """What a condensed training set is worth: distillation against coresets, on Slurm or on this machine."""
+    ctx.obj = Session(root, profile)
+
+
+@main.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.pass_obj
+def plan(session: Session, manifest: Path) -> None:
+    """Check a manifest and show what it would submit; writes nothing."""
+    from condhpc import submit as submission
+    from condhpc.status_text import overview_lines
+
+    for line in overview_lines(submission.prepare(manifest, session.profile()).overview):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--continue", "resumed", is_flag=False, flag_value="", metavar="[RUN]", help="Send what a run still misses."
+)
+@click.option("--accept-code", is_flag=True, help="Reuse results although a plug-in's code changed since.")
+@click.option("--yes", is_flag=True, help="Do not ask, whatever the plan warns of.")
+@click.pass_obj
+def submit(session: Session, manifest: Path | None, resumed: str | None, *, accept_code: bool, yes: bool) -> None:
+    """Submit a manifest, or go on with a run. What is recorded is skipped, what is live is not sent again."""
+    from condhpc import submit as submission
+    from condhpc.status_text import overview_lines
+
+    if (manifest is None) == (resumed is None):
+        raise click.UsageError("give a manifest, or --continue [RUN] without one")
+    if manifest is None:
+        run, layout = session.run(resumed or None)
+        run = submission.resume(run, layout, accept_code=accept_code, say=say)
+    else:
+        prepared = submission.prepare(manifest, session.profile())
+        for line in overview_lines(prepared.overview):
+            say(line)
+        if prepared.overview.warnings and not yes and on_terminal():
+            click.confirm("Submit in spite of the warnings?", abort=True, err=True)
+        run = submission.send(prepared, accept_code=accept_code, say=say)
+    _sent(session, run)
+
+
+def _sent(session: Session, run: RunFolder) -> None:
+    """The run's name on stdout; local work has ended by now, so say how."""
+    click.echo(run.name)
+    if _profile_of(run).backend == "local":
+        _exit_by(observer_of(run, session.layout()).snapshot(), talk=True)
+
+
+def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
+    from condhpc.status_text import status_lines
+
+    for line in status_lines(shot):
+        click.echo(line, err=talk)
+    click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
+@click.option("--rescan", is_flag=True, help="Trust no hint: look at every task's record.")
+@click.pass_obj
+def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
+    """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
+    shot = observer_of(*session.run(run)).snapshot(rescan=rescan)
+    if not as_json:
+        _exit_by(shot)
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(shot), indent=1))
+    click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.pass_obj
+def watch(session: Session, run: str | None) -> None:
+    """A table of the run's tasks that keeps itself up to date."""
+    if not (on_terminal() and sys.stdout.isatty()):
+        raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.tui.app import Watch
+
+    folder, layout = session.run(run)
+    held = _profile_of(folder)
+    Watch(observer_of(folder, layout), poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--task", metavar="KEY", help="Only this task: the beginning of its key.")
+@click.option("--failed", is_flag=True, help="All tasks that failed or were blocked.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as the logs grow.")
+@click.option("-n", "--lines", default=40, show_default=True, help="Lines from the end of each log.")
+@click.pass_obj
+def logs(session: Session, run: str | None, task: str | None, *, failed: bool, following: bool, lines: int) -> None:
+    """What tasks printed and why they failed.
+
+    Without an option: the log that was written last.
+    """
+    from condhpc import log_view
+
+    folder, layout = session.run(run)
+    if task is None and not failed:
+        paths = log_view.newest_logs(folder)[:1]
+        if not paths:
+            raise InputError(f"run {folder.name} has no logs yet; `condhpc status` says what it waits for")
+        for line in log_view.log_lines(paths, lines):
+            click.echo(line)
+    else:
+        wanted = [log_view.find_task(folder, task)] if task is not None else []
+        wanted += log_view.bad_tasks(observer_of(folder, layout).snapshot()) if failed else []
+        paths = [path for line in wanted for path in log_view.task_logs(folder, line.key)]
+        for text in (text for line in wanted for text in log_view.task_lines(folder, layout, line, lines)):
+            click.echo(text)
+    if following:
+        log_view.follow(dict.fromkeys(paths), click.echo)
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def cancel(session: Session, run: str | None, *, yes: bool) -> None:
+    """Cancel what waits and what runs.
+
+    Running tasks checkpoint, recorded ones stay.
+    """
+    folder, layout = session.run(run)
+    shot = observer_of(folder, layout).snapshot()
+    running, queued = shot.total("running"), shot.total("queued")
+    if not running + queued and not shot.queue_error:
+        say(f"run {folder.name}: nothing waits or runs")
+        return
+    if not yes:
+        if not on_terminal():
+            raise InputError(f"run {folder.name}: {running} tasks run, {queued} wait; cancelling them needs --yes here")
+        click.confirm(f"Cancel run {folder.name}: {running} running and {queued} waiting tasks?", abort=True, err=True)
+    from condhpc import submit as submission
+
+    submission.cancel(folder, layout, say=say)
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.pass_obj
+def retry(session: Session, run: str | None) -> None:
+    """Try again what failed, was blocked, lost or damaged."""
+    from condhpc import submit as submission
+
+    folder, layout = session.run(run)
+    _sent(session, submission.retry(folder, layout, say=say))
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
+@click.pass_obj
+def collect(session: Session, run: str | None, out: Path | None) -> None:
+    """Write the results as CSV files and show the cells."""
+    from condhpc import collect as collection
+    from condhpc.errors import StoreError
+    from condhpc.tables import aligned
+
+    folder, layout = session.run(run)
+    shot = observer_of(folder, layout).snapshot()
+    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
+    for line in aligned(found.header, found.table):
+        click.echo(line)
+    click.echo()
+    for path in found.paths:
+        click.echo(path)
+    for problem in found.problems:
+        say(problem)
+    if found.problems:
+        click.get_current_context().exit(StoreError.exit_code)
+
+
+@main.command()
+@click.argument("what", required=False, type=click.Choice(_LISTED))
+@click.pass_obj
+def ls(session: Session, what: str | None) -> None:
+    """What a manifest can name, with parameters; or runs."""
+    from condhpc import listing, registry
+    from condhpc.tables import aligned
+
+    if what == "runs":
+        lines = aligned(("run", "tasks", "submissions"), listing.run_rows(session.layout()))
+    elif what is None:
+        lines = [f"{kind}: {', '.join(registry.names(kind))}" for kind in registry.KINDS]
+    else:
+        lines = [line for kind in registry.KINDS if kind == what for line in listing.plugin_lines(kind)]
+    for line in lines:
+        click.echo(line)
+
+
+@main.command()
+@click.option("--scan", is_flag=True, help="List the files of every dataset, too.")
+@click.pass_obj
+def doctor(session: Session, *, scan: bool) -> None:
+    """Check profile, file system, cluster, data and Python.
+
+    Exits with 1 when something will not work; says what to do.
+    """
+    from condhpc import doctor as examination
+    from condhpc.tables import printable
+
+    profile = session.profile()
+    failed = False
+    for check in examination.examine(profile, _slurm(profile), scan=scan):
+        failed |= check.verdict == "fail"
+        click.echo(f"{check.verdict:<4}  {check.name}: {printable(check.found)}")
+        if check.advice:
+            click.echo(f"      {printable(check.advice)}")
+    click.get_current_context().exit(1 if failed else 0)

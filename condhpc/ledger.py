@@ -1,0 +1,71 @@
+"""The table of records: read fast, typed, and with every unreadable one named."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from condhpc.layout import Layout
+from condhpc.spec import Stage
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What tables need of a record; attempts and artefacts stay on disk."""
+
+    key: str
+    stage: Stage
+    attempt: int
+    values: dict[str, Any]
+    cost: dict[str, float]
+    environment: dict[str, Any]
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """Records by key, and one line per record that cannot be used."""
+
+    entries: dict[str, Entry]
+    problems: list[str]
+
+
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
+    """The records of these tasks; those without one are left out.
+
+    Artefacts are not asked for: numbers stay true when scratch space was purged.
+    """
+    entries: dict[str, Entry] = {}
+    problems: list[str] = []
+    with _no_collection():
+        for stage, key in tasks:
+            path = layout.task(stage, key).record
+            try:
+                with open(path, "rb") as file:  # noqa: PTH123 - the hot path
+                    found = _decoder.decode(file.read())
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+                problems.append(f"{path}: not a readable record ({error}); `condhpc retry` computes it again")
+                continue
+            if (found.stage, found.key) != (stage, key):
+                problems.append(f"{path}: is the record of {found.stage} {found.key}; move {path.parent} away")
+                continue
+            entries[key] = found
+    return Ledger(entries, problems)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Many new objects and no garbage: collection would only walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,89 @@
+"""What a manifest can name: plug-ins with their parameters, as `condhpc ls` shows them; and runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from condhpc import registry, runs
+from condhpc.errors import CondhpcError
+from condhpc.layout import Layout
+from condhpc.registry import Kind, Plugin
+from condhpc.spec import DatasetInfo, Protocol
+from condhpc.typed_toml import expected_of
+
+
+def plugin_lines(kind: Kind) -> Iterator[str]:
+    """Every plug-in of a kind: name, first line of its docstring, facts, parameters with type and default."""
+    for name in registry.names(kind):
+        try:
+            plugin = registry.load(kind, name)
+        except (CondhpcError, ImportError) as error:
+            yield f"{name}: cannot be loaded: {error}"
+            continue
+        yield f"{name}: {_summary(kind, name, plugin)}"
+        yield from (f"    {line}" for line in _facts(plugin))
+        if isinstance(plugin, Plugin):
+            yield from (f"    {line}" for line in parameter_lines(plugin.Params))
+
+
+def _summary(kind: Kind, name: str, plugin: Any) -> str:
+    """The plug-in's file says in its first line what it is."""
+    module = sys.modules.get(f"condhpc.{kind}.{name}") or sys.modules.get(type(plugin).__module__)
+    text = (module.__doc__ if module is not None else None) or type(plugin).__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
+def _facts(plugin: Any) -> Iterator[str]:
+    if isinstance(plugin, Protocol):
+        labels = (
+            "hard labels" if plugin.teacher_role is None else f"labels from the teacher role '{plugin.teacher_role}'"
+        )
+        optimizer = plugin.optimizer
+        yield f"{labels}; {optimizer.name}, lr {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}"
+        return
+    info = getattr(plugin, "INFO", None)
+    if isinstance(info, DatasetInfo):
+        yield f"{info.classes} classes, {info.resolution} px, {info.epochs} passes over a condensed set"
+    if isinstance(plugin, Plugin):
+        yield from _needs(plugin)
+    if unit := getattr(plugin, "unit", ""):
+        yield f"unit {unit}; {getattr(plugin, 'better', '')} is better"
+
+
+def _needs(plugin: Plugin) -> Iterator[str]:
+    needs = plugin.needs(msgspec.convert({}, plugin.Params))
+    texts = [f"teacher '{n.source}'" if n.stage == "teacher" else f"embeddings by {n.source}" for n in needs.values()]
+    seeded = "takes set seeds" if plugin.seeded else "the set seed changes nothing"
+    yield f"version {plugin.version}; {seeded}" + (f"; by default needs {', '.join(texts)}" if texts else "")
+
+
+def parameter_lines(params: type[msgspec.Struct]) -> Iterator[str]:
+    """One line per parameter: `steps = 5 (int >= 1): what it does`."""
+    for field in msgspec.structs.fields(params):
+        description = "".join(f": {text}" for text in _descriptions(field.type))
+        shown = field.encode_name if field.required else f"{field.encode_name} = {_default(field)}"
+        yield f"{shown} ({expected_of(field.type)}{', required' if field.required else ''}){description}"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    factory = field.default_factory
+    value = factory() if factory is not msgspec.NODEFAULT else field.default
+    return msgspec.json.encode(value).decode()
+
+
+def _descriptions(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Annotated:
+        for meta in get_args(annotation)[1:]:
+            if isinstance(meta, Meta) and meta.description:
+                yield meta.description
+
+
+def run_rows(layout: Layout) -> list[tuple[str, int, int]]:
+    """(name, tasks, submissions) of every run, oldest first."""
+    found = map(layout.run, layout.run_names())
+    return [(run.name, len(runs.plan(run)), len(runs.submissions(run))) for run in found]

@@ -1,0 +1,74 @@
+"""A snapshot, a plan's overview and collected tables as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from condhpc.findings import Row, Snapshot
+from condhpc.log_view import label_text
+from condhpc.tables import aligned, printable
+from condhpc.task_state import STATES
+
+if TYPE_CHECKING:
+    from condhpc.survey import Overview
+
+_RUNNING_SHOWN = 10
+
+
+def status_lines(shot: Snapshot) -> Iterator[str]:
+    """What `condhpc status` prints: counts by stage and state, what runs, what is wrong."""
+    yield f"run {printable(shot.run)}: {shot.state}, {shot.total('recorded')} of {shot.total()} recorded"
+    if shot.queue_s is not None and shot.queue_error:
+        yield f"queue as of {datetime.fromtimestamp(shot.queue_s, UTC):%Y-%m-%d %H:%M:%SZ}"
+    used = [state for state in STATES if shot.total(state)]
+    if used:
+        yield ""
+        rows = [
+            (stage, sum(counts.values()), *(counts[s] or None for s in used)) for stage, counts in shot.counts.items()
+        ]
+        yield from aligned(("stage", "tasks", *used), rows)
+    running = [row for row in shot.rows if row.state == "running"]
+    if running:
+        yield ""
+        table = [running_row(row, shot.taken_s) for row in running[:_RUNNING_SHOWN]]
+        yield from aligned(("running", "stage", "task", "step", "for", "on"), table)
+        if len(running) > _RUNNING_SHOWN:
+            yield f"… and {len(running) - _RUNNING_SHOWN} more"
+    if shot.problems:
+        yield ""
+        yield from (printable(problem) for problem in shot.problems)
+
+
+def running_row(row: Row, now: float) -> tuple[str, str, str, str, str, str]:
+    """A running task in a table."""
+    where = " ".join(part for part in (row.element, row.host) if part)
+    age = duration(now - row.since_s) if row.since_s is not None else ""
+    return row.key[:8], row.stage, label_text(row.label), step_text(row), age, where
+
+
+def step_text(row: Row) -> str:
+    """`30/100 loss 1.25`: how far a running task is; empty before its first step."""
+    values = [f"{name} {value:.4g}" for name, value in row.values.items()]
+    return " ".join([*([f"{row.step}/{row.total}"] if row.total else []), *values])
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `2.1 d`."""
+    for size, unit in ((86_400.0, "d"), (3600.0, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{max(seconds, 0.0):.0f} s"
+
+
+def overview_lines(overview: Overview) -> Iterator[str]:
+    """What a submission would do, stage by stage."""
+    header = ("stage", "tasks", "new", "cached", "live", "arrays", "elements")
+    rows = [(r.stage, r.new + r.cached + r.live, r.new, r.cached, r.live, r.arrays, r.elements) for r in overview.rows]
+    yield from aligned(header, rows)
+    if overview.kept_back:
+        yield f"{overview.kept_back} tasks do not fit now; `condhpc submit --continue` sends them later"
+    if overview.provisional:
+        yield "a dataset is not on this machine: keys and counts of cached tasks are those of other tasks"
+    yield from (f"warning: {printable(warning)}" for warning in overview.warnings)

@@ -1,0 +1,127 @@
+"""Stage `condense`: one condensed set, by a coreset strategy or a distillation method."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from condhpc import arrays, by_hand, registry, rng, train
+from condhpc.arrays import CondensedSet
+from condhpc.errors import CorruptArtefactError, StageError
+from condhpc.methods.base import Work
+from condhpc_jobs import inputs
+
+if TYPE_CHECKING:
+    from condhpc.arrays import Embeddings
+    from condhpc.context import Context
+    from condhpc.coresets.base import Coreset
+    from condhpc.datasets.base import Split
+    from condhpc.methods.base import Method
+    from condhpc.spec import CondenseSpec, Need
+
+
+def run(ctx: Context) -> dict[str, Any]:
+    """Publish the artefact `set`: exactly ipc images of each class, class-major."""
+    train.configure(ctx.threads)
+    spec: CondenseSpec = ctx.spec
+    train.require_precision(spec.precision, ctx.device)
+    split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split, spec.resolution)
+    condensed = _select(ctx, split) if spec.kind == "coreset" else _distil(ctx, split)
+    require_valid(condensed, spec, len(split))
+    condensed = dataclasses.replace(condensed, attributes=_attributes(ctx))
+    ctx.artefact("set", "h5", partial(arrays.write_condensed_set, condensed=condensed))
+    return {"count": len(condensed.labels_N), "set_bytes": int(condensed.images_NHWC.nbytes)}
+
+
+def _select(ctx: Context, train_split: Split) -> CondensedSet:
+    """Class by class, each with a stream of its own, so that no class depends on another."""
+    spec: CondenseSpec = ctx.spec
+    plugin: Coreset = registry.load("coresets", spec.condenser)
+    params = msgspec.convert(spec.params, plugin.Params)
+    embeddings = _embeddings(ctx, plugin.needs(params), len(train_split)).get("embedding")
+    chosen = []
+    for label in range(spec.dataset.classes):
+        positions_n = train_split.of_class(label)
+        vectors_nD = embeddings.vectors_ND[positions_n] if embeddings is not None else None
+        stream = rng.stream(spec.seed or 0, spec.condenser, label)
+        within_m = plugin.select(len(positions_n), spec.ipc, vectors_nD, params, stream)
+        chosen.append(positions_n[within_m])
+        ctx.tick(label + 1, spec.dataset.classes)
+    source_index_N = np.concatenate(chosen)
+    return CondensedSet(train_split.read(source_index_N), train_split.labels_N[source_index_N], source_index_N)
+
+
+def _distil(ctx: Context, train_split: Split) -> CondensedSet:
+    """All classes in one call; the method itself splits, checkpoints and resumes."""
+    spec: CondenseSpec = ctx.spec
+    plugin: Method = registry.load("methods", spec.condenser)
+    params = msgspec.convert(spec.params, plugin.Params)
+    needs = plugin.needs(params)
+    roles = [role for name, need in needs.items() if need.stage == "teacher" for role in ctx.roles(name)]
+    work = Work(
+        spec=spec,
+        params=params,
+        train=train_split,
+        classes=range(spec.dataset.classes),
+        device=ctx.device,
+        stream=partial(rng.stream, spec.seed or 0, spec.condenser),
+        teachers={role: inputs.load_teacher(ctx, role) for role in roles},
+        embeddings=_embeddings(ctx, needs, len(train_split)),
+        report=ctx,
+    )
+    return plugin.condense(work)
+
+
+def _embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:
+    """Embeddings by role; raises CorruptArtefactError unless they have a row for each training image."""
+    found = {}
+    for role, need in needs.items():
+        if need.stage != "embed":
+            continue
+        found[role] = inputs.load_embeddings(ctx, role)
+        if len(found[role].vectors_ND) != count:
+            raise CorruptArtefactError(
+                f"input '{role}' of {ctx.key} has {len(found[role].vectors_ND)} rows, the training split {count} images"
+            )
+    return found
+
+
+def require_valid(condensed: CondensedSet, spec: CondenseSpec, train_count: int) -> None:
+    """Raise StageError unless the plug-in kept to budget, balance, order and types."""
+    side = spec.resolution
+    expected_N = np.repeat(np.arange(spec.dataset.classes, dtype=np.int64), spec.ipc)
+    images, source = condensed.images_NHWC, condensed.source_index_N
+    problems = []
+    if images.dtype != np.uint8 or images.shape != (len(expected_N), side, side, 3):
+        problems.append(f"images {images.dtype} {images.shape}, expected uint8 {(len(expected_N), side, side, 3)}")
+    if condensed.labels_N.dtype != np.int64 or not np.array_equal(condensed.labels_N, expected_N):
+        problems.append(f"labels must be int64, class by class, {spec.ipc} of each of {spec.dataset.classes}")
+    if source is not None and (source.shape != expected_N.shape or not np.all((source >= 0) & (source < train_count))):
+        problems.append(f"source index must be {len(expected_N)} positions in 0..{train_count - 1}")
+    elif source is not None and len(np.unique(source)) != len(source):
+        problems.append("an image was chosen twice")
+    if problems:
+        raise StageError(f"condenser '{spec.condenser}' broke its contract: {'; '.join(problems)}")
+
+
+def _attributes(ctx: Context) -> dict[str, Any]:
+    spec: CondenseSpec = ctx.spec
+    return {
+        "class_names": list(inputs.open_index(ctx, spec.dataset).class_names),
+        "value_range": "0..255",
+        "mean": spec.dataset.mean,
+        "std": spec.dataset.std,
+        "seed": -1 if spec.seed is None else spec.seed,
+        "ipc": spec.ipc,
+        "resolution": spec.resolution,
+        "condenser": spec.condenser,
+        "key": ctx.key,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(by_hand.main("condense"))

@@ -1,0 +1,99 @@
+"""What stages read: splits of the planned dataset, and the artefacts of tasks that went before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from condhpc import arrays, models, registry
+from condhpc.datasets.base import Index
+from condhpc.errors import CorruptArtefactError, InputError, StageError
+from condhpc.spec import TeacherSpec
+from condhpc_jobs import weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from condhpc.arrays import CondensedSet, Embeddings
+    from condhpc.context import Context
+    from condhpc.datasets.base import Dataset, Split
+    from condhpc.spec import DatasetSpec
+
+
+def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
+    """The dataset's file list as planned: from the root, or, where that copy is gone, by listing the folder anew.
+
+    Raises StageError where what is found is not what was planned.
+    """
+    kept = _kept_index(ctx, dataset)
+    if kept is not None:
+        return kept
+    folder = ctx.data_folder(dataset.name)
+    try:
+        found = _loader(dataset).index(folder, (dataset.train_split, dataset.test_split))
+    except InputError as error:
+        raise StageError(f"dataset '{dataset.name}': {error}") from error
+    if found.digest() != dataset.index:
+        where = folder if folder is not None else "its package"
+        raise StageError(
+            f"the dataset '{dataset.name}' at {where} is not the one that was planned: its index has digest "
+            f"{found.digest()}, the task names {dataset.index}; restore its files, or submit again to use these"
+        )
+    return found
+
+
+def _kept_index(ctx: Context, dataset: DatasetSpec) -> Index | None:
+    """The copy under the root, unless it is missing or damaged."""
+    data = ctx.index_bytes(dataset.index)
+    if data is None:
+        return None
+    try:
+        index = msgspec.json.decode(data, type=Index)
+    except msgspec.MsgspecError:
+        return None
+    return index if index.digest() == dataset.index else None
+
+
+def open_split(ctx: Context, dataset: DatasetSpec, name: str, resolution: int | None = None) -> Split:
+    """One split, at the dataset's resolution unless another is asked for."""
+    index = open_index(ctx, dataset)
+    side = dataset.resolution if resolution is None else resolution
+    return _loader(dataset).split(index, ctx.data_folder(dataset.name), name, side)
+
+
+def _loader(dataset: DatasetSpec) -> Dataset:
+    loader: Dataset = registry.load("datasets", dataset.loader)
+    return loader
+
+
+def load_teacher(ctx: Context, role: str) -> nn.Module:
+    """The frozen eval-mode network behind an input role, on the task's device."""
+    spec = ctx.record(role).task.spec
+    if not isinstance(spec, TeacherSpec):
+        raise StageError(f"input '{role}' of {ctx.key} is not a teacher")
+    path = ctx.input(role, "model")
+    model = models.build(spec.arch, spec.dataset.classes, spec.dataset.resolution, seed=0)
+    weights.load_arrays(model, arrays.read(path, "model").arrays, path)
+    return models.frozen(models.placed(model, ctx.device))
+
+
+def load_embeddings(ctx: Context, role: str) -> Embeddings:
+    """The embeddings behind an input role; row = source index."""
+    return arrays.read_embeddings(ctx.input(role, "embeddings"))
+
+
+def load_set(ctx: Context, dataset: DatasetSpec) -> CondensedSet:
+    """The condensed set behind the role `set`; raises CorruptArtefactError where it cannot belong to the dataset."""
+    path = ctx.input("set", "set")
+    held = arrays.read_condensed_set(path)
+    labels = np.unique(held.labels_N)
+    if not np.array_equal(labels, np.arange(dataset.classes)):
+        raise CorruptArtefactError(f"{path}: {len(labels)} classes, '{dataset.name}' has {dataset.classes}")
+    side = dataset.resolution
+    if held.images_NHWC.shape[1:] != (side, side, 3):
+        raise CorruptArtefactError(
+            f"{path}: images of shape {held.images_NHWC.shape[1:]}, '{dataset.name}' has ({side}, {side}, 3)"
+        )
+    return held

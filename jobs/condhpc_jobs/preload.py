@@ -1,0 +1,42 @@
+"""Imported once per element, before tasks are forked: pays torch's import, opens no CUDA context, starts no threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision
+import torchvision.models
+
+from condhpc.errors import StageError
+
+
+def pick_device(wanted: str) -> str:
+    """`cpu` or `cuda` for the profile's `auto`, `cpu` or `cuda`.
+
+    Looks for a GPU, so it is called in the forked child only. Raises StageError where CUDA is insisted on in vain.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise StageError(
+            f'the profile says device = "cuda", but torch {torch.__version__} sees no GPU here; ask for one '
+            '(gres), install a torch for its driver, or say device = "auto"'
+        )
+    return "cpu"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What decided rounding and speed, for the record."""
+    found: dict[str, Any] = {
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device == "cuda":
+        found["cuda"] = torch.version.cuda
+        found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        found["gpu"] = torch.cuda.get_device_name()
+    return found

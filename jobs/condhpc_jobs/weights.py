@@ -1,0 +1,83 @@
+"""A network's weights as named arrays, and back: the artefact `model` of a teacher, and files made elsewhere."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from condhpc import keys
+from condhpc.errors import CorruptArtefactError, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from condhpc.spec import WeightsSpec
+
+PREFIX = "weights/"
+_SHOWN = 3
+
+
+def to_arrays(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """The state dict under `weights/<name>`; scalars as arrays of one."""
+    state = model.state_dict()
+    return {PREFIX + name: np.atleast_1d(tensor.detach().cpu().numpy()) for name, tensor in state.items()}
+
+
+def load_arrays(model: nn.Module, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Fill a network of the same architecture; raises CorruptArtefactError where names or shapes differ."""
+    found = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    own = model.state_dict()
+    wrong = _differences(own, {name: array.size for name, array in found.items()})
+    if wrong:
+        raise CorruptArtefactError(f"{path}: not this network's weights: {wrong}; delete its task and submit")
+    model.load_state_dict({name: torch.from_numpy(a).reshape(own[name].shape) for name, a in found.items()})
+
+
+def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
+    """Fill a network from a state dict saved by torch, whose digest the task names.
+
+    Raises StageError where the file is missing, another one, not a plain state dict, or of another architecture.
+    """
+    try:
+        found_sha256 = keys.sha256_file(path)
+    except OSError as error:
+        raise StageError(f"weights '{spec.name}': {path} cannot be read ({error.strerror})") from error
+    if found_sha256 != spec.sha256:
+        raise StageError(
+            f"weights '{spec.name}': {path} has SHA-256 {found_sha256}, the task names {spec.sha256}; "
+            "give the profile the right file, or submit again to use this one"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StageError(f"weights '{spec.name}': {path} holds no state dict (name to tensor); save one and name it")
+    wrong = _differences(model.state_dict(), {name: value.numel() for name, value in state.items()})
+    if wrong:
+        raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {wrong}")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {error}") from error
+
+
+def _differences(own: Mapping[str, Tensor], found_sizes: Mapping[str, int]) -> str:
+    """What is missing, too much or of another size; empty where all fits."""
+    parts = []
+    for what, names in (
+        ("lacks", own.keys() - found_sizes.keys()),
+        ("has unknown", found_sizes.keys() - own.keys()),
+        ("other sizes of", {n for n in own.keys() & found_sizes.keys() if own[n].numel() != found_sizes[n]}),
+    ):
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            parts.append(f"{what} {', '.join(sorted(names)[:_SHOWN])}{more}")
+    return "; ".join(parts)

@@ -1,0 +1,38 @@
+"""Student's t against scipy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy import stats
+
+from condhpc.intervals import mean_interval, t_quantile
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 10, 29, 30, 99, 1000])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99, 0.999])
+def test_quantile_agrees_with_scipy(df: int, confidence: float) -> None:
+    """Ten digits, for odd and even degrees of freedom."""
+    assert t_quantile(confidence, df) == pytest.approx(stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
+
+
+def test_interval_agrees_with_scipy() -> None:
+    """The interval of a mean over seeds."""
+    values = [71.2, 69.8, 70.5]
+    low, high = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
+    assert mean_interval(values) == pytest.approx((low, high))
+
+
+def test_no_interval_without_a_spread() -> None:
+    """One value or none has no interval; two equal values have one of width zero."""
+    assert mean_interval([]) is None
+    assert mean_interval([1.0]) is None
+    assert mean_interval([1.0, 1.0]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("confidence", "df"), [(0.0, 3), (1.0, 3), (0.95, 0), (math.nan, 3)])
+def test_meaningless_arguments_are_refused(confidence: float, df: int) -> None:
+    """No interval of certainty, none without degrees of freedom."""
+    with pytest.raises(ValueError, match="t quantile"):
+        t_quantile(confidence, df)

@@ -1,0 +1,83 @@
+"""The manifests that ship with the project, against the real plug-ins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tomli
+
+from condhpc import facts, manifest, plan
+from condhpc.plan import Plan
+from condhpc.profile import Profile
+
+FOLDER = Path(__file__).parents[1] / "manifests"
+
+
+def expand(path: Path, **data: Path) -> Plan:
+    """The plan of a manifest under a profile with these folders."""
+    loaded = manifest.load(path)
+    return plan.expand(loaded, facts.gather(loaded, Profile(name="here", backend="local", data=data)))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_manifests_are_valid_and_named_after_their_file(path: Path) -> None:
+    """All of their teachers are used, and every measure has a teacher of its own."""
+    found = expand(path)
+    assert found.name == path.stem
+    assert not [w for w in found.warnings if "not on this machine" not in w and "none was given" not in w]
+    roles = {t.label.role for t in found.tasks if t.task.stage == "teacher"}
+    assert roles == set(tomli.loads(path.read_text())["teachers"])
+
+
+def test_the_quick_manifest_shows_the_whole_path() -> None:
+    """Four condensers, two ipc, two protocols, every stage; keys are final, since the data ships with a package."""
+    found = expand(FOLDER / "quick.toml")
+    assert not found.provisional
+    assert {c.condenser for c in found.cells} == {"random", "herding", "kcenter", "rded"}
+    assert len({(c.ipc, c.protocol) for c in found.cells}) == 4
+    stages = Counter(t.task.stage for t in found.tasks)
+    assert set(stages) == {"teacher", "embed", "condense", "evaluate", "analyze"}
+    assert stages["evaluate"] <= 48
+
+
+def test_cifar10_is_planned_without_its_files() -> None:
+    """A laptop can look at the plan of what a cluster will compute."""
+    found = expand(FOLDER / "cifar10.toml")
+    assert found.provisional
+    assert len(found.cells) == 4 * 3 * 2
+
+
+def test_an_own_image_folder(tmp_path: Path) -> None:
+    """A described folder is indexed by the real loader, its test split under its own name."""
+    for split, count in (("train", 3), ("held_out", 1)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                (folder / f"{i}.png").write_bytes(b"1")
+    text = """
+name = "own"
+[[grid]]
+datasets = ["pets"]
+condensers = ["random"]
+ipc = [3]
+protocols = ["erm"]
+[datasets.pets]
+loader = "image_folder"
+resolution = 64
+mean = [0.5, 0.5, 0.5]
+std = [0.2, 0.2, 0.2]
+mirror = true
+crop_scale_min = 0.3
+epochs = 10
+test_split = "held_out"
+classes = ["dog", "cat"]
+"""
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    found = expand(path, pets=tmp_path / "pets")
+    assert not found.provisional
+    assert Counter(t.task.stage for t in found.tasks) == {"condense": 5, "evaluate": 5}
+    assert found.tasks[-1].task.spec.dataset.classes == 2

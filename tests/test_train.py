@@ -1,0 +1,289 @@
+"""The training loop and the test pass."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_training import MEAN, STD, Reporter, bits, digits, few_digits, run, student, training
+from torch import nn
+
+from condhpc import augment, images, labels, models, train
+from condhpc.dynamics import Dynamics
+from condhpc.errors import StageError, Stopped
+from condhpc.images import ResidentImages
+from condhpc.labels import Loss
+from condhpc.spec import Augment, Optimizer, Training
+
+SGD = Optimizer(name="sgd", lr=0.05, weight_decay=0.001)
+
+
+def _teacher_loss() -> Loss:
+    return labels.teacher_labels([models.frozen(student(9))], 20.0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "loss"),
+    [
+        (training(7, 20), labels.hard_labels(0.0)),
+        (training(7, 20, optimizer=SGD), labels.hard_labels(0.1)),
+        (training(7, 20), _teacher_loss()),
+    ],
+    ids=["adamw", "sgd", "teacher"],
+)
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+def test_a_resumed_run_ends_in_the_same_bits(recipe: Training, loss: Loss, stop_at: int, tmp_path: Path) -> None:
+    """Stopped after any step and resumed by a fresh process's network, every weight, buffer and number is equal."""
+    whole, stopped, resumed = student(), student(), student(77)
+    whole_dynamics, stopped_dynamics, resumed_dynamics = (Dynamics(3, 50, "cpu") for _ in range(3))
+    loss_last = train.train(whole, few_digits(50), run(recipe, loss), whole_dynamics)
+    report = Reporter(tmp_path, stop_at)
+    with pytest.raises(Stopped):
+        train.train(stopped, few_digits(50), run(recipe, loss, report=report), stopped_dynamics)
+    torch.manual_seed(123)
+    found = train.train(resumed, few_digits(50), run(recipe, loss, report=report), resumed_dynamics)
+    assert report.steps == list(range(1, 8))
+    assert bits(resumed) == bits(whole)
+    assert found == loss_last
+    for name, tensor in whole_dynamics.state().items():
+        assert tensor.numpy().tobytes() == resumed_dynamics.state()[name].numpy().tobytes()
+
+
+def test_a_resume_with_layers_that_draw_ends_in_the_same_bits(tmp_path: Path) -> None:
+    """Dropout follows the step's stream too."""
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 10))
+
+    whole, resumed = network(), network()
+    train.train(whole, few_digits(20), run(training(5, 10)))
+    report = Reporter(tmp_path, 2)
+    with pytest.raises(Stopped):
+        train.train(network(), few_digits(20), run(training(5, 10), report=report))
+    train.train(resumed, few_digits(20), run(training(5, 10), report=report))
+    assert bits(resumed) == bits(whole)
+
+
+def test_an_unreadable_checkpoint_costs_time_only(tmp_path: Path) -> None:
+    """What cannot be read is not used, and the run ends in the same bits from step 0."""
+    report = Reporter(tmp_path)
+    (tmp_path / "checkpoint").write_bytes(b"PK\x03\x04 torn")
+    fresh, after = student(), student()
+    train.train(fresh, few_digits(20), run(training(3, 10)))
+    train.train(after, few_digits(20), run(training(3, 10), report=report))
+    assert report.steps == [1, 2, 3]
+    assert bits(fresh) == bits(after)
+
+
+def test_equal_seeds_give_equal_bits_and_others_do_not() -> None:
+    """The student seed decides order and augmentation, nothing else does."""
+    weights = []
+    for seed in (1, 1, 2):
+        model = student()
+        train.train(model, few_digits(40), run(training(4, 10), seed=seed))
+        weights.append(bits(model))
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_a_student_learns_digits() -> None:
+    """120 steps on 200 real digits give well over 85 % on the real test split (chance: 10 %)."""
+    source = few_digits(200)
+    model = student()
+    loss_last = train.train(model, source, run(training(120, 50)))
+    found = train.score(model, images.images_of(digits("test"), "cpu"), MEAN, STD, "cpu")
+    assert found.top1_pct > 85
+    assert 0 < loss_last < 2.3
+
+
+def test_a_student_learns_from_a_teacher_without_labels() -> None:
+    """With wrong labels on every image, a student of a good teacher still learns the digits."""
+    teacher = student()
+    plain = Augment(crop_scale_min=0.8, flip=False, cutmix_alpha=0.0)
+    train.train(teacher, few_digits(1000), run(training(60, 100, augment=plain)))
+    source = few_digits(200)
+    source.labels_N = (source.labels_N + 1) % 10
+    held = bits(models.frozen(teacher))
+    model = student(1)
+    train.train(model, source, run(training(120, 50), labels.teacher_labels([teacher], 20.0)))
+    found = train.score(model, images.images_of(digits("test"), "cpu"), MEAN, STD, "cpu")
+    assert found.top1_pct > 85
+    assert bits(teacher) == held
+
+
+def test_the_last_step_counts() -> None:
+    """The loop does exactly the steps asked for, also where they end amid an epoch."""
+    report = Reporter()
+    train.train(student(), few_digits(30), run(training(5, 20), report=report))
+    assert report.steps == [1, 2, 3, 4, 5]
+    assert {"loss", "images_per_s"} == set(report.values[-1])
+
+
+def test_the_loss_reported_is_the_mean_of_the_last_50_steps() -> None:
+    """One batch's loss is noise; the record keeps a mean."""
+    report = Reporter()
+    loss_last = train.train(student(), few_digits(20), run(training(60, 10), report=report))
+    assert loss_last == pytest.approx(np.mean([v["loss"] for v in report.values[-50:]]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [
+        (10, 10, [10]),
+        (10, 20, [10]),
+        (10, 4, [4, 4, 2]),
+        (9, 4, [4, 3, 2]),
+        (3, 2, None),
+        (5, 1, None),
+        (1, 10, None),
+        (4, 2, [2, 2]),
+        (4, 3, [2, 2]),
+    ],
+)
+def test_an_epoch_in_batches(count: int, batch: int, sizes: list[int] | None) -> None:
+    """⌈N / batch⌉ batches, the last may be short, and none is a single image, which has no batch statistics."""
+    if sizes is None:
+        with pytest.raises(StageError, match=f"{count} images in batches of {batch} leave an image alone"):
+            list(train.batches(count, batch, 0, 0, 1))
+        return
+    per_epoch = len(sizes)
+    assert per_epoch == math.ceil(count / batch)
+    found = list(train.batches(count, batch, 0, 0, 2 * per_epoch))
+    assert [len(positions) for _, _, positions in found] == 2 * sizes
+    assert [epoch for _, epoch, _ in found] == [0] * per_epoch + [1] * per_epoch
+    for epoch in (0, 1):
+        of_epoch = np.concatenate([positions for _, e, positions in found if e == epoch])
+        assert sorted(of_epoch) == list(range(count))
+
+
+def test_order_is_new_in_each_epoch_and_the_same_after_a_resume() -> None:
+    """An epoch's permutation depends on seed and epoch alone."""
+    whole = list(train.batches(20, 6, 3, 0, 8))
+    late = list(train.batches(20, 6, 3, 5, 8))
+    assert [p.tolist() for _, _, p in late] == [p.tolist() for _, _, p in whole[5:]]
+    assert [s for s, _, _ in late] == [5, 6, 7]
+    assert whole[0][2].tolist() != whole[4][2].tolist()
+    other_seed = next(iter(train.batches(20, 6, 4, 0, 1)))
+    assert whole[0][2].tolist() != other_seed[2].tolist()
+
+
+def test_epochs_counts_those_begun() -> None:
+    """Dynamics have a row for each epoch that the steps begin."""
+    assert [train.epochs(50, training(steps, 20)) for steps in (1, 3, 4, 9)] == [1, 1, 2, 3]
+
+
+def test_the_learning_rate_is_half_a_cosine() -> None:
+    """From the full rate at step 0 through half of it in the middle to almost nothing, and no warm-up."""
+    rates = [train.cosine(0.2, step, 100) for step in range(100)]
+    assert (rates[0], rates[50]) == (0.2, pytest.approx(0.1))
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.2 * 3e-4
+
+
+@pytest.mark.parametrize("recipe", [Optimizer(name="adamw", lr=0.1, weight_decay=0.5), SGD])
+def test_norms_and_biases_do_not_decay(recipe: Optimizer) -> None:
+    """Without gradients, decay is all that a step does: to weights of layers, and to nothing else."""
+    model = student()
+    optimizer = train.make_optimizer(model, recipe)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"features.0.weight", "features.4.weight", "features.8.weight", "head.weight"}
+
+
+def test_sgd_has_nesterov_momentum() -> None:
+    """With a constant gradient g the first step is lr·(g + momentum·g)."""
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    optimizer = train.make_optimizer(model, Optimizer(name="sgd", lr=0.1, weight_decay=0.0, momentum=0.9))
+    model.weight.grad = torch.ones(1, 1)
+    optimizer.step()
+    assert before - model.weight.item() == pytest.approx(0.1 * 1.9, rel=1e-5)
+
+
+def test_adamw_takes_both_betas_of_the_recipe() -> None:
+    """`momentum` is AdamW's first beta."""
+    recipe = Optimizer(name="adamw", lr=0.1, weight_decay=0.01, momentum=0.8, beta2=0.95)
+    optimizer = train.make_optimizer(nn.Linear(1, 1), recipe)
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.8, 0.95)] * 2
+
+
+def test_a_diverging_training_names_its_step(tmp_path: Path) -> None:
+    """A loss that is not finite ends the task with the step, and no checkpoint of it is left."""
+    recipe = training(20, 10, optimizer=Optimizer(name="sgd", lr=1e30, weight_decay=0.0))
+    report = Reporter(tmp_path)
+    with pytest.raises(StageError, match=r"the loss is (nan|inf) at step [1-9]\d* of 20: training diverged; lower lr"):
+        train.train(student(), few_digits(20), run(recipe, report=report))
+    assert report.steps == list(range(1, len(report.steps) + 1))
+
+
+def test_a_checkpoint_of_a_diverged_training_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where losses are looked at rarely, saving looks first."""
+    monkeypatch.setitem(train._LOOK_STEPS, "cpu", 50)
+    recipe = training(20, 10, optimizer=Optimizer(name="sgd", lr=1e30, weight_decay=0.0))
+    report = Reporter(tmp_path, stop_at=10)
+    with pytest.raises(StageError, match=r"at step [1-9] of 20"):
+        train.train(student(), few_digits(20), run(recipe, report=report))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "bf16"}, "precision bf16 needs CUDA, this is cpu"),
+        ({"bn_group": 5}, "bn_group 5 with batch 10: one device normalises over its whole batch"),
+    ],
+)
+def test_what_the_device_cannot_do_is_refused(changes: dict[str, Any], message: str) -> None:
+    """A recipe that this device would compute differently is an error before the first step."""
+    with pytest.raises(StageError, match=message):
+        train.train(student(), few_digits(20), run(training(2, 10, **changes)))
+
+
+def test_score_is_the_plain_test() -> None:
+    """Argmax against labels image by image, in eval mode, and the mean cross-entropy."""
+    model = student()
+    train.train(model, few_digits(50), run(training(5, 50)))
+    split = digits("test")
+    found = train.score(model.train(), images.images_of(split, "cpu"), MEAN, STD, "cpu")
+    everything = torch.from_numpy(split.read(np.arange(len(split))))
+    logits_NK = model.eval()(augment.plain(everything, MEAN, STD)).detach()
+    labels_N = torch.from_numpy(split.labels_N)
+    assert np.array_equal(found.correct_N, (logits_NK.argmax(1) == labels_N).numpy())
+    assert found.top1_pct == pytest.approx(100 * np.mean(found.correct_N))
+    assert found.loss == pytest.approx(float(nn.functional.cross_entropy(logits_NK, labels_N)), rel=1e-5)
+
+
+def test_a_test_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Testing leaves weights and batch statistics as they were, whatever the size of its batches."""
+    model = student()
+    train.train(model, few_digits(50), run(training(5, 50)))
+    held = bits(model)
+    source = images.images_of(digits("test"), "cpu")
+    first = train.score(model, source, MEAN, STD, "cpu")
+    monkeypatch.setattr(train, "TEST_BATCH", 7)
+    assert np.array_equal(train.score(model, source, MEAN, STD, "cpu").correct_N, first.correct_N)
+    assert bits(model) == held
+
+
+def test_configure_fixes_threads_and_arithmetic() -> None:
+    """Thread count and determinism are set in this one place."""
+    train.configure(1)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_set_of_constant_images_trains() -> None:
+    """A degenerate condensed set is a bad result, not a crash."""
+    source = ResidentImages(np.zeros((10, 8, 8, 3), dtype=np.uint8), np.arange(10), "cpu")
+    loss_last = train.train(student(), source, run(training(5, 10)))
+    assert math.isfinite(loss_last)
