@@ -59,6 +59,6 @@ def state_of(seen: Evidence) -> State:
         return "blocked"
     if seen.outcome is not None or seen.cancelled or not seen.submitted:
         return "new"
-    if seen.within_grace:
-        return "queued"
-    return "blocked" if seen.bad_input else "lost"
+    if seen.bad_input:
+        return "blocked"
+    return "queued" if seen.within_grace else "lost"

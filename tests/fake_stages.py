@@ -10,7 +10,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,23 @@ def _nothing(context: Context, step: int, total: int) -> None:
 
 def _wait(context: Context, step: int, total: int) -> None:
     """Until the gate is there, at safe points."""
-    while not (context.layout.root / context.spec.params["gate"]).exists():
+    for _ in _until_gate(context):
         context.tick(step, total, partial(_save, step))
-        time.sleep(0.005)
 
 
 def _deaf(context: Context, step: int, total: int) -> None:
     """Until the gate is there, without a safe point."""
+    for _ in _until_gate(context):
+        pass
+
+
+def _until_gate(context: Context) -> Iterator[None]:
+    """Bounded, so that no test hangs."""
+    deadline = time.monotonic() + 30.0
     while not (context.layout.root / context.spec.params["gate"]).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the gate never opened")
+        yield
         time.sleep(0.005)
 
 

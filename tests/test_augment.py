@@ -27,9 +27,7 @@ def _torchvision(image_HWC: torch.Tensor, box: NDArray[np.int64], *, flip: bool)
     top, left, height, width = (int(v) for v in box)
     size = list(image_HWC.shape[:2])
     image_CHW = image_HWC.permute(2, 0, 1).float()
-    image_CHW = resized_crop(
-        image_CHW, top, left, height, width, size, InterpolationMode.BILINEAR, antialias=False
-    )
+    image_CHW = resized_crop(image_CHW, top, left, height, width, size, InterpolationMode.BILINEAR, antialias=False)
     return hflip(image_CHW) if flip else image_CHW
 
 

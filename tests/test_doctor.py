@@ -38,6 +38,7 @@ class FakeSlurm(Slurm):
 
     def limits(self, user: str | None = None, partitions: object = None) -> Limits:
         """As made."""
+        del user, partitions
         if self._limits is None:
             raise SchedulerError("slurmctld does not answer")
         return self._limits
@@ -89,7 +90,7 @@ def test_a_root_that_does_not_exist_yet_is_tried_where_it_will_be(tmp_path: Path
 
 def test_locks_that_do_not_exclude_are_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system mounted without locks lets two submits in: said before it happens."""
-    monkeypatch.setattr(fcntl, "flock", lambda file, how: None)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     found = by_name(root_checks(tmp_path, shared=False))
     assert found["lock"].verdict == "fail"
     assert "another file system" in found["lock"].advice
@@ -110,10 +111,10 @@ def test_links_that_are_refused_are_a_failure(tmp_path: Path, monkeypatch: pytes
 
 def test_root_on_a_node_of_its_own_is_questioned_for_a_cluster_only() -> None:
     """A local disk as the root of a Slurm profile is worth a warning; the longest mount point decides."""
-    mounts = "dev / ext4 rw 0 0\nsrv:/x /work nfs4 rw 0 0\ntmpfs /work/fast tmpfs rw 0 0\n"
-    assert file_system(Path("/work/me"), mounts) == "nfs4"
-    assert file_system(Path("/work/fast/me"), mounts) == "tmpfs"
-    assert file_system(Path("/workshop"), mounts) == "ext4"
+    mounts = "dev / ext4 rw 0 0\nsrv:/x /shared nfs4 rw 0 0\ntmpfs /shared/fast tmpfs rw 0 0\n"
+    assert file_system(Path("/shared/me"), mounts) == "nfs4"
+    assert file_system(Path("/shared/fast/me"), mounts) == "tmpfs"
+    assert file_system(Path("/sharedness"), mounts) == "ext4"
 
 
 def test_shared_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

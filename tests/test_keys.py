@@ -100,11 +100,11 @@ TASKS: dict[Stage, Task] = {
     ),
 }
 GOLDEN: dict[Stage, str] = {
-    "teacher": "cbf24cee81571c3d26747c339f7ed182",
-    "embed": "9af054f03c0ed10c8a4cdc2feb9130c1",
-    "condense": "92534945ef31349fdf3cfb79dbafc14e",
-    "evaluate": "bc1e6ddee877c474ca6563b4ff7ea748",
-    "analyze": "bb1a85b8ab491478af6fbf5dbfced9e9",
+    "teacher": "19c4a44f674d400126fc477189a10a1c",
+    "embed": "e32d416dfde4ff6e5619172924247ba1",
+    "condense": "2a3c2f82057f518b9bd7f700fd2972dd",
+    "evaluate": "4052a013291291e9823731ad0b0fc32b",
+    "analyze": "0f163c2d84a22500c2997c91d695a989",
 }
 
 

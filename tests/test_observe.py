@@ -34,7 +34,7 @@ def made(tmp_path: Path) -> MadeRun:
 
 
 def own_pid() -> dict[str, int]:
-    """This process as a pool of one living worker."""
+    """A pool of one living worker: the test's own process."""
     return {str(os.getpid()): lease.process_start(os.getpid()) or 0}
 
 
@@ -380,7 +380,7 @@ def test_live_passes_over_runs_that_are_over(made: MadeRun, monkeypatch: pytest.
     """Intents of a run without a job in the queue are not even decoded."""
     made.write()
     made.submit([made.condense()], job="1")
-    monkeypatch.setattr(runs, "submissions", lambda run: pytest.fail("decoded an old run"))
+    monkeypatch.setattr(runs, "submissions", lambda _: pytest.fail("decoded an old run"))
     assert observe.live(made.layout, FakeQueue(squeue_row("2_0", "RUNNING"))) == {}
 
 

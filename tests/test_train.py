@@ -12,7 +12,7 @@ import torch
 from made_training import MEAN, STD, Reporter, bits, digits, few_digits, run, student, training
 from torch import nn
 
-from condhpc import augment, images, labels, models, train
+from condhpc import augment, images, labels, models, rng, train
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError, Stopped
 from condhpc.images import ResidentImages
@@ -65,6 +65,7 @@ def test_a_resume_with_layers_that_draw_ends_in_the_same_bits(tmp_path: Path) ->
     report = Reporter(tmp_path, 2)
     with pytest.raises(Stopped):
         train.train(network(), few_digits(20), run(training(5, 10), report=report))
+    torch.manual_seed(5)
     train.train(resumed, few_digits(20), run(training(5, 10), report=report))
     assert bits(resumed) == bits(whole)
 
@@ -89,6 +90,17 @@ def test_equal_seeds_give_equal_bits_and_others_do_not() -> None:
         weights.append(bits(model))
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
+
+
+def test_streams_are_named_by_epoch_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order follows (seed, epoch), augmentation (seed, step): what a resume and a paired comparison rest on."""
+    asked: list[tuple[object, ...]] = []
+    stream = rng.stream
+    monkeypatch.setattr(rng, "stream", lambda *names: asked.append(names) or stream(*names))
+    train.train(student(), few_digits(20), run(training(4, 10), seed=6))
+    orders = [(6, "order", 0), (6, "order", 1)]
+    assert [names for names in asked if names[1] == "order"] == orders
+    assert [names for names in asked if names[1] != "order"] == [(6, "augment", step) for step in range(4)]
 
 
 def test_a_student_learns_digits() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,10 +133,20 @@ class Lab:
         return found
 
     def restart_now(self, job: str) -> None:
-        """A requeued element waits two minutes; end that wait."""
-        rows = lambda: self.cluster.run("squeue", "-h", "-j", job, "-o", "%T", check=False).stdout.split()  # noqa: E731
-        self.cluster.wait_until(f"{job} is pending again", lambda: "PENDING" in rows())
-        self.cluster.run("scontrol", "update", f"jobid={job}", "StartTime=now")
+        """A requeued element waits two minutes; end that wait.
+
+        Not in its first seconds: a start in the second of the requeue fails, its credential is still revoked.
+        """
+
+        def restarted() -> bool:
+            query = ["env", "SLURM_TIME_FORMAT=%s", "squeue", "-h", "-j", job, "-o", "%T %r %S"]
+            state, reason, begin = [*self.cluster.run(*query, check=False).stdout.split(), "", "", ""][:3]
+            if (state, reason) == ("PENDING", "BeginTime") and float(begin) - time.time() < 117:
+                self.cluster.run("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
+            shown = self.cluster.run("scontrol", "-o", "show", "job", job, check=False).stdout
+            return state == "RUNNING" and re.search(r"Restarts=[1-9]", shown) is not None
+
+        self.cluster.wait_until(f"{job} runs again", restarted)
 
 
 def make_lab(cluster: DevCluster, root: Path, *, real_stages: bool = False) -> Lab:
@@ -152,10 +164,12 @@ def make_lab(cluster: DevCluster, root: Path, *, real_stages: bool = False) -> L
 
 
 def drain_queue(cluster: DevCluster) -> None:
-    """Leave the shared cluster as it was found: nothing queued, all nodes up."""
+    """Leave the shared cluster as it was found: nothing queued, all nodes idle."""
     cluster.run("scancel", "-u", "root", check=False)
-    empty = lambda: not cluster.run("squeue", "-h", "-t", "PD,R,CG,S,CF", check=False).stdout.strip()  # noqa: E731
-    cluster.wait_until("the queue is empty", empty)
+    query = ("squeue", "-h", "-t", "PD,R,CG,S,CF")
+    cluster.wait_until("the queue is empty", lambda: not cluster.run(*query, check=False).stdout.strip())
+    nodes = ("sinfo", "-h", "-N", "-p", "main", "-o", "%T")
+    cluster.wait_until("all nodes are idle", lambda: set(cluster.run(*nodes).stdout.split()) == {"idle"})
 
 
 def wrapped_sbatch(folder: Path, body: str) -> str:

@@ -1,0 +1,59 @@
+"""What is imported before tasks are forked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from condhpc.errors import StageError
+from condhpc_jobs import preload
+
+
+def test_preload_starts_nothing() -> None:
+    """After the import torch is there, CUDA is not initialised, and there is one thread: safe to fork."""
+    code = (
+        "import os, sys; from condhpc_jobs import preload; import torch;"
+        "print(len(os.listdir('/proc/self/task')), torch.cuda.is_initialized(), 'torchvision.models' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("1 False True\n", 0), done.stderr
+
+
+def test_a_forked_child_computes() -> None:
+    """A child forked after the import runs a convolution on its own threads and comes back."""
+    code = (
+        "import os; from condhpc_jobs import preload; from condhpc import train, models; import torch\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    train.configure(2)\n"
+        "    model = models.build('convnet3', 10, 8, 0)\n"
+        "    model(torch.rand(64, 3, 8, 8)).sum().backward()\n"
+        "    os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "7\n", done.stderr
+
+
+@pytest.mark.parametrize(("gpus", "wanted", "device"), [(0, "auto", "cpu"), (1, "auto", "cuda"), (1, "cpu", "cpu")])
+def test_device_follows_the_profile(gpus: int, wanted: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` takes CUDA where it is, `cpu` avoids it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    assert preload.pick_device(wanted) == device
+
+
+def test_cuda_insisted_on_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that got no GPU says so instead of computing for a week on a CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(StageError, match="sees no GPU here"):
+        preload.pick_device("cuda")
+
+
+def test_environment_names_what_decides_rounding() -> None:
+    """Versions and CPU instructions are recorded."""
+    found = preload.environment("cpu")
+    assert found["torch"] == torch.__version__
+    assert {"torchvision", "cpu_capability"} < set(found)

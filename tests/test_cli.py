@@ -1,0 +1,486 @@
+"""Commands, through click's runner: output on the right stream, exit codes, questions."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+from made_runs import MadeRun, dead_owner
+
+from condhpc import cli, observe, profile, runs
+from condhpc.check import fail, ok
+from condhpc.errors import InputError, ProblemsError, SchedulerError
+from condhpc.layout import Layout, RunFolder
+from condhpc.observe import Snapshot
+from condhpc.profile import Profile
+
+
+@pytest.fixture(autouse=True)
+def _no_own_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The machine's own profile and environment stay out."""
+    for name in ("CONDHPC_PROFILE", "CONDHPC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeRun:
+    """A local run without tasks yet."""
+    found = MadeRun(tmp_path / "root")
+    held = Profile(name="local", backend="local", root=tmp_path / "root")
+    found.run.profile.write_bytes(profile.encode(held))
+    return found
+
+
+def call(*arguments: str, answer: str | None = None) -> Result:
+    """Run a command under `root` in the current folder."""
+    return CliRunner().invoke(cli.main, ["--root", "root", *arguments], input=answer)
+
+
+class Submission(types.ModuleType):
+    """Stands for `condhpc.submit`; notes what it was asked."""
+
+    def __init__(self, run: RunFolder, overview: Any = None) -> None:
+        super().__init__("condhpc.submit")
+        self.run = run
+        self.calls: list[tuple[str, Any]] = []
+        self.overview = overview or types.SimpleNamespace(rows=[], warnings=[], kept_back=0, provisional=False)
+
+    def prepare(self, manifest: Path, held: Profile) -> Any:
+        """Note the manifest."""
+        self.calls.append(("prepare", manifest.name))
+        if not manifest.exists():
+            raise ProblemsError([f"{manifest}: cannot be read"])
+        return types.SimpleNamespace(overview=self.overview, profile=held)
+
+    def send(self, prepared: Any, *, accept_code: bool, say: Any) -> RunFolder:
+        """Note, and talk."""
+        del prepared
+        self.calls.append(("send", accept_code))
+        say("run begins")
+        return self.run
+
+    def resume(self, run: RunFolder, layout: Layout, *, accept_code: bool, say: Any) -> RunFolder:
+        """Note the run."""
+        del layout, say
+        self.calls.append(("resume", (run.name, accept_code)))
+        return run
+
+    def retry(self, run: RunFolder, layout: Layout, *, say: Any) -> RunFolder:
+        """Note the run."""
+        del layout, say
+        self.calls.append(("retry", run.name))
+        return run
+
+    def cancel(self, run: RunFolder, layout: Layout, *, say: Any) -> int:
+        """Note the run."""
+        del layout, say
+        self.calls.append(("cancel", run.name))
+        return 1
+
+
+@pytest.fixture
+def submission(monkeypatch: pytest.MonkeyPatch, made: MadeRun) -> Submission:
+    """The submitting module, replaced."""
+    import condhpc
+
+    found = Submission(made.run)
+    monkeypatch.setitem(sys.modules, "condhpc.submit", found)
+    monkeypatch.setattr(condhpc, "submit", found, raising=False)
+    return found
+
+
+# -- status ------------------------------------------------------------------------------------------------------
+
+
+def test_status_exits_with_0_when_all_is_recorded(made: MadeRun) -> None:
+    """Done is success, for scripts too."""
+    key = made.condense()
+    made.write()
+    name = made.pool(key, pids={"1": 1})
+    made.hint(name, 0, key, "recorded")
+    result = call("status")
+    assert result.exit_code == 0
+    assert f"run {made.run.name}: done, 1 of 1 recorded" in result.stdout
+
+
+def test_status_exits_with_1_after_failures_and_names_them(made: MadeRun) -> None:
+    """Finished with failures: the reason and what to do stand below the counts."""
+    key = made.condense()
+    made.write()
+    made.pool(key, pids={"1": 1})
+    made.ended(key, "failed", "ValueError: no luck")
+    result = call("status")
+    assert result.exit_code == 1
+    assert "1 condense failed: ValueError: no luck" in result.stdout
+    assert f"condhpc retry {made.run.name}" in result.stdout
+
+
+def test_status_exits_with_10_while_something_runs(made: MadeRun) -> None:
+    """A task that runs is shown with its step."""
+    key = made.condense()
+    made.write()
+    made.pool(key, pids={"1": 1})
+    made.lease(key).pulse(step=30, total=100, values={"loss": 1.25}, cost={})
+    result = call("status")
+    assert result.exit_code == 10
+    assert "30/100 loss 1.25" in result.stdout
+
+
+def test_status_json_is_the_snapshot_and_nothing_else(made: MadeRun) -> None:
+    """Every field of every row comes back from stdout."""
+    key = made.condense()
+    made.write()
+    made.pool(key, pids={"1": 1})
+    made.lease(key, owner=dead_owner())
+    result = call("status", "--json")
+    found = msgspec.json.decode(result.stdout, type=Snapshot)
+    expected = observe.snapshot(made.run, made.layout, None)
+    assert msgspec.structs.replace(found, taken_s=0.0) == msgspec.structs.replace(expected, taken_s=0.0)
+    assert (found.rows[0].state, result.exit_code, result.stderr) == ("lost", 1, "")
+
+
+def test_rescan_believes_records_only(made: MadeRun) -> None:
+    """A hint without its record does not count with --rescan."""
+    key = made.condense()
+    made.write()
+    name = made.pool(key, pids={"1": 1})
+    made.hint(name, 0, key, "recorded")
+    assert (call("status").exit_code, call("status", "--rescan").exit_code) == (0, 1)
+
+
+def test_without_a_run_the_newest_is_meant(made: MadeRun, tmp_path: Path) -> None:
+    """By the time in its name; a unique beginning names an older one."""
+    made.write()
+    newer = MadeRun(tmp_path / "root", "another-20260202T000000Z")
+    newer.run.profile.write_bytes(made.run.profile.read_bytes())
+    newer.write()
+    assert "another-" in call("status").stdout
+    assert "made-" in call("status", "made").stdout
+    unknown = call("status", "nothing")
+    assert unknown.exit_code == 2
+    assert "matches no run" in unknown.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "cancel", "retry", "collect"])
+def test_an_empty_store_gives_one_clear_message(command: str) -> None:
+    """No run yet: exit code 2, what to do, no traceback."""
+    result = call(command)
+    assert result.exit_code == 2
+    assert "there are no runs; `condhpc submit <manifest>` makes one" in result.stderr
+    assert result.stdout == ""
+
+
+def test_watch_wants_a_terminal(made: MadeRun) -> None:
+    """In a pipe it says what to use instead."""
+    made.write()
+    result = call("watch")
+    assert result.exit_code == 2
+    assert "condhpc status" in result.stderr
+
+
+# -- plan and submit ---------------------------------------------------------------------------------------------
+
+
+def test_plan_prints_the_overview_and_sends_nothing(submission: Submission, tmp_path: Path) -> None:
+    """Stage by stage on stdout."""
+    from condhpc.survey import Overview, StageRow
+
+    (tmp_path / "m.toml").touch()
+    row = StageRow(stage="condense", new=3, cached=2, live=1, arrays=1, elements=3)
+    submission.overview = Overview([row], ["a partition is missing"], 4, provisional=True)
+    result = call("plan", "m.toml")
+    assert result.exit_code == 0
+    assert re.search(r"condense +6 +3 +2 +1 +1 +3", result.stdout)
+    assert "4 tasks do not fit now" in result.stdout
+    assert "warning: a partition is missing" in result.stdout
+    assert [name for name, _ in submission.calls] == ["prepare"]
+
+
+def test_problems_of_a_manifest_are_all_shown_with_exit_code_2(submission: Submission) -> None:
+    """What the planner raises reaches stderr as it is; nothing is sent."""
+    result = call("submit", "missing.toml")
+    assert result.exit_code == 2
+    assert "1 problem:" in result.stderr
+    assert "missing.toml: cannot be read" in result.stderr
+    assert [name for name, _ in submission.calls] == ["prepare"]
+
+
+def test_submit_talks_on_stderr_and_names_the_run_on_stdout(made: MadeRun, submission: Submission) -> None:
+    """So that `run=$(condhpc submit …)` works; a local run that ended well exits with 0."""
+    Path("m.toml").touch()
+    key = made.condense()
+    made.write()
+    made.hint(made.pool(key, pids={"1": 1}), 0, key, "recorded")
+    result = call("submit", "m.toml", "--accept-code")
+    assert (result.stdout, result.exit_code) == (f"{made.run.name}\n", 0)
+    assert "run begins" in result.stderr
+    assert submission.calls == [("prepare", "m.toml"), ("send", True)]
+
+
+def test_local_submit_that_failed_exits_with_1(made: MadeRun, submission: Submission) -> None:
+    """Local work has ended when submit returns: its failures are submit's."""
+    Path("m.toml").touch()
+    key = made.condense()
+    made.write()
+    made.pool(key, pids={"1": 1})
+    made.ended(key, "failed", "boom")
+    result = call("submit", "m.toml")
+    assert result.exit_code == 1
+    assert "boom" in result.stderr
+    assert submission.calls[-1] == ("send", False)
+
+
+def test_submit_asks_on_a_terminal_when_the_plan_warns(
+    made: MadeRun, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A no sends nothing; --yes, or nobody to answer, does not ask."""
+    Path("m.toml").touch()
+    made.write()
+    submission.overview.warnings.append("careful")
+    monkeypatch.setattr(cli, "on_terminal", lambda: True)
+    assert call("submit", "m.toml", answer="n\n").exit_code == 1
+    assert [name for name, _ in submission.calls] == ["prepare"]
+    call("submit", "m.toml", answer="y\n")
+    assert submission.calls[-1][0] == "send"
+    submission.calls.clear()
+    call("submit", "m.toml", "--yes")
+    assert submission.calls[-1][0] == "send"
+
+
+@pytest.mark.parametrize("arguments", [(), ("m.toml", "--continue")])
+def test_submit_wants_a_manifest_or_a_run(submission: Submission, arguments: tuple[str, ...]) -> None:
+    """Neither, or both, is a usage error."""
+    result = call("submit", *arguments)
+    assert result.exit_code == 2
+    assert "manifest" in result.stderr
+    assert submission.calls == []
+
+
+def test_continue_means_the_newest_run_or_a_named_one(made: MadeRun, submission: Submission) -> None:
+    """The option takes a run's name, or nothing."""
+    made.write()
+    call("submit", "--continue")
+    call("submit", "--accept-code", "--continue", made.run.name[:6])
+    assert submission.calls == [("resume", (made.run.name, False)), ("resume", (made.run.name, True))]
+
+
+def test_retry_goes_through_submit(made: MadeRun, submission: Submission) -> None:
+    """And ends like it."""
+    made.write()
+    assert call("retry").stdout == f"{made.run.name}\n"
+    assert submission.calls == [("retry", made.run.name)]
+
+
+# -- cancel ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(made: MadeRun) -> MadeRun:
+    """A run with one running task."""
+    key = made.condense()
+    made.write()
+    made.pool(key, pids={"1": 1})
+    made.lease(key)
+    return made
+
+
+def test_cancel_refuses_without_yes_where_nobody_can_answer(busy: MadeRun, submission: Submission) -> None:
+    """A script must say --yes."""
+    result = call("cancel")
+    assert result.exit_code == 2
+    assert "1 tasks run, 0 wait" in result.stderr
+    assert submission.calls == []
+    assert call("cancel", "--yes").exit_code == 0
+    assert submission.calls == [("cancel", busy.run.name)]
+
+
+def test_cancel_asks_with_counts(busy: MadeRun, submission: Submission, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A no leaves everything as it is."""
+    monkeypatch.setattr(cli, "on_terminal", lambda: True)
+    result = call("cancel", answer="n\n")
+    assert f"Cancel run {busy.run.name}: 1 running and 0 waiting tasks?" in result.stderr
+    assert (result.exit_code, submission.calls) == (1, [])
+    call("cancel", answer="y\n")
+    assert submission.calls == [("cancel", busy.run.name)]
+
+
+def test_cancel_of_a_finished_run_does_nothing(made: MadeRun, submission: Submission) -> None:
+    """There is nothing to ask about."""
+    made.condense()
+    made.write()
+    result = call("cancel")
+    assert (result.exit_code, submission.calls) == (0, [])
+    assert "nothing waits or runs" in result.stderr
+
+
+# -- logs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(made: MadeRun) -> tuple[MadeRun, str]:
+    """A run whose one task failed, with a log."""
+    key = made.condense()
+    made.write()
+    name = made.pool(key, pids={"1": 1})
+    made.ended(key, "failed", "Traceback (most recent call last):\n  line 1\nValueError: no luck")
+    log = made.run.logs / name / "17_0_log.out"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"line {i}\n" for i in range(50)) + f"condense {key} attempt 1: failed\n")
+    (log.parent / "18_0_log.out").write_text("another worker\n")
+    return made, key
+
+
+def test_logs_of_a_task_by_the_beginning_of_its_key(failed: tuple[MadeRun, str]) -> None:
+    """Its attempts with their reasons in full, then the end of the log of the worker that tried it."""
+    _, key = failed
+    result = call("logs", "--task", key[:6], "-n", "3")
+    assert result.exit_code == 0
+    assert f"== condense {key} digits random ipc 1 set 0" in result.stdout
+    assert "attempt 1: failed" in result.stdout
+    assert "    ValueError: no luck" in result.stdout
+    assert result.stdout.splitlines()[-3:] == ["line 48", "line 49", f"condense {key} attempt 1: failed"]
+    assert "another worker" not in result.stdout
+
+
+def test_logs_of_all_failed_tasks(failed: tuple[MadeRun, str]) -> None:
+    """One block per task that failed."""
+    _, key = failed
+    assert call("logs", "--failed").stdout.count(f"== condense {key}") == 1
+
+
+def test_logs_without_an_option_show_the_newest(failed: tuple[MadeRun, str]) -> None:
+    """The end of the log written last, under its path."""
+    lines = call("logs", "-n", "1").stdout.splitlines()
+    assert lines[0].startswith("-- ")
+    assert len(lines) == 2
+
+
+def test_logs_of_an_unknown_or_ambiguous_key(failed: tuple[MadeRun, str]) -> None:
+    """Exit code 2 with what was looked for."""
+    result = call("logs", "--task", "zz")
+    assert result.exit_code == 2
+    assert "--task zz" in result.stderr
+
+
+def test_logs_before_anything_was_written(made: MadeRun) -> None:
+    """Says where to look instead."""
+    made.write()
+    result = call("logs")
+    assert result.exit_code == 2
+    assert "has no logs yet" in result.stderr
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------
+
+
+def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) -> None:
+    """The table and four paths on stdout; a cell without results is a row that says so."""
+    made.evaluate(made.condense(), 0)
+    made.write()
+    result = call("collect", "--out", "tables")
+    assert result.exit_code == 0
+    assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
+        "cells.csv", "failures.csv", "metrics.csv", "results.csv",
+    ]  # fmt: skip
+    assert "tables/results.csv" in result.stdout
+
+
+def test_collect_with_an_unreadable_record_writes_the_rest_and_exits_with_3(made: MadeRun) -> None:
+    """The path of the bad record is on stderr."""
+    key = made.evaluate(made.condense(), 0)
+    made.write()
+    made.folder(key).record.write_bytes(b"{")
+    result = call("collect", "--out", "tables")
+    assert result.exit_code == 3
+    assert key in result.stderr
+    assert Path("tables/cells.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["methods", "coresets", "metrics", "protocols", "datasets"])
+def test_ls_describes_every_plugin_of_a_kind(kind: str) -> None:
+    """Each by name, with a sentence."""
+    from condhpc import registry
+
+    result = call("ls", kind)
+    assert result.exit_code == 0
+    for name in registry.names(kind):  # type: ignore[arg-type]
+        assert re.search(rf"^{re.escape(name)}: \w", result.stdout, re.MULTILINE)
+
+
+def test_ls_shows_parameters_with_type_default_and_description() -> None:
+    """What a `[params.<name>]` block may hold."""
+    assert re.search(r"^    crops = 5 \(int.*\): random crops per image$", call("ls", "methods").stdout, re.MULTILINE)
+
+
+def test_ls_of_nothing_lists_the_names_of_all_kinds(made: MadeRun) -> None:
+    """And `ls runs` the runs."""
+    assert "coresets: herding, kcenter, random" in call("ls").stdout
+    made.write()
+    assert made.run.name in call("ls", "runs").stdout
+
+
+def test_doctor_exits_with_1_when_something_will_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check has a line; advice stands below it."""
+    from condhpc import doctor
+
+    checks = [ok("root", "fine"), fail("lock", "two holders", "mount it with locks")]
+    monkeypatch.setattr(doctor, "examine", lambda *_, **__: iter(checks))
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["ok    root: fine", "fail  lock: two holders", "      mount it with locks"]
+    checks.pop()
+    assert call("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize(("error", "code"), [(InputError("bad"), 2), (SchedulerError("down"), 4)])
+def test_errors_of_ours_are_shown_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    """Message on stderr, exit code of the family."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(runs, "find", broken)
+    result = call("status")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert str(error) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is not ours is swallowed."""
+    monkeypatch.setattr(runs, "find", lambda *_: 1 / 0)
+    assert isinstance(call("status").exception, ZeroDivisionError)
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 130, as shells expect."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "find", interrupted)
+    result = call("status")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_run_of_an_interrupted_submission_is_said_to_be_so(made: MadeRun) -> None:
+    """A folder without profile or plan is no crash."""
+    result = call("status")
+    assert result.exit_code == 1
+    assert "submission was interrupted" in result.stdout
+    made.run.profile.unlink()
+    result = call("status")
+    assert result.exit_code == 2
+    assert "submit again" in result.stderr
