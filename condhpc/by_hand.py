@@ -37,7 +37,7 @@ def _run(stage: str, path: Path) -> int:
     folder = TaskFolder(path)
     task = store.read_task(folder)
     if task.stage != stage:
-        raise InputError(f"{path}: is a {task.stage} task; run `python -m condhpc_jobs.{task.stage} {path}`")
+        raise InputError(f"{path}: its stage is {task.stage}; run `python -m condhpc_jobs.{task.stage} {path}`")
     root = path.parents[min(3, len(path.parents) - 1)]
     if Layout(root).task(task.stage, path.name) != folder:
         raise InputError(f"{path}: is not in a store; expected <root>/store/{stage}/{path.name[:2]}/{path.name}")

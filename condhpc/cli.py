@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,16 @@ class Session:
 
 
 def say(text: str) -> None:
-    """Talk goes to stderr."""
-    click.echo(text, err=True)
+    """Talk goes to stderr; on a terminal it replaces a line of progress that stands there."""
+    click.echo(f"\r\x1b[2K{text}" if sys.stderr.isatty() else text, err=True)
+
+
+def show_progress(text: str) -> None:
+    """Progress overwrites itself on a terminal, else it is said like everything."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
+    else:
+        click.echo(text, err=True)
 
 
 def on_terminal() -> bool:
@@ -84,21 +93,17 @@ def on_terminal() -> bool:
 
 def observer_of(run: RunFolder, layout: Layout) -> Observer:
     """Looks at a run with the back-end that it was submitted to."""
-    from condhpc.observe import Observer
+    from condhpc.observe import GRACE_S, Observer
 
     held = _profile_of(run)
-    return Observer(run, layout, _slurm(held), stale_s=held.lease_stale_s)
+    grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
+    return Observer(run, layout, _slurm(held), stale_s=held.lease_stale_s, grace_s=grace_s)
 
 
 def _profile_of(run: RunFolder) -> Profile:
-    from condhpc import profile
+    from condhpc.profile import of_run
 
-    try:
-        return profile.decode(run.profile.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{run.profile}: not readable ({error}); the submission of this run was interrupted, submit again"
-        ) from error
+    return of_run(run.profile)
 
 
 def _slurm(profile: Profile) -> Slurm | None:
@@ -146,14 +151,14 @@ def submit(session: Session, manifest: Path | None, resumed: str | None, *, acce
         raise click.UsageError("give a manifest, or --continue [RUN] without one")
     if manifest is None:
         run, layout = session.run(resumed or None)
-        run = submission.resume(run, layout, accept_code=accept_code, say=say)
+        run = submission.resume(run, layout, accept_code=accept_code, say=say, progress=show_progress)
     else:
         prepared = submission.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
             say(line)
         if prepared.overview.warnings and not yes and on_terminal():
             click.confirm("Submit in spite of the warnings?", abort=True, err=True)
-        run = submission.send(prepared, accept_code=accept_code, say=say)
+        run = submission.send(prepared, accept_code=accept_code, say=say, progress=show_progress)
     _sent(session, run)
 
 
@@ -265,7 +270,7 @@ def retry(session: Session, run: str | None) -> None:
     from condhpc import submit as submission
 
     folder, layout = session.run(run)
-    _sent(session, submission.retry(folder, layout, say=say))
+    _sent(session, submission.retry(folder, layout, say=say, progress=show_progress))
 
 
 @main.command()

@@ -25,6 +25,7 @@ from condhpc.task_state import BAD, Evidence, InQueue, State, state_of
 __all__ = ["Live", "Observer", "Progress", "Row", "Snapshot", "live", "snapshot"]
 
 GRACE_S = 60.0
+"""How long an element may be missing from squeue before its tasks count as lost."""
 """An element that left the queue, or was just submitted, may still be heard of for this long."""
 
 
@@ -47,12 +48,14 @@ class Observer:
         slurm: Slurm | None,
         *,
         stale_s: float = 900.0,
+        grace_s: float = GRACE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`slurm` is None for a run on the local back-end; `stale_s` is the profile's `lease_stale_s`."""
         self.layout = layout
         self._slurm = slurm
         self._clock = clock
+        self._grace_s = grace_s
         self._own = RunView(run)
         self._others: dict[str, RunView] = {}
         self._plan: list[PlanLine] = []
@@ -124,7 +127,7 @@ class Observer:
         if held.intent.backend != "local":
             return None
         if held.reply is None:
-            return "active" if self._eye.now - held.intent.time < GRACE_S else None
+            return "active" if self._eye.now - held.intent.time < self._grace_s else None
         alive = pool_is_alive(held.reply)
         if alive is None:
             mine = {key for pack in held.intent.elements for key in pack}
@@ -207,7 +210,7 @@ class Observer:
         row = self._eye.queue.row(element) if self._eye.queue is not None and element else None
         ended = float(row.end_s) if row is not None and row.end_s is not None else 0.0
         last = max(place.sent, self._last_seen.get(element, 0.0), ended if ended <= self._eye.now else 0.0)
-        return self._eye.now - last < GRACE_S
+        return self._eye.now - last < self._grace_s
 
     def _look(
         self, line: PlanLine, submission: str, hint: Hint | None, standing: InQueue | None, *, grace: bool

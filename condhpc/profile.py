@@ -212,6 +212,16 @@ def decode(data: bytes) -> Profile:
     return msgspec.json.decode(data, type=Profile, dec_hook=lambda wanted, value: wanted(value))
 
 
+def of_run(path: Path) -> Profile:
+    """The profile that a run was submitted with, from its folder; raises InputError."""
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); the submission of this run was interrupted, submit again"
+        ) from error
+
+
 def _path_text(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)

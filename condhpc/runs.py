@@ -99,9 +99,19 @@ _T = TypeVar("_T")
 
 
 def append(run: RunFolder, event: Event) -> None:
-    """Add one line to `submissions.jsonl`; the submitter holds the root's lock, so it is the only writer."""
-    with run.submissions.open("ab") as file:
+    """Add one line to `submissions.jsonl`; the submitter holds the root's lock, so it is the only writer.
+
+    Not synced: whoever sends something meanwhile syncs beside it, and a lost reply is found by its intent's name.
+    """
+    with run.submissions.open("a+b") as file:
+        if file.tell() and not _ends_line(file):
+            file.write(b"\n")  # the last writer was killed in its line
         file.write(msgspec.json.encode(event) + b"\n")
+
+
+def _ends_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def now() -> float:

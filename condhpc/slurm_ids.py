@@ -40,7 +40,7 @@ class JobIds(msgspec.Struct, frozen=True):
 
 
 def parse_job_ids(text: str) -> JobIds:
-    """Any id that squeue, sacct or sbatch prints (reference/slurm-and-tui.md §3.4); a step is dropped.
+    """Any id that squeue, sacct or sbatch prints; a step is dropped.
 
     A text that goes on in an unknown way after the number has an unknown tail; one without a number is
     refused with SchedulerError.

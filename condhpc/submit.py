@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, snapshot, store, survey
+from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
@@ -30,6 +29,7 @@ from condhpc.survey import Overview, Survey
 
 Say = Callable[[str], None]
 _LOCK_PATIENCE_S = 30.0
+_PROGRESS_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     found = facts.gather(loaded, profile)
     planned = plan.expand(loaded, found)
     slurm = _slurm(profile)
-    taken = survey.take(planned, Layout(profile.root), slurm)
+    taken = survey.take(planned, Layout(profile.root), slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
     weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
@@ -60,7 +60,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     return Prepared(path.read_bytes(), planned, found, weights, profile, overview)
 
 
-def send(prepared: Prepared, *, accept_code: bool, say: Say) -> RunFolder:
+def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
     """Submit what is new. On Slurm it returns at once, on the local back-end when the workers have ended.
 
     Raises InputError where data is missing here or a plug-in's code changed at an equal version.
@@ -76,12 +76,12 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say) -> RunFolder:
         run = _open_run(layout, prepared, taken)
         say(f"run {run.name}")
         pool = _hand_over(run, layout, taken, prepared.profile, say)
-    return _follow(run, pool, prepared.profile, say)
+    return _follow(run, pool, prepared.profile, say, progress)
 
 
-def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say) -> RunFolder:
+def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
     """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped."""
-    prepared = prepare(run.manifest, read_profile(run))
+    prepared = prepare(run.manifest, profiles.of_run(run.profile))
     _require_data(prepared)
     if {p.key for p in prepared.plan.tasks} != {line.key for line in runs.plan(run)}:
         raise InputError(
@@ -95,21 +95,21 @@ def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say) -> Ru
             return run
         run.cancel.unlink(missing_ok=True)
         pool = _hand_over(run, layout, taken, prepared.profile, say)
-    return _follow(run, pool, prepared.profile, say)
+    return _follow(run, pool, prepared.profile, say, progress)
 
 
-def retry(run: RunFolder, layout: Layout, *, say: Say) -> RunFolder:
+def retry(run: RunFolder, layout: Layout, *, say: Say, progress: Say) -> RunFolder:
     """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
     for line in runs.plan(run):
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, accept_code=True, say=say)
+    return resume(run, layout, accept_code=True, say=say, progress=progress)
 
 
 def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
     """Cancel what is queued or runs; running tasks checkpoint. Returns the number of submissions that were told."""
-    profile = read_profile(run)
+    profile = profiles.of_run(run.profile)
     run.cancel.touch()
     told = 0
     with _lock(layout):
@@ -127,11 +127,6 @@ def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
     return told
 
 
-def read_profile(run: RunFolder) -> Profile:
-    """The profile that a run was submitted with."""
-    return msgspec.json.decode(run.profile.read_bytes(), type=Profile, dec_hook=lambda kind, value: kind(value))
-
-
 def _slurm(profile: Profile) -> Slurm | None:
     return Slurm() if profile.backend == "slurm" else None
 
@@ -146,7 +141,7 @@ def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:
     slurm = _slurm(prepared.profile)
     if slurm is not None:
         handover.reconcile(layout, slurm)
-    taken = survey.take(prepared.plan, layout, slurm)
+    taken = survey.take(prepared.plan, layout, slurm, prepared.profile.lease_stale_s)
     if not accept_code:
         survey.require_same_code(prepared.plan, taken, layout)
     return taken
@@ -198,7 +193,7 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
             files.publish(path, keys.encode(held.index))
     run = _new_folder(layout, prepared.plan.name)
     files.publish(run.manifest, prepared.source)
-    files.publish(run.profile, msgspec.json.encode(prepared.profile, enc_hook=str))
+    files.publish(run.profile, profiles.encode(prepared.profile))
     runs.write_plan(
         run,
         (
@@ -239,15 +234,15 @@ def _hand_over(run: RunFolder, layout: Layout, taken: Survey, profile: Profile, 
     return None
 
 
-def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say) -> RunFolder:
+def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say, show: Say) -> RunFolder:
     """Stay with local workers to the end; Ctrl-C lets their tasks checkpoint first."""
     if pool is None:
         return run
     progress = Progress(run)
     try:
-        while not pool.wait(1.0):
+        while not pool.wait(_PROGRESS_S):
             if line := progress.line():
-                say(line)
+                show(line)
     except KeyboardInterrupt:
         say(f"stopping: tasks have {profile.cancel_grace_s:.0f} s to checkpoint")
         pool.stop()
@@ -256,5 +251,5 @@ def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say
         say("stopped; the same submit goes on from here")
         raise
     if line := progress.line():
-        say(line)
+        show(line)
     return run

@@ -53,12 +53,12 @@ class Survey(msgspec.Struct, frozen=True):
         return {key: task for key, task in self.unrecorded.items() if key not in self.live}
 
 
-def take(planned: Plan, layout: Layout, slurm: Slurm | None) -> Survey:
+def take(planned: Plan, layout: Layout, slurm: Slurm | None, stale_s: float) -> Survey:
     """Look up every planned task; one squeue for all."""
     tasks = {p.key: p.task for p in planned.tasks}
     cached = frozenset(key for key, task in tasks.items() if store.is_recorded(layout.task(task.stage, key)))
     unrecorded = {key: task for key, task in tasks.items() if key not in cached}
-    live = {key: held.element for key, held in live_tasks(layout, slurm).items() if key in unrecorded}
+    live = {key: held.element for key, held in live_tasks(layout, slurm, stale_s).items() if key in unrecorded}
     return Survey(unrecorded, cached, live)
 
 
@@ -107,6 +107,7 @@ def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
 def overview(
     planned: Plan, survey: Survey, arrangement: Arrangement, profile: Profile, warnings: list[str]
 ) -> Overview:
+    """One row per stage of the plan."""
     stages = [stage for stage in STAGES if any(p.task.stage == stage for p in planned.tasks)]
     rows = []
     for stage in stages:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import importlib
 import os
 import sys
@@ -282,6 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("payload", type=Path)
     parser.add_argument("--element", type=int, default=None, help="default: SLURM_ARRAY_TASK_ID, else 0")
     arguments = parser.parse_args(argv)
+    faulthandler.enable()  # a crash in native code leaves the Python lines above it in the log
     index = arguments.element if arguments.element is not None else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     try:
         header, element = payload.read(arguments.payload, index)

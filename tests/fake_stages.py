@@ -6,6 +6,7 @@ at step `at`), `gate` (a file under the root that `wait` and `deaf` wait for), `
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import shutil
@@ -27,13 +28,13 @@ def pick_device(wanted):
 def environment(device):
     return {"fake": True}
 '''
-_BY_HAND = '''
+_BY_HAND = """
 
 if __name__ == "__main__":
     from condhpc import by_hand
 
     raise SystemExit(by_hand.main(Path(__file__).stem))
-'''
+"""
 
 
 def install(folder: Path) -> Path:
@@ -125,6 +126,7 @@ def _bug(context: Context, step: int, total: int) -> None:
 
 def _crash(context: Context, step: int, total: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
     os.abort()
 
 

@@ -63,7 +63,7 @@ def write_payload(root: Path, packs: Sequence[Sequence[Task]], **fields: Any) ->
     of_header = {name: value for name, value in fields.items() if not name.startswith("site_")}
     header = Header(**{"name": "p", "time_min": 60, "site": site(root, run="r", **of_site), **of_header})
     path = Layout(root).run("r").payloads / "p.jsonl"
-    payload.write(path, header, [[keys.preimage(task) for task in pack] for pack in packs])
+    payload.write(path, header, [[keys.preimage(task) for task in pack] for pack in packs]).join()
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -79,24 +78,30 @@ def test_an_existing_file_is_never_opened_for_writing(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("write", "match"),
-    [
-        (lambda p: arrays.write_condensed_set(p, CondensedSet(_set().images_NHWC / 255.0, _set().labels_N)), "'images' is float64"),
-        (lambda p: arrays.write_condensed_set(p, CondensedSet(_set().images_NHWC, _set().labels_N[:-1])), "6 images but 5 labels"),
-        (lambda p: arrays.write_condensed_set(p, CondensedSet(_set().images_NHWC, _set().labels_N.astype(np.int32))), "'labels' is int32"),
-        (
-            lambda p: arrays.write_condensed_set(p, CondensedSet(_set().images_NHWC, _set().labels_N, _set().labels_N[:2])),
-            "2 source indices",
-        ),
-        (lambda p: arrays.write_embeddings(p, Embeddings(np.zeros((3, 2)), np.zeros(2, dtype=np.int64))), "3 vectors but 2 labels"),
-        (lambda p: arrays.write_embeddings(p, Embeddings(np.zeros(3), np.zeros(3, dtype=np.int64))), "not a float matrix"),
-    ],
-)  # fmt: skip
-def test_what_could_not_be_read_is_not_written(tmp_path: Path, write: Callable[[Path], None], match: str) -> None:
+_IMAGES, _LABELS = _set().images_NHWC, _set().labels_N
+_WRONG: list[tuple[CondensedSet | Embeddings, str]] = [
+    (CondensedSet(_IMAGES / 255.0, _LABELS), "'images' is float64"),
+    (CondensedSet(_IMAGES[0], _LABELS), "'images' is uint8 of 3 dimensions"),
+    (CondensedSet(_IMAGES, _LABELS[:-1]), "6 images but 5 labels"),
+    (CondensedSet(_IMAGES, _LABELS.astype(np.int32)), "'labels' is int32"),
+    (CondensedSet(_IMAGES, _LABELS, _LABELS[:2]), "2 source indices"),
+    (Embeddings(np.zeros((3, 2)), np.zeros(2, dtype=np.int64)), "3 vectors but 2 labels"),
+    (Embeddings(np.zeros(3), np.zeros(3, dtype=np.int64)), "not a float matrix"),
+]
+
+
+@pytest.mark.parametrize(("held", "match"), _WRONG)
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, held: CondensedSet | Embeddings, match: str) -> None:
     """A writer reads its file back, so that a wrong dtype or length never gets a record."""
     with pytest.raises(CorruptArtefactError, match=match):
-        write(tmp_path / "a")
+        _write(tmp_path / "a", held)
+
+
+def _write(path: Path, held: CondensedSet | Embeddings) -> None:
+    if isinstance(held, CondensedSet):
+        arrays.write_condensed_set(path, held)
+    else:
+        arrays.write_embeddings(path, held)
 
 
 @pytest.mark.parametrize("data", [b"", b"not HDF5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])

@@ -60,22 +60,23 @@ class Submission(types.ModuleType):
             raise ProblemsError([f"{manifest}: cannot be read"])
         return types.SimpleNamespace(overview=self.overview, profile=held)
 
-    def send(self, prepared: Any, *, accept_code: bool, say: Any) -> RunFolder:
+    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
         """Note, and talk."""
         del prepared
         self.calls.append(("send", accept_code))
         say("run begins")
+        progress("teacher 0/1")
         return self.run
 
-    def resume(self, run: RunFolder, layout: Layout, *, accept_code: bool, say: Any) -> RunFolder:
+    def resume(self, run: RunFolder, layout: Layout, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
         """Note the run."""
-        del layout, say
+        del layout, say, progress
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 
-    def retry(self, run: RunFolder, layout: Layout, *, say: Any) -> RunFolder:
+    def retry(self, run: RunFolder, layout: Layout, *, say: Any, progress: Any) -> RunFolder:
         """Note the run."""
-        del layout, say
+        del layout, say, progress
         self.calls.append(("retry", run.name))
         return run
 

@@ -30,7 +30,17 @@ def test_runs_come_oldest_first_whatever_their_manifests_name(tmp_path: Path) ->
 def test_files_of_a_run_stay_in_its_folder() -> None:
     """Nothing of a run lies outside its folder, and no two things share a path."""
     run = Layout(Path("/r")).run("m-1")
-    paths = [run.manifest, run.profile, run.code, run.plan, run.submissions, run.payloads, run.done, run.logs, run.cancel]
+    paths = [
+        run.manifest,
+        run.profile,
+        run.code,
+        run.plan,
+        run.submissions,
+        run.payloads,
+        run.done,
+        run.logs,
+        run.cancel,
+    ]
     assert {path.parent for path in paths} == {Path("/r/runs/m-1")}
     assert len(set(paths)) == len(paths)
     assert run.name == "m-1"

@@ -131,7 +131,7 @@ def test_other_machines_and_containers_prove_nothing() -> None:
 def test_a_process_hidden_from_us_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where /proc hides other users' processes (`hidepid`), a missing entry proves nothing."""
     owner = _other(pid_start=1)
-    monkeypatch.setattr(lease, "process_start", lambda pid: None)
+    monkeypatch.setattr(lease, "process_start", lambda _: None)
     assert lease.provably_gone(msgspec.structs.replace(owner, pid=2**22 + 1), owner)
 
     def refused(pid: int, number: int) -> None:
@@ -143,7 +143,7 @@ def test_a_process_hidden_from_us_is_not_gone(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("mine", "theirs", "gone"), [(1, 0, True), (0, 0, False), (0, 1, False)])
 def test_a_higher_restart_of_the_same_job_proves_death(
-    monkeypatch: pytest.MonkeyPatch, outside_slurm: None, mine: int, theirs: int, gone: bool
+    monkeypatch: pytest.MonkeyPatch, outside_slurm: None, *, mine: int, theirs: int, gone: bool
 ) -> None:
     """A requeued element knows that its earlier start is over, on whatever host that was."""
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "608")

@@ -116,7 +116,7 @@ def test_errors_outside_the_stage_reach_the_log(root: Path, capfd: pytest.Captur
 @pytest.mark.parametrize(
     ("number", "requeue"), [(signal.SIGUSR2, True), (signal.SIGTERM, False), (signal.SIGINT, False)]
 )
-def test_a_stop_is_relayed_and_the_child_checkpoints(root: Path, number: int, requeue: bool) -> None:
+def test_a_stop_is_relayed_and_the_child_checkpoints(root: Path, number: int, *, requeue: bool) -> None:
     """USR2 asks to go on later, TERM and INT do not; either way the child saves and ends."""
     task, flags = condense(steps=5, at=2, do="wait", gate="never"), Flags()
     _when_working(root, task, partial(os.kill, os.getpid(), number))

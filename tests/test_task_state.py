@@ -41,7 +41,7 @@ QUEUES: tuple[InQueue | None, ...] = (None, "active", "waiting", "stuck")
         ({"submitted": True, "cancelled": True, "bad_input": True}, "new"),
         ({"bad_input": True}, "new"),
         ({"submitted": True, "within_grace": True}, "queued"),
-        ({"submitted": True, "within_grace": True, "bad_input": True}, "queued"),
+        ({"submitted": True, "within_grace": True, "bad_input": True}, "blocked"),
         ({"submitted": True}, "lost"),
         ({"submitted": True, "bad_input": True}, "blocked"),
     ],

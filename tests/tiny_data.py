@@ -65,9 +65,7 @@ class Recorder:
         self._path = folder / "checkpoint.h5" if folder is not None else None
         self._stop_at = stop_at
 
-    def tick(
-        self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float
-    ) -> None:
+    def tick(self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float) -> None:
         """Note the step."""
         del values
         self.ticks.append((step, total))

@@ -50,9 +50,7 @@ class Coverage(Metric):
         return mean_over_classes(values, reason)
 
 
-def covered(
-    real_ND: NDArray[np.float64], set_MD: NDArray[np.float64], own_M: NDArray[np.int64], k: int
-) -> float:
+def covered(real_ND: NDArray[np.float64], set_MD: NDArray[np.float64], own_M: NDArray[np.int64], k: int) -> float:
     """Share of real points with a set point, not themselves, strictly nearer than their k-th nearest real point.
 
     Works on blocks of real points against all others: O(N·(N+M)·D) time, O(N) memory per row of a block.

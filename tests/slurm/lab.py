@@ -179,4 +179,3 @@ def wrapped_sbatch(folder: Path, body: str) -> str:
     script.write_text(f"#!/bin/sh\nREAL={shutil.which('sbatch')}\n{body}\n")
     script.chmod(0o755)
     return os.pathsep.join([str(folder), os.environ["PATH"]])
-

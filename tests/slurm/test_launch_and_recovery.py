@@ -196,7 +196,7 @@ def test_a_run_goes_on_without_slurmdbd(lab: Lab) -> None:
 
 
 def test_a_lost_reply_makes_no_duplicate(lab: Lab, tmp_path: Path) -> None:
-    """sbatch submits and then fails: the job is found by its name, and runs once."""
+    """Sbatch submits and then fails: the job is found by its name, and runs once."""
     lab.env["PATH"] = wrapped_sbatch(tmp_path / "bin", '"$REAL" "$@"; echo "connection lost" >&2; exit 1')
     lab.write(student_seeds=[0, 1])
     lab.condhpc("submit", lab.root / "lab.toml")
@@ -219,7 +219,7 @@ def test_a_reply_lost_with_the_submitter_is_reconciled(lab: Lab, tmp_path: Path)
 
 
 def test_a_refused_sbatch_is_said_and_continued(lab: Lab, tmp_path: Path) -> None:
-    """sbatch refuses: nothing is taken for submitted, and `submit --continue` sends it later."""
+    """Sbatch refuses: nothing is taken for submitted, and `submit --continue` sends it later."""
     lab.env["PATH"] = wrapped_sbatch(tmp_path / "bin", 'echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1')
     manifest = lab.write()
     lab.condhpc("submit", manifest, expect=None)

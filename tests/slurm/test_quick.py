@@ -1,0 +1,36 @@
+"""The quick manifest, with its real stages, from submit to CSV on a real Slurm."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from condhpc import runs
+from tests.slurm.conftest import DevCluster
+from tests.slurm.lab import drain_queue, make_lab
+
+pytestmark = pytest.mark.slurm
+
+QUICK = Path(__file__).parents[2] / "manifests" / "quick.toml"
+
+
+def test_the_quick_manifest_end_to_end(cluster: DevCluster, tmp_path: Path) -> None:
+    """Arrays, packs and dependencies; all tasks recorded; the tables are complete and better than chance."""
+    lab = make_lab(cluster, tmp_path, real_stages=True)
+    # Two cores carry this: few elements at a time, and packs that share the import of torch.
+    lab.profile["stages"] = {"default": lab.profile["stages"]["default"] | {"pack": 12, "max_running": 2}}
+    lab.condhpc("submit", QUICK)
+    tasks = len(runs.plan(lab.run()))
+    lab.wait_for({"recorded": tasks}, timeout_s=500)
+    lab.condhpc("collect", "--out", tmp_path / "out")
+    cells = list(csv.DictReader((tmp_path / "out" / "cells.csv").read_text().splitlines()))
+    assert len(cells) == 4 * 2 * 2
+    assert all(cell["status"] == "complete" and float(cell["top1_pct_mean"]) > 30.0 for cell in cells)
+    results = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
+    assert len(results) == sum(line.stage == "evaluate" for line in runs.plan(lab.run()))
+    assert (tmp_path / "out" / "failures.csv").read_text().count("\n") == 1
+    after = {part.partition(":")[0] for s in runs.submissions(lab.run()) for part in s.intent.after}
+    assert after <= {"afterok", "afterany"}
+    drain_queue(cluster)
