@@ -241,7 +241,7 @@ class _Pulse:
             cost = self._meter.totals()
             try:
                 self._held.pulse(step=progress.step, total=progress.total, values=progress.values, cost=cost)
-                if not self._held.is_current():
+                if self._held.is_overtaken():
                     self._context.lost.set()
             except OSError as error:  # a full disk may have room again at the next beat
                 print(f"{self._held.folder.path}: no sign of life could be written ({error})", file=sys.stderr)

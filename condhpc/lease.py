@@ -224,10 +224,13 @@ class Lease:
         os.close(self._handle)
         self._handle = -1
 
+    def is_overtaken(self) -> bool:
+        """Whether a newer generation exists: the one metadata operation of a pulse."""
+        return self.folder.lease(self.number + 1).exists()
+
     def is_current(self) -> bool:
-        """False once another attempt took over or finished the task."""
-        newer = self.folder.lease(self.number + 1)
-        return not newer.exists() and not self.folder.record.exists()
+        """False once another attempt took over or finished the task (its lease may be tidied away by then)."""
+        return not self.is_overtaken() and not self.folder.record.exists()
 
     def _append(self, line: _Line) -> None:
         os.write(self._handle, msgspec.json.encode(line) + b"\n")

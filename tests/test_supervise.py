@@ -40,7 +40,9 @@ def _end(root: Path, task: Task) -> End:
 
 
 def _working(root: Path, task: Task) -> bool:
-    return any(" step " in line for line in fake_stages.trace(root, keys.key(task)))
+    """Whether the task is in the step at which it does its deed."""
+    params: dict[str, Any] = getattr(task.spec, "params", {})
+    return any(line.endswith(f" step {params.get('at', 0)}") for line in fake_stages.trace(root, keys.key(task)))
 
 
 def _when_working(root: Path, task: Task, deed: Callable[[], None]) -> None:
