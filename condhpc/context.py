@@ -10,20 +10,21 @@ from typing import Any
 
 import msgspec
 
-from condhpc import files, keys, store
+from condhpc import files, keys, registry, store
 from condhpc.errors import LeaseLostError, StageError, Stopped, StoreError
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Lease, latest_number
 from condhpc.spec import Stage, Task
 from condhpc.store import Artefact, Recorded
 
-_INPUT_STAGE: dict[str, Stage] = {"set": "condense", "embedding": "embed"}
-"""Stages of the roles whose input is not a teacher."""
 
-
-def input_stage(role: str) -> Stage:
-    """Stage of the task behind an input role: everything but a set and an embedding is a teacher."""
-    return _INPUT_STAGE.get(role, "teacher")
+def input_stage(task: Task, role: str) -> Stage:
+    """Stage of the task behind an input role: what the plug-in's `needs` says; `set` is a set, all else a teacher."""
+    name = role.partition(".")[0]
+    if name == "set":
+        return "condense"
+    need = registry.needs_of(task.spec).get(name)
+    return need.stage if need is not None else "teacher"
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class Context:
         self.published: dict[str, Artefact] = {}
         self.lease = lease
         """Held by the runner; a stage has no business with it."""
-        self._stop = stop
+        self.stop = stop
         self._next_checkpoint = time.monotonic() + site.checkpoint_s
 
     @property
@@ -99,7 +100,7 @@ class Context:
         key = self.task.inputs.get(role)
         if key is None:
             raise StageError(f"task {self.key} has no input '{role}', only {sorted(self.task.inputs)}")
-        return store.require_recorded(self.layout, input_stage(role), key, self.site.patience_s)
+        return store.require_recorded(self.layout, input_stage(self.task, role), key, self.site.patience_s, self.stop)
 
     def require_inputs(self) -> None:
         """Raise InputMissingError unless every input is recorded."""
@@ -140,7 +141,7 @@ class Context:
         self.progress.step, self.progress.total, self.progress.values = step, total, values
         if self.lost.is_set():
             raise LeaseLostError(f"attempt {self.attempt} of {self.key} was taken over by another")
-        stopping = self._stop.is_set()
+        stopping = self.stop.is_set()
         if save is not None and (stopping or time.monotonic() >= self._next_checkpoint):
             self._save_checkpoint(save)
         if stopping:

@@ -88,7 +88,7 @@ def _python_checks(profile: Profile) -> Iterator[Check]:
     shown = shlex.join([*profile.launch_prefix, profile.python])
     try:
         found = _probe(profile)
-    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         advice = "correct `python`, `setup` or `launch_prefix` in the profile; try the command by hand"
         yield fail("python", f"{shown}: {_why(error)}", advice)
         return

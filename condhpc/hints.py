@@ -80,7 +80,7 @@ class Hints:
         for text in data.splitlines():
             try:
                 line = _decoder.decode(text)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 self.unreadable.add(path.name)
                 continue
             held = self._said.get((submission, line.key))

@@ -14,9 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 from condhpc import keys
 from condhpc.errors import InputError, UnknownNameError, nearest
-from condhpc.spec import Need, Value
+from condhpc.spec import AnalyzeSpec, CondenseSpec, Need, Value
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
@@ -64,6 +66,17 @@ def load(kind: Kind, name: str) -> Any:
     if found is None:
         raise InputError(f"{kind[:-1]} '{name}': its module {target.__name__} has no constant PLUGIN")
     return found
+
+
+def needs_of(spec: object) -> dict[str, Need]:
+    """Inputs that the plug-in behind a task's spec asks for, by role; none for stages without a plug-in."""
+    if isinstance(spec, CondenseSpec):
+        plugin: Plugin = load(condenser_kind(spec.condenser), spec.condenser)
+    elif isinstance(spec, AnalyzeSpec):
+        plugin = load("metrics", spec.metric)
+    else:
+        return {}
+    return plugin.needs(msgspec.convert(spec.params, plugin.Params))
 
 
 def condenser_kind(name: str) -> Literal["coresets", "methods"]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from condhpc import keys
-from condhpc.errors import CorruptArtefactError, InputMissingError, StoreError
+from condhpc.errors import CorruptArtefactError, InputMissingError, Stopped, StoreError
 from condhpc.files import publish
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, latest_number
@@ -177,13 +177,22 @@ def verified(folder: TaskFolder, record: Record, name: str) -> Path:
 _REMEDY = "it will not be used. `condhpc retry` checks {} and computes it again"
 
 
-def require_recorded(layout: Layout, stage: Stage, key: str, patience_s: float) -> Recorded:
+def require_recorded(
+    layout: Layout, stage: Stage, key: str, patience_s: float, stop: threading.Event | None = None
+) -> Recorded:
     """An input with its record; waits for a file system that shows it late (NFS caches negative look-ups).
 
-    Raises InputMissingError when it is still not there after `patience_s`.
+    Raises InputMissingError when it is still not there after `patience_s`, Stopped when `stop` is set meanwhile.
     """
     folder = layout.task(stage, key)
-    return _until(lambda: _recorded(folder), patience_s, folder)
+    deadline = time.monotonic() + patience_s
+    while (found := _recorded(folder)) is None:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise InputMissingError(f"input {stage} {key} has no usable record")
+        if (stop or threading.Event()).wait(min(_RETRY_S, max(0.01, left_s))):
+            raise Stopped(f"stopped while waiting for input {stage} {key}")
+    return found
 
 
 def _recorded(folder: TaskFolder) -> Recorded | None:
@@ -201,14 +210,3 @@ def _reopen(path: Path) -> None:
             os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
         except FileNotFoundError:
             return
-
-
-def _until(look: Callable[[], Recorded | None], patience_s: float, folder: TaskFolder) -> Recorded:
-    deadline = time.monotonic() + patience_s
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() >= deadline:
-            raise InputMissingError(f"input {folder.path.parent.parent.name} {folder.path.name} has no usable record")
-        time.sleep(min(_RETRY_S, max(0.01, deadline - time.monotonic())))

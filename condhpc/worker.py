@@ -44,7 +44,7 @@ class Work:
         self.key = keys.digest(preimage)
         self.task: Task = keys.parse_preimage(preimage)
         self.folder = layout.task(self.task.stage, self.key)
-        self.inputs = {key: layout.task(input_stage(role), key) for role, key in self.task.inputs.items()}
+        self.inputs = {key: layout.task(input_stage(self.task, role), key) for role, key in self.task.inputs.items()}
         self.result: Result | None = None
 
 

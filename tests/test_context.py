@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from made_tasks import analyze, condense, folder_of, site
 from condhpc import attempt, keys, lease, store
 from condhpc.context import Context, input_stage
 from condhpc.errors import CorruptArtefactError, InputMissingError, LeaseLostError, StageError, Stopped, StoreError
+from condhpc.layout import TaskFolder
 from condhpc.spec import Task
 
 Make = Callable[..., Context]
@@ -52,8 +52,8 @@ def test_roles_come_in_the_order_of_their_numbers(make: Make) -> None:
 
 
 def test_roles_name_their_stages() -> None:
-    """Sets and embeddings have stages of their own, all other roles are teachers."""
-    assert [input_stage(r) for r in ("set", "embedding", "encoder", "committee.1")] == [
+    """A set is condensed, a plug-in's needs say what the rest is, and what no plug-in asks for is a teacher."""
+    assert [input_stage(analyze({}), r) for r in ("set", "embedding", "encoder", "committee.1")] == [
         "condense", "embed", "teacher", "teacher",
     ]  # fmt: skip
 
@@ -200,17 +200,26 @@ def test_a_late_input_is_waited_for(root: Path, make: Make, monkeypatch: pytest.
     """An input that a network file system shows late is found by looking again, not by the first look."""
     source = condense()
     context = make(analyze({"set": keys.key(source)}), patience_s=60.0)
-    naps: list[float] = []
+    looks: list[Path] = []
+    real = store.read_record
 
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 2:
-            _record(root, source)
+    def late(folder: TaskFolder) -> store.Record | None:
+        looks.append(folder.path)
+        return real(folder) if len(looks) > 2 else None
 
-    monkeypatch.setattr(time, "sleep", nap)
+    _record(root, source)
+    monkeypatch.setattr(store, "read_record", late)
+    monkeypatch.setattr(store, "_RETRY_S", 0.01)
     assert context.record("set").task == source
-    assert len(naps) == 2
-    assert all(0 < seconds <= 5 for seconds in naps)
+    assert len(looks) == 3
+
+
+def test_a_stop_ends_the_wait_for_an_input(make: Make) -> None:
+    """Near its time limit a task does not wait for an input that is late."""
+    context = make(analyze({"set": keys.key(condense())}), patience_s=60.0)
+    context.stop.set()
+    with pytest.raises(Stopped, match="waiting for input condense"):
+        context.record("set")
 
 
 def test_paths_come_from_the_site(root: Path, make: Make) -> None:

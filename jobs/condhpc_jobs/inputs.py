@@ -51,7 +51,7 @@ def _kept_index(ctx: Context, dataset: DatasetSpec) -> Index | None:
         return None
     try:
         index = msgspec.json.decode(data, type=Index)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return index if index.digest() == dataset.index else None
 
