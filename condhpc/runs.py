@@ -168,12 +168,16 @@ def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
 
 
 def find(layout: Layout, name: str | None) -> RunFolder:
-    """The run of that name (a unique beginning is enough), or the newest one; raises InputError."""
-    names = layout.run_names()
+    """The run of that name (a unique beginning is enough), or the user's newest one; raises InputError.
+
+    On a shared root a colleague's run is meant only by its name, or where the user has none.
+    """
+    names = [name for name in layout.run_names() if layout.run(name).plan.is_file()]
     if not names:
         raise InputError(f"{layout.runs}: there are no runs; `condhpc submit <manifest>` makes one")
     if name is None:
-        return layout.run(names[-1])
+        own = [name for name in names if layout.run(name).path.stat().st_uid == os.getuid()]
+        return layout.run((own or names)[-1])
     matching = [n for n in names if n == name] or [n for n in names if n.startswith(name)]
     if len(matching) != 1:
         what = "matches several runs" if matching else "matches no run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,22 @@ def test_find_takes_unique_beginnings_and_the_newest(tmp_path: Path) -> None:
         runs.find(layout, "a")
     with pytest.raises(InputError, match="matches no run; runs under"):
         runs.find(layout, "x")
+
+
+def test_the_newest_run_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a shared root no name means my newest run, not a colleague's newer one; a half-made run is none."""
+    layout = Layout(tmp_path)
+    for name in ("mine-20260101T000000Z", "theirs-20260102T000000Z", "half-20260103T000000Z"):
+        layout.run(name).path.mkdir(parents=True)
+        if not name.startswith("half"):
+            runs.write_plan(layout.run(name), [])
+    assert runs.find(layout, None).name == "theirs-20260102T000000Z"
+    real = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = real(path, follow_symlinks=follow_symlinks)
+        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:])) if path.name.startswith("theirs") else found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert runs.find(layout, None).name == "mine-20260101T000000Z"
+    assert runs.find(layout, "theirs").name == "theirs-20260102T000000Z"
