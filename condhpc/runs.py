@@ -172,7 +172,7 @@ def find(layout: Layout, name: str | None) -> RunFolder:
 
     On a shared root a colleague's run is meant only by its name, or where the user has none.
     """
-    names = [name for name in layout.run_names() if layout.run(name).plan.is_file()]
+    names = layout.run_names()
     if not names:
         raise InputError(f"{layout.runs}: there are no runs; `condhpc submit <manifest>` makes one")
     if name is None:

@@ -256,11 +256,10 @@ def test_fields(place: tuple[str, str, int]) -> None:
 
 def test_environment_variables_are_documented() -> None:
     """Whatever variable of ours the code, the scripts or the tests look at is explained somewhere."""
-    sources = [path for folder in ("condhpc", "jobs", "slurm/dev", "tests") for path in (ROOT / folder).rglob("*")]
-    readable = [
-        path for path in sources if path.is_file() and path.suffix in {".py", ""} and ".state" not in path.parts
-    ]
-    used = {name for path in readable for name in re.findall(r"\bCONDHPC_[A-Z0-9_]*[A-Z0-9]", path.read_text())}
+    scripts = [ROOT / "Makefile", ROOT / ".ci" / "run", *(ROOT / "slurm" / "dev").glob("*")]
+    modules = [path for folder in ("condhpc", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")]
+    sources = "\n".join(path.read_text() for path in [*scripts, *modules] if path.is_file())
+    used = set(re.findall(r"\bCONDHPC_[A-Z0-9_]*[A-Z0-9]", sources))
     documented = {name for doc in DOCS for name in re.findall(r"\bCONDHPC_[A-Z0-9_]+", text(doc))}
     assert {"CONDHPC_ROOT", "CONDHPC_PROFILE"} <= used
     assert used <= documented
