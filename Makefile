@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := demo-out
-CONDHPC := $(BIN)/condhpc --root $(DEMO)
+CONDHPC := $(BIN)/condhpc --profile local --root $(DEMO)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
 .PHONY: demo test check fast slurm-tests bench slow format clean help
@@ -30,7 +30,7 @@ help:
 	@touch $@ .venv/.demo
 
 demo: .venv/.demo
-	$(CONDHPC) submit manifests/quick.toml
+	$(CONDHPC) submit --yes manifests/quick.toml
 	$(CONDHPC) collect --out $(DEMO)/tables
 
 test: check fast slurm-tests

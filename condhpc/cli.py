@@ -151,7 +151,9 @@ def submit(session: Session, manifest: Path | None, resumed: str | None, *, acce
         raise click.UsageError("give a manifest, or --continue [RUN] without one")
     if manifest is None:
         run, layout = session.run(resumed or None)
-        run = submission.resume(run, layout, accept_code=accept_code, say=say, progress=show_progress)
+        run = submission.resume(
+            run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress
+        )
     else:
         prepared = submission.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
@@ -264,13 +266,15 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, run: str | None) -> None:
+def retry(session: Session, run: str | None, *, accept_code: bool) -> None:
     """Try again what failed, was blocked, lost or damaged."""
     from condhpc import submit as submission
 
     folder, layout = session.run(run)
-    _sent(session, submission.retry(folder, layout, say=say, progress=show_progress))
+    sent = submission.retry(folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress)
+    _sent(session, sent)
 
 
 @main.command()

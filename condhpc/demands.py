@@ -22,8 +22,8 @@ class RoleUse(NamedTuple):
     role: str
     user: str
     """For messages: `protocol 'erm'`."""
-    as_encoder: bool
-    """An encoder is one network; a committee has no penultimate layer."""
+    one_network: bool
+    """It cannot be a committee: that has no penultimate layer, and few plug-ins ask several teachers."""
 
 
 def condenser(name: str) -> Plugin:
@@ -69,12 +69,12 @@ def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
     """Teacher roles that a block needs; all names in it must exist."""
     for name in grid.protocols:
         if (role := protocol(name).teacher_role) is not None:
-            yield RoleUse(role, f"protocol '{name}'", as_encoder=False)
+            yield RoleUse(role, f"protocol '{name}'", one_network=False)
     plugins = [(f"condenser '{n}'", n, condenser(n)) for n in grid.condensers]
     plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
     for user, name, plugin in plugins:
         for need in plugin.needs(manifest.params_of(name, plugin.Params)).values():
             if need.stage == "teacher":
-                yield RoleUse(need.source, user, as_encoder=False)
+                yield RoleUse(need.source, user, one_network=not plugin.takes_committees)
             elif (role := encoder_role(need)) is not None:
-                yield RoleUse(role, user, as_encoder=True)
+                yield RoleUse(role, user, one_network=True)

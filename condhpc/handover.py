@@ -37,17 +37,17 @@ class Handover:
     """Snapshot of condhpc that the work runs."""
     say: Callable[[str], None]
 
-    def to_slurm(self, arrays: Sequence[Array], slurm: Slurm) -> int:
-        """Submit arrays in order, up to the first that the scheduler refuses; returns how many tasks went."""
+    def to_slurm(self, arrays: Sequence[Array], slurm: Slurm) -> None:
+        """Submit arrays in order; raises SchedulerError at the first that is refused (those before it were taken)."""
         jobs: list[str] = []
-        for array in arrays:
-            try:
+        try:
+            for array in arrays:
                 jobs.append(self._send(array, arrange.dependency(array.after, jobs), slurm))
-            except SchedulerError as error:
-                self.say(str(error))
-                break
-        self.say(f"submitted {len(jobs)} arrays")
-        return sum(len(pack) for array in arrays[: len(jobs)] for pack in array.packs)
+        finally:
+            tasks = sum(len(pack) for array in arrays[: len(jobs)] for pack in array.packs)
+            self.say(f"submitted {tasks} tasks in {len(jobs)} arrays")
+            if left := len(self.tasks) - tasks:
+                self.say(f"{left} tasks kept back; `condhpc submit --continue {self.run.name}` sends them later")
 
     def to_pool(self) -> launch.Pool:
         """Start local workers that share one list of tasks; leases keep them apart."""
@@ -109,6 +109,7 @@ class Handover:
             run=self.run.name,
             data={name: str(folder) for name, folder in profile.data.items()},
             weights={name: str(file) for name, file in profile.weights.items()},
+            device=profile.device,
             threads=threads,
             gpus=gpus,
             pulse_s=profile.pulse_s,

@@ -59,11 +59,6 @@ class RunFolder:
         return self.path / "profile.json"
 
     @property
-    def code(self) -> Path:
-        """Read-only snapshot of `condhpc` and `condhpc_jobs`; jobs import from here."""
-        return self.path / "code"
-
-    @property
     def plan(self) -> Path:
         """One line per planned task."""
         return self.path / "plan.jsonl"

@@ -17,6 +17,10 @@ Axis = Annotated[tuple[Name, ...], Meta(min_length=1)]
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
 
 
+Batch = Annotated[int, Meta(ge=2)]
+"""Batch norm has no statistics of a single image."""
+
+
 class Grid(Value, frozen=True):
     """One block: the Cartesian product of its axes. Blocks are united."""
 
@@ -49,7 +53,7 @@ class Teacher(Value, frozen=True):
     """One architecture, or a list: a committee."""
     epochs: Positive | None = None
     """Passes over the training split. Required unless `weights` are given."""
-    batch: Positive = 128
+    batch: Batch = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Meta(gt=0.0)] = 0.1
     """Peak learning rate; cosine to zero."""
@@ -95,7 +99,7 @@ class TrainingOverride(Value, frozen=True):
     """How long protocols train on condensed sets of one dataset, in place of the dataset's own."""
 
     epochs: Positive | None = None
-    batch: Positive | None = None
+    batch: Batch | None = None
 
 
 class Manifest(Value, frozen=True):

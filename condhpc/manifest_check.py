@@ -142,7 +142,7 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
         for use in demands.role_uses(manifest, grid):
             users.setdefault(use.role, []).append(use.user)
             datasets.setdefault(use.role, set()).update(grid.datasets)
-            if use.as_encoder and use.role in manifest.teachers and manifest.teachers[use.role].committee:
+            if use.one_network and use.role in manifest.teachers and manifest.teachers[use.role].committee:
                 committees[use.role, use.user] = None
     for role, who in users.items():
         where = dotted("teachers", role)
@@ -154,7 +154,7 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
             names = ", ".join(sorted(datasets[role]))
             reader.problem(f"{where}.weights", f"one set of weights for several datasets ({names}); one manifest each")
     for role, user in committees:
-        text = f"is a committee, but {user} encodes with it; expected one architecture"
+        text = f"is a committee, but {user} takes one network; expected one architecture"
         reader.problem(dotted("teachers", role), text)
 
 

@@ -119,6 +119,8 @@ class _Expansion:
 def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> None:
     smallest = {name: min(f.class_sizes) for name, f in facts.items() if f.class_sizes}
     problems = ipc_problems(manifest, ((c.dataset, c.ipc) for c in blocks), smallest)
+    if not problems:
+        problems = _objections(manifest, facts, blocks)
     grids = manifest.grids
     used = ((use.role, name) for grid in grids for use in demands.role_uses(manifest, grid) for name in grid.datasets)
     for role, name in dict.fromkeys(used):
@@ -128,6 +130,17 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
             problems.append(f"{manifest.file}: teachers.{role}.split = {split!r}: {text}")
     if problems:
         raise ProblemsError(problems)
+
+
+def _objections(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> list[str]:
+    """What condensers say against a dataset or an ipc."""
+    problems = []
+    for name, dataset, ipc in dict.fromkeys((c.condenser, c.dataset, c.ipc) for c in blocks):
+        plugin = demands.condenser(name)
+        info = facts[dataset].info
+        if text := plugin.objection(manifest.params_of(name, plugin.Params), info, ipc):
+            problems.append(f"{manifest.file}: condenser '{name}' on {dataset}, ipc {ipc}: {text}")
+    return problems
 
 
 def _dependent_measures(upstream: Upstream) -> list[str]:

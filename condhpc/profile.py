@@ -1,4 +1,4 @@
-"""The profile: where and how fast. Nothing in it is hashed, so none of it can change a number."""
+"""The profile: where and how fast. Nothing is hashed; device and threads may change rounding, and are recorded."""
 
 from __future__ import annotations
 
@@ -111,6 +111,8 @@ class Profile(Value, frozen=True, kw_only=True):
     """External weights name to file; its digest is in the manifest."""
     workers: Positive = msgspec.field(default_factory=_local_workers)
     """Processes of the local back-end."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA where an element has it; `cuda` insists, so that no GPU job computes on the CPU unnoticed."""
     threads: Positive = 1
     """CPU threads per task of the local back-end; on Slurm the stage's `cpus` decide."""
     setup: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ import msgspec
 
 from condhpc import keys
 from condhpc.errors import InputError, UnknownNameError, nearest
-from condhpc.spec import AnalyzeSpec, CondenseSpec, Need, Value
+from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, Value
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
@@ -39,10 +39,18 @@ class Plugin:
     Params: ClassVar[type[Value]] = NoParams
     """Parameters with defaults, constraints and a description per field (`msgspec.Meta`)."""
 
+    takes_committees: ClassVar[bool] = False
+    """Whether a teacher that it needs may be a committee, whose members come as `role.0`, `role.1`, …"""
+
     def needs(self, params: Any) -> dict[str, Need]:
         """Inputs by role; none by default."""
         del params
         return {}
+
+    def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """Why it cannot work on such a dataset at this ipc, said before anything is computed; empty where it can."""
+        del params, info, ipc
+        return ""
 
 
 @cache

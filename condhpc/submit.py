@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, snapshot, store, survey
 from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
@@ -79,9 +81,15 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> R
     return _follow(run, pool, prepared.profile, say, progress)
 
 
-def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped."""
-    prepared = prepare(run.manifest, profiles.of_run(run.profile))
+def resume(
+    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say
+) -> RunFolder:
+    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped.
+
+    The profile in force counts, so that more memory or time helps, unless it is for another back-end.
+    """
+    profile = _profile_for(run, layout, current, say)
+    prepared = prepare(run.manifest, profile)
     _require_data(prepared)
     if {p.key for p in prepared.plan.tasks} != {line.key for line in runs.plan(run)}:
         raise InputError(
@@ -94,17 +102,29 @@ def resume(run: RunFolder, layout: Layout, *, accept_code: bool, say: Say, progr
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
             return run
         run.cancel.unlink(missing_ok=True)
+        files.replace(run.profile, profiles.encode(profile))
         pool = _hand_over(run, layout, taken, prepared.profile, say)
     return _follow(run, pool, prepared.profile, say, progress)
 
 
-def retry(run: RunFolder, layout: Layout, *, say: Say, progress: Say) -> RunFolder:
+def retry(run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
     """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
     for line in runs.plan(run):
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, accept_code=True, say=say, progress=progress)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress)
+
+
+def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
+    """The profile in force under the run's root; the run's own where that one is for another back-end."""
+    own = profiles.of_run(run.profile)
+    if current.backend != own.backend:
+        say(
+            f"profile '{current.name}' is for the {current.backend} back-end: going on with the run's own, '{own.name}'"
+        )
+        current = own
+    return msgspec.structs.replace(current, root=layout.root)
 
 
 def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
@@ -228,9 +248,7 @@ def _hand_over(run: RunFolder, layout: Layout, taken: Survey, profile: Profile, 
     if slurm is None:
         return Handover(run, profile, taken.unrecorded, code, say).to_pool() if taken.unrecorded else None
     arrangement, _ = survey.arranged(taken, profile, slurm)
-    sent = Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
-    if left := len(taken.new) - sent:
-        say(f"{left} tasks kept back; `condhpc submit --continue {run.name}` sends them later")
+    Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
     return None
 
 

@@ -88,7 +88,8 @@ def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
     default = next((p for p in limits.partitions if p.is_default), None)
     for stage in (s for s in STAGES if s in stages):
         wanted = profile.stage(stage)
-        partition = by_name.get(wanted.partition) if wanted.partition else default
+        asked = (wanted.partition or "").split(",")  # of several, the first that exists speaks for all
+        partition = next((by_name[n] for n in asked if n in by_name), None) if wanted.partition else default
         where = f"profile '{profile.name}', stage {stage}"
         if partition is None:
             found.append(f"{where}: no partition '{wanted.partition or '(default)'}'; there are {sorted(by_name)}")

@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from condhpc.errors import ProblemsError, nearest
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+\Z", max_length=100)]
+_NAME_TEXT = "of letters, digits, '_', '.' and '-', the last two not first"
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=100)]
 """A name that becomes part of a file name or a key of the manifest."""
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -185,7 +186,7 @@ def _explain(message: str, value: Any, wanted: Any) -> str:
 
 def _clean(message: str) -> str:
     text = message.partition(" - at `")[0].replace("`", "").replace(" | null", "")
-    text = text.replace(r"matching regex '^[A-Za-z0-9._-]+\\Z'", "of letters, digits, '.', '_' and '-' only")
+    text = text.replace(r"matching regex '^[A-Za-z0-9_][A-Za-z0-9._-]*\\Z'", _NAME_TEXT)
     return text[:1].lower() + text[1:]
 
 

@@ -68,15 +68,19 @@ class Submission(types.ModuleType):
         progress("teacher 0/1")
         return self.run
 
-    def resume(self, run: RunFolder, layout: Layout, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
+    def resume(
+        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
+    ) -> RunFolder:
         """Note the run."""
-        del layout, say, progress
+        del layout, current, say, progress
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 
-    def retry(self, run: RunFolder, layout: Layout, *, say: Any, progress: Any) -> RunFolder:
+    def retry(
+        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
+    ) -> RunFolder:
         """Note the run."""
-        del layout, say, progress
+        del layout, current, accept_code, say, progress
         self.calls.append(("retry", run.name))
         return run
 

@@ -33,7 +33,6 @@ def test_files_of_a_run_stay_in_its_folder() -> None:
     paths = [
         run.manifest,
         run.profile,
-        run.code,
         run.plan,
         run.submissions,
         run.payloads,

@@ -135,9 +135,10 @@ def test_all_problems_come_at_once(path: Path) -> None:
     ("old", "new", "expected"),
     [
         ('name = "tiny"', "", "name: missing, expected str"),
-        ('name = "tiny"', 'name = "ti ny"', "name = 'ti ny': expected str of letters, digits, '.', '_' and '-' only"),
+        ('name = "tiny"', 'name = "ti ny"',
+         "name = 'ti ny': expected str of letters, digits, '_', '.' and '-', the last two not first"),
         ('name = "tiny"', 'name = "tiny\\n"',
-         "name = 'tiny\\n': expected str of letters, digits, '.', '_' and '-' only"),
+         "name = 'tiny\\n': expected str of letters, digits, '_', '.' and '-', the last two not first"),
         ('name = "tiny"', 'name = ""', "name = '': empty, expected a text"),
         ("ipc = [1, 10]", "ipc = []", "ipc = []: empty, expected at least one value"),
         ("ipc = [1, 10]", "", "ipc: missing, expected array"),
@@ -156,7 +157,7 @@ def test_all_problems_come_at_once(path: Path) -> None:
         ('arch = "wide"\nepochs = 3', 'arch = "wide"', ("teachers.judge.epochs: missing, expected a number of epochs "
          "(or `weights` trained elsewhere)")),
         ('arch = "wide"\nepochs = 3', 'arch = "wide"\nepochs = 0', "teachers.judge.epochs = 0: expected int >= 1"),
-        ('arch = "wide"', 'arch = ["wide"]', ("teachers.judge: is a committee, but metric 'spread' encodes with it; "
+        ('arch = "wide"', 'arch = ["wide"]', ("teachers.judge: is a committee, but metric 'spread' takes one network; "
          "expected one architecture")),
         ("[teachers.judge]", "[teachers.juge]", ("teachers.judge: missing, needed by metric 'spread'; expected a "
          "[teachers.judge] block with arch and epochs; did you mean 'juge'?")),

@@ -163,7 +163,7 @@ carbon_g_per_kwh = 300
             "pulses: unknown key; did you mean 'pulse_s'?",
             "lease_stale_s = 40.0: expected at least three pulses (90 s), or live tasks are taken over",
             "python = '$NOWHERE/python': $NOWHERE is not set in this environment",
-            "data.\"my data\" = 'my data': expected str of letters, digits, '.', '_' and '-' only",
+            "data.\"my data\" = 'my data': expected str of letters, digits, '_', '.' and '-', the last two not first",
             "data.a = 3: expected a path as text, got int",
             "data.b = '': empty, expected a text",
             "stages.evalute: unknown key; did you mean 'evaluate'?",

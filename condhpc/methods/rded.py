@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Method, Work
-from condhpc.spec import Need, Value
+from condhpc.spec import DatasetInfo, Need, Value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,13 @@ class Rded(Method):
         """A teacher under the role `observer`."""
         return {"observer": Need(stage="teacher", source=params.observer)}
 
+    def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """A mosaic must divide the resolution, and take its crops from different images."""
+        factor, smallest = _factor(params, info.resolution), min(info.train_class_sizes)
+        if info.resolution % factor:
+            return _indivisible(factor, info.resolution)
+        return f"the smallest class has {_too_few(smallest, factor, ipc)}" if factor**2 * ipc > smallest else ""
+
     def condense(self, work: Work) -> CondensedSet:
         """Class by class; a checkpoint holds the finished classes. Raises StageError for a class that is too small."""
         import numpy as np
@@ -71,10 +78,25 @@ class Rded(Method):
 
 def mosaic_factor(params: RdedParams, resolution: int) -> int:
     """Crops per side of a mosaic; raises StageError where the resolution is not a multiple of it."""
-    factor = params.factor or (2 if resolution >= _MOSAIC_FROM_PX else 1)
+    factor = _factor(params, resolution)
     if resolution % factor:
-        raise StageError(f"params.rded.factor = {factor} does not divide the resolution {resolution}")
+        raise StageError(_indivisible(factor, resolution))
     return factor
+
+
+def _factor(params: RdedParams, resolution: int) -> int:
+    return params.factor or (2 if resolution >= _MOSAIC_FROM_PX else 1)
+
+
+def _indivisible(factor: int, resolution: int) -> str:
+    return f"params.rded.factor = {factor} does not divide the resolution {resolution}"
+
+
+def _too_few(count: int, factor: int, ipc: int) -> str:
+    return (
+        f"{count} images; ipc = {ipc} with {factor} × {factor} mosaics needs {factor**2 * ipc}; "
+        f"lower ipc or params.rded.factor"
+    )
 
 
 def _condense_class(work: Work, label: int, factor: int) -> NDArray[np.uint8]:
@@ -84,10 +106,7 @@ def _condense_class(work: Work, label: int, factor: int) -> NDArray[np.uint8]:
     positions_n = work.train.of_class(label)
     needed = factor**2 * work.spec.ipc
     if len(positions_n) < needed:
-        raise StageError(
-            f"class {label} has {len(positions_n)} images; ipc = {work.spec.ipc} with {factor} × {factor} mosaics "
-            f"needs {needed}; lower ipc or params.rded.factor"
-        )
+        raise StageError(f"class {label} has {_too_few(len(positions_n), factor, work.spec.ipc)}")
     order_n = work.stream("rded-order", label).permutation(len(positions_n))
     chosen_n = positions_n[order_n[: max(work.params.mipc, needed)]]
     side = work.spec.resolution // factor

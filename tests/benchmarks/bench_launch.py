@@ -93,7 +93,7 @@ def ours(root: Path, tasks: dict[str, Task], array: Array) -> tuple[float, Path]
     profile = msgspec.structs.replace(base_profile(), root=root)
     handover = Handover(run, profile, tasks, snapshot.take(root), lambda _: None)
     began = time.perf_counter()
-    assert handover.to_slurm([array], Slurm()) == ELEMENTS
+    handover.to_slurm([array], Slurm())
     took = time.perf_counter() - began
     assert files_of(run) <= 3
     (script,) = run.logs.rglob("submission.sh")

@@ -169,15 +169,16 @@ def test_time_limit_checkpoints_and_requeues(lab: Lab) -> None:
     """Near its limit an element checkpoints, requeues itself and goes on from there."""
     lab.profile["signal_s"] = 50
     lab.profile["stages"]["evaluate"] = {"time_min": 1}
-    lab.behave(evaluate={"steps": 220, "step_s": 0.1})
+    lab.behave(evaluate={"steps": 500, "step_s": 0.1})  # 50 s: the signal comes in between, the limit does not
     lab.write()
     lab.condhpc("submit", lab.root / "lab.toml")
     lab.wait_for({"running": 1}, "evaluate")
-    job = f"{lab.job('evaluate')}_0"
-    lab.restart_now(job)
-    lab.wait_for({"recorded": 1}, "evaluate", 120)
+    lab.wait_for({"queued": 1}, "evaluate")
+    lab.behave(evaluate={"steps": 500})
+    lab.restart_now(f"{lab.job('evaluate')}_0")
+    lab.wait_for({"recorded": 1}, "evaluate")
     (steps,) = lab.steps("evaluate").values()
-    assert sorted(steps) == list(range(220)), "every step was done exactly once"
+    assert sorted(steps) == list(range(500)), "every step was done exactly once"
 
 
 def test_a_run_goes_on_without_slurmdbd(lab: Lab) -> None:
