@@ -149,7 +149,8 @@ def _after_failed_sbatch(run: RunFolder, name: str, error: SchedulerError, slurm
 
     Where nobody can, the intent stays open and is reconciled before anything is sent again.
     """
-    for look in range(_RECONCILE_TRIES):
+    unknown = 0
+    for _ in range(_RECONCILE_TRIES):
         try:
             found = slurm.find_by_name(name)
         except SchedulerError:
@@ -158,7 +159,8 @@ def _after_failed_sbatch(run: RunFolder, name: str, error: SchedulerError, slurm
         if found:
             runs.append(run, Reply(name=name, job=found[0], time=runs.now()))
             return found[0]
-        if look + 1 >= _SURE_AFTER:
+        unknown += 1
+        if unknown >= _SURE_AFTER:
             runs.append(run, Refusal(name=name, reason=str(error), time=runs.now()))
             raise error
         time.sleep(0.3)

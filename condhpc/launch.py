@@ -11,7 +11,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from condhpc.slurm_command import run_command, submission_env
 SBATCH_TIMEOUT_S = 120
 _POOL_LIMIT_MIN = 30 * 24 * 60
 """Time-out of a local pool: tasks have no limit of their own there, a forgotten pool has this one."""
+_LOCAL_WORKER = "import os; os.setsid(); from condhpc.worker import main; raise SystemExit(main())"
+"""submitit starts its processes in the submitter's own group, where a terminal's Ctrl-C would reach them all."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,7 @@ def _parameters(job: Job, profile: Profile, resources: StageResources, code: Pat
         "signal": f"B:USR2@{profile.signal_s}",
         "output": str(job.logs / "%a.log"),
         "open-mode": "append",
-        **resources.sbatch,
+        **{option: value for option, value in resources.sbatch.items() if value is not False},
     }
     extra["requeue" if profile.requeue else "no-requeue"] = True
     if job.dependency:
@@ -112,7 +114,6 @@ def _parameters(job: Job, profile: Profile, resources: StageResources, code: Pat
         "job_name": job.name,
         "nodes": resources.nodes,
         "cpus_per_task": resources.cpus,
-        "time": resources.time_min,
         "mem": None if resources.mem_gb is None else f"{round(resources.mem_gb * 1024)}M",
         "partition": resources.partition,
         "account": resources.account,
@@ -124,7 +125,8 @@ def _parameters(job: Job, profile: Profile, resources: StageResources, code: Pat
         "setup": [*profile.setup, *exports],
         "additional_parameters": extra,
     }
-    return {**{k: v for k, v in given.items() if v is not None}, "wckey": None}
+    # These two have defaults in submitit (5 minutes, "submitit"): None leaves them to the cluster.
+    return {**{k: v for k, v in given.items() if v is not None}, "time": resources.time_min, "wckey": None}
 
 
 def _gres(resources: StageResources) -> str | None:
@@ -162,8 +164,9 @@ class Pool:
     def kill(self) -> None:
         """End all workers and their tasks now."""
         for worker in self._workers():
-            for process in [*worker.children(recursive=True), worker]:
-                _signal(process, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):  # it ended in the meantime
+                for process in [*worker.children(recursive=True), worker]:
+                    _signal(process, signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all ended within the time."""
@@ -191,7 +194,7 @@ def to_local(job: Job, profile: Profile, code: Path, gpus: int) -> Pool:
     """Start `job.count` workers that share the payload's one list of tasks; returns at once."""
     job.logs.mkdir(parents=True, exist_ok=True)
     executor = _Local(folder=job.logs)
-    words = [profile.python, "-u", "-m", "condhpc.worker", str(job.payload), "--element", "0"]
+    words = [profile.python, "-u", "-c", _LOCAL_WORKER, str(job.payload), "--element", "0"]
     executor.worker_command = shlex.join(words)
     visible = _visible_gpus(gpus)
     executor.update_parameters(
@@ -208,7 +211,7 @@ def to_local(job: Job, profile: Profile, code: Path, gpus: int) -> Pool:
 def _visible_gpus(gpus: int) -> list[int]:
     """Submitit hides all GPUs unless told: keep an existing mask, else the first `gpus`."""
     mask = os.environ.get("CUDA_VISIBLE_DEVICES")
-    known = [int(part) for part in mask.split(",") if part.strip().isdigit()] if mask else list(range(gpus))
+    known = [int(part) for part in mask.split(",") if part.strip().isdigit()] if mask is not None else list(range(gpus))
     return known[:gpus]
 
 

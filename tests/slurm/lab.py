@@ -144,7 +144,7 @@ class Lab:
             if (state, reason) == ("PENDING", "BeginTime") and float(begin) - time.time() < 117:
                 self.cluster.run("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
             shown = self.cluster.run("scontrol", "-o", "show", "job", job, check=False).stdout
-            return re.search(r"JobState=(RUNNING|COMPLET\w+) .*Restarts=[1-9]", shown) is not None
+            return re.search(r"JobState=(RUNNING|COMPLETED) .*Restarts=[1-9]", shown) is not None
 
         self.cluster.wait_until(f"{job} runs again", restarted)
 
