@@ -119,6 +119,8 @@ def _run_stage(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stage by its name: nobody imports `condhpc_jobs`."""
     preload = importlib.import_module("condhpc_jobs.preload")
     context.device = preload.pick_device(context.site.device)
+    if context.site.gpus and context.device == "cpu":
+        print("warning: this element has a GPU, but torch sees none: computing on the CPU", file=sys.stderr)
     stage = importlib.import_module(f"condhpc_jobs.{context.task.stage}")
     environment = _environment(context)  # before hours of work, not after: it may fail
     values: dict[str, Any] = stage.run(context)
@@ -205,9 +207,9 @@ def _clean(folder: TaskFolder, last: int) -> None:
         return
     keep = {folder.task.name, folder.record.name, *(a.file for a in record.artefacts.values())}
     for path in folder.path.iterdir():
-        stem, _, rest = path.name.partition(".")
+        rest = path.name.partition(".")[2]
         number = rest.partition(".")[0]
-        served = number.isdigit() and int(number) <= last and stem != "record"
+        served = number.isdigit() and int(number) <= last
         if path.name not in keep and (served or path.suffix == ".tmp"):
             path.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -26,6 +27,10 @@ _LISTED = ("methods", "coresets", "metrics", "protocols", "datasets", "runs")
 _QUERY_TIMEOUT_S = 30.0
 
 
+_OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+_STORE_TROUBLE = 3
+
+
 class _Commands(click.Group):
     """Commands in the order of a day's work; our own errors without a traceback, with their exit codes."""
 
@@ -41,6 +46,11 @@ class _Commands(click.Group):
         except CondhpcError as error:
             say(f"condhpc: {error}")
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            say(f"condhpc: {error.filename or 'disk'}: {error.strerror}; nothing recorded is lost, mend it and go on")
+            ctx.exit(_STORE_TROUBLE)
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(_INTERRUPTED)

@@ -91,7 +91,7 @@ def environment(profile: Profile, threads: int, code: Path) -> dict[str, str]:
     """Variables of a worker: our snapshot of the code and nothing of the current folder, no HDF5 lock errors."""
     del profile
     return {
-        "PYTHONPATH": str(code),
+        "PYTHONPATH": str(code),  # before what the site's own set-up put there
         "PYTHONSAFEPATH": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HDF5_USE_FILE_LOCKING": "BEST_EFFORT",
@@ -100,7 +100,9 @@ def environment(profile: Profile, threads: int, code: Path) -> dict[str, str]:
 
 
 def _parameters(job: Job, profile: Profile, resources: StageResources, code: Path) -> dict[str, Any]:
-    exports = [f"export {k}={shlex.quote(v)}" for k, v in environment(profile, resources.cpus, code).items()]
+    variables = environment(profile, resources.cpus, code)
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    exports[0] += "${PYTHONPATH:+:$PYTHONPATH}"
     extra: dict[str, Any] = {
         "signal": f"B:USR2@{profile.signal_s}",
         "output": str(job.logs / "%a.log"),
@@ -161,6 +163,15 @@ class Pool:
         for worker in self._workers():
             _signal(worker, signal.SIGTERM)
 
+    def end(self, grace_s: float) -> None:
+        """Let tasks checkpoint, kill what runs after the grace. Told repeatedly: a worker may be just starting."""
+        deadline = time.monotonic() + grace_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            self.stop()
+            if self.wait(min(1.0, left_s)):
+                return
+        self.kill()
+
     def kill(self) -> None:
         """End all workers and their tasks now."""
         for worker in self._workers():
@@ -204,7 +215,9 @@ def to_local(job: Job, profile: Profile, code: Path, gpus: int) -> Pool:
         gpus_per_node=len(visible),
         visible_gpus=visible,
     )
-    with _shielded(environment(profile, profile.threads, code)):
+    variables = environment(profile, profile.threads, code)
+    variables["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with _shielded(variables):
         return Pool([executor.send() for _ in range(job.count)])
 
 

@@ -17,6 +17,7 @@ Axis = Annotated[tuple[Name, ...], Meta(min_length=1)]
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
 
 
+Epochs = Annotated[int, Meta(ge=1, le=1_000_000)]
 Batch = Annotated[int, Meta(ge=2)]
 """Batch norm has no statistics of a single image."""
 
@@ -51,7 +52,7 @@ class Teacher(Value, frozen=True):
     # NOTE: plain `str`, because msgspec 0.22 crashes on a union of an array and a string with a pattern.
     arch: Annotated[tuple[str, ...], Meta(min_length=1)] | str
     """One architecture, or a list: a committee."""
-    epochs: Positive | None = None
+    epochs: Epochs | None = None
     """Passes over the training split. Required unless `weights` are given."""
     batch: Batch = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -98,7 +99,7 @@ class OwnDataset(Value, frozen=True):
 class TrainingOverride(Value, frozen=True):
     """How long protocols train on condensed sets of one dataset, in place of the dataset's own."""
 
-    epochs: Positive | None = None
+    epochs: Epochs | None = None
     batch: Batch | None = None
 
 

@@ -56,9 +56,7 @@ class Plugin:
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
     """All plug-ins of a kind, sorted; imports none of them."""
-    package = importlib.import_module(f"condhpc.{kind}")
-    inside = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
-    return tuple(sorted((inside - _NOT_PLUGINS) | _entry_points(kind).keys()))
+    return tuple(sorted(_built_in(kind) | _entry_points(kind).keys()))
 
 
 @cache
@@ -99,15 +97,26 @@ def condenser_kind(name: str) -> Literal["coresets", "methods"]:
 
 @cache
 def code_digest(kind: Kind, name: str) -> str:
-    """Digest of the file that defines a plug-in; recorded with each result, compared on a hit."""
+    """Digest of the files that define a plug-in and its bases; recorded with each result, compared on a hit."""
     target = _load_target(kind, name)
-    module = target if isinstance(target, ModuleType) else importlib.import_module(type(target).__module__)
-    return keys.digest(Path(str(module.__file__)).read_bytes())
+    own = [target.__name__] if isinstance(target, ModuleType) else []
+    plugin = getattr(target, "PLUGIN", None) if isinstance(target, ModuleType) else target
+    modules = [*own, *(base.__module__ for base in type(plugin).__mro__)]
+    files = (getattr(importlib.import_module(module), "__file__", None) for module in dict.fromkeys(modules))
+    return keys.digest(b"".join(keys.digest(Path(file).read_bytes()).encode() for file in files if file))
 
 
 def _load_target(kind: Kind, name: str) -> Any:
-    entry = _entry_points(kind).get(name)
+    # Another package cannot put other code under a name, hence a key, of ours.
+    entry = None if name in _built_in(kind) else _entry_points(kind).get(name)
     return entry.load() if entry is not None else importlib.import_module(f"condhpc.{kind}.{name}")
+
+
+def _built_in(kind: Kind) -> frozenset[str]:
+    package = importlib.import_module(f"condhpc.{kind}")
+    return (
+        frozenset(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")) - _NOT_PLUGINS
+    )
 
 
 @cache

@@ -131,20 +131,19 @@ def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
     """Cancel what is queued or runs; running tasks checkpoint. Returns the number of submissions that were told."""
     profile = profiles.of_run(run.profile)
     run.cancel.touch()
-    told = 0
     with _lock(layout):
         slurm = _slurm(profile)
-        for held in runs.submissions(run):
-            if held.reply is None:
-                continue
-            if slurm is not None and held.reply.job:
-                slurm.cancel([held.reply.job])
-            elif held.intent.backend == "local":
+        if slurm is not None:
+            handover.reconcile(layout, slurm)  # a job whose reply was lost is cancelled, too
+        told = [held for held in runs.submissions(run) if held.reply is not None]
+        if slurm is not None:
+            slurm.cancel([held.reply.job for held in told if held.reply is not None and held.reply.job])
+        for held in told:
+            if held.reply is not None and held.intent.backend == "local":
                 launch.Pool.of(held.reply).stop()
             runs.append(run, runs.Cancel(name=held.intent.name, time=runs.now()))
-            told += 1
-    say(f"run {run.name}: {told} submissions cancelled; what is recorded stays")
-    return told
+    say(f"run {run.name}: {len(told)} submissions cancelled; what is recorded stays")
+    return len(told)
 
 
 def _slurm(profile: Profile) -> Slurm | None:
@@ -263,9 +262,7 @@ def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say
                 show(line)
     except KeyboardInterrupt:
         say(f"stopping: tasks have {profile.cancel_grace_s:.0f} s to checkpoint")
-        pool.stop()
-        if not pool.wait(profile.cancel_grace_s):
-            pool.kill()
+        pool.end(profile.cancel_grace_s)
         say("stopped; the same submit goes on from here")
         raise
     if line := progress.line():

@@ -86,7 +86,7 @@ class Upstream:
             dataset=self.dataset(dataset),
             kind="coreset" if registry.condenser_kind(name) == "coresets" else "method",
             condenser=name,
-            params=_plain(params),
+            params=_plain(params, plugin.needs(params)),
             ipc=ipc,
             seed=seed,
             resolution=self._facts[dataset].info.resolution,
@@ -126,7 +126,10 @@ class Upstream:
         plugin = demands.metric(metric)
         params = self._manifest.params_of(metric, plugin.Params)
         spec = AnalyzeSpec(
-            dataset=self.dataset(dataset), metric=metric, params=_plain(params), precision=self._manifest.precision
+            dataset=self.dataset(dataset),
+            metric=metric,
+            params=_plain(params, plugin.needs(params)),
+            precision=self._manifest.precision,
         )
         inputs, encoders = self._inputs(dataset, plugin.needs(params))
         if encoders:
@@ -138,7 +141,12 @@ def _version(stage: Stage, plugin: int) -> tuple[int, int]:
     return ENGINE_VERSION[stage], plugin
 
 
-def _plain(params: Any) -> dict[str, Any]:
-    """Every parameter as JSON has it, defaults included."""
+def _plain(params: Any, needs: Mapping[str, Need]) -> dict[str, Any]:
+    """Parameters as a key holds them: what names a teacher role names the input role instead.
+
+    Which teacher that is, the input's key says; a role's name in the manifest is a name for people.
+    """
+    inputs = {need.source: role if need.stage == "teacher" else f"teacher:{role}" for role, need in needs.items()}
+    inputs.pop("pixels", None)
     found: dict[str, Any] = msgspec.to_builtins(params)
-    return found
+    return {name: inputs.get(value, value) if isinstance(value, str) else value for name, value in found.items()}

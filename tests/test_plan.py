@@ -107,12 +107,21 @@ def test_condensers_get_what_they_need() -> None:
     nearest = one(found, condenser="nearest", ipc=1, protocol=None, metric=None)
     assert nearest.task.inputs == {"embedding": one(found, role="teacher:single").key}
     assert isinstance(nearest.task.spec, CondenseSpec)
-    assert nearest.task.spec.params == {"encoder": "teacher:single", "width": 4}
+    assert nearest.task.spec.params == {"encoder": "teacher:embedding", "width": 4}
     assert (nearest.task.spec.kind, nearest.task.spec.resolution, nearest.task.version) == ("coreset", 32, (1, 7))
     distil = one(found, condenser="distil", ipc=1, protocol=None, metric=None)
     assert distil.task.inputs == {"observer": one(found, role="single").key}
     assert isinstance(distil.task.spec, CondenseSpec)
     assert (distil.task.spec.kind, distil.task.spec.seed) == ("method", 0)
+
+
+def test_the_name_of_a_role_is_for_people() -> None:
+    """The same teacher under another role name: every key stays, but for the protocol's own role."""
+    before = expand()
+    renamed = expand(
+        MANIFEST.replace("[teachers.judge]", "[teachers.jury]") + '[params.spread]\nencoder = "teacher:jury"\n'
+    )
+    assert [p.key for p in renamed.tasks] == [p.key for p in before.tasks]
 
 
 def test_embeddings_name_their_encoder() -> None:
@@ -144,7 +153,7 @@ def test_measures_are_wired_to_set_embeddings_and_encoder() -> None:
         "encoder": one(found, role="judge").key,
     }
     assert isinstance(item.task.spec, AnalyzeSpec)
-    assert item.task.spec.params == {"encoder": "teacher:judge"}
+    assert item.task.spec.params == {"encoder": "teacher:embedding"}
 
 
 def test_only_what_cells_need_is_planned() -> None:

@@ -1,0 +1,243 @@
+"""What is handed to Slurm, by its batch script; and local pools of real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import until
+
+from condhpc import launch
+from condhpc.errors import SchedulerError
+from condhpc.launch import Job, Pool
+from condhpc.lease import process_start
+from condhpc.profile import Profile, StageBlock, StageResources, Stages
+from condhpc.runs import Reply
+
+Script = Callable[..., str]
+
+
+def _shim(folder: Path, name: str, body: str = "") -> None:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def _job(folder: Path, **fields: Any) -> Job:
+    given: dict[str, Any] = {"name": "condhpc-x-evaluate-1", "payload": folder / "p q.jsonl", "logs": folder / "logs"}
+    return Job(**{**given, "count": 300, **fields})
+
+
+def _slurm_profile(**fields: Any) -> Profile:
+    return Profile(**{"name": "site", "backend": "slurm", "root": Path("/root"), "python": "/env/python", **fields})
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Makes the batch script of a job."""
+    _shim(tmp_path / "bin", "srun")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    def make(profile: Profile | None = None, resources: StageResources | None = None, **job: Any) -> str:
+        profile, resources = profile or _slurm_profile(), resources or StageResources()
+        held = _job(tmp_path, **job)
+        executor = launch._Slurm(folder=tmp_path / "logs")
+        executor.update_parameters(**launch._parameters(held, profile, resources, Path("/code here")))
+        executor.parameters["map_count"] = held.count
+        return executor._make_submission_file_text(launch.worker_command(held, profile), "")
+
+    return make
+
+
+def _flags(text: str) -> dict[str, str]:
+    found = re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, re.MULTILINE)
+    assert len(found) == text.count("#SBATCH")
+    return {name: "".join(shlex.split(value)) for name, value in found}
+
+
+def test_the_batch_script_asks_for_what_the_profile_says(script: Script) -> None:
+    """Every field of a stage's resources is an sbatch option with the right unit."""
+    resources = StageResources(
+        partition="a,b", account="acc", qos="high", gpus=2, gpu_type="h100", cpus=8, mem_gb=1.5, time_min=90,
+        max_running=7, nodes=2, sbatch={"constraint": "ib", "exclusive": True, "nice": 5, "contiguous": False},
+    )  # fmt: skip
+    assert _flags(script(resources=resources)) == {
+        "array": "0-299%7", "account": "acc", "constraint": "ib", "cpus-per-task": "8", "exclusive": "",
+        "gres": "gpu:h100:2", "job-name": "condhpc-x-evaluate-1", "mem": "1536M", "nice": "5", "nodes": "2",
+        "open-mode": "append", "output": _flags(script())["output"], "partition": "a,b", "qos": "high",
+        "requeue": "", "signal": "B:USR2@120", "time": "90",
+    }  # fmt: skip
+
+
+def test_what_the_profile_leaves_open_is_left_to_the_cluster(script: Script, tmp_path: Path) -> None:
+    """No time limit, memory, partition or GPU is invented; the array throttle is always given."""
+    assert _flags(script()) == {
+        "array": "0-299%256", "cpus-per-task": "1", "job-name": "condhpc-x-evaluate-1", "nodes": "1",
+        "open-mode": "append", "output": str(tmp_path / "logs" / "%a.log"), "requeue": "", "signal": "B:USR2@120",
+    }  # fmt: skip
+
+
+def test_gpus_without_a_type(script: Script) -> None:
+    """A count alone names no type."""
+    assert _flags(script(resources=StageResources(gpus=1)))["gres"] == "gpu:1"
+
+
+def test_the_signal_and_the_requeue_follow_the_profile(script: Script) -> None:
+    """The lead of the signal is the profile's; a site without requeueing says so."""
+    flags = _flags(script(_slurm_profile(signal_s=33, requeue=False)))
+    assert flags["signal"] == "B:USR2@33"
+    assert "no-requeue" in flags
+    assert "requeue" not in flags
+
+
+def test_a_dependency_that_cannot_be_met_ends_the_job(script: Script) -> None:
+    """Only where there is a dependency: some sites refuse the option alone."""
+    flags = _flags(script(dependency="afterok:1_2,afterany:3"))
+    assert flags["dependency"] == "afterok:1_2,afterany:3"
+    assert flags["kill-on-invalid-dep"] == "yes"
+    assert not {"dependency", "kill-on-invalid-dep"} & _flags(script()).keys()
+
+
+def test_the_worker_replaces_the_shell(script: Script, tmp_path: Path) -> None:
+    """The last command is exec'ed with prefix and quoting, after the profile's lines and our exports."""
+    profile = _slurm_profile(setup=("module load x",), launch_prefix=("apptainer", "exec", "my image.sif"))
+    lines = [line for line in script(profile, StageResources(cpus=6)).splitlines() if line]
+    payload = shlex.quote(str(tmp_path / "p q.jsonl"))
+    assert lines[-1] == f"exec apptainer exec 'my image.sif' /env/python -u -m condhpc.worker {payload}"
+    exports = [line for line in lines if line.startswith("export ")]
+    assert exports[:-1] == [
+        "export PYTHONPATH='/code here'${PYTHONPATH:+:$PYTHONPATH}",
+        "export PYTHONSAFEPATH=1",
+        "export PYTHONDONTWRITEBYTECODE=1",
+        "export HDF5_USE_FILE_LOCKING=BEST_EFFORT",
+        "export OMP_NUM_THREADS=6",
+    ]
+    assert lines.index("module load x") < lines.index(exports[0])
+
+
+def test_sbatch_is_called_once_with_the_script(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job id is what sbatch said; an enclosing job's variables do not reach it."""
+    monkeypatch.setenv("SBATCH_PARTITION", "wrong")
+    said = f'echo "$@" >> {tmp_path}/calls; echo "${{SBATCH_PARTITION-none}}" >> {tmp_path}/calls'
+    _shim(tmp_path / "bin", "sbatch", f"{said}; echo Submitted batch job 4711 on cluster c")
+    assert launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path) == "4711"
+    assert (tmp_path / "calls").read_text().splitlines() == [str(tmp_path / "logs" / "submission.sh"), "none"]
+    assert "#SBATCH --array=0-299%256" in (tmp_path / "logs" / "submission.sh").read_text()
+
+
+@pytest.mark.parametrize(("body", "said"), [("echo bad partition >&2; exit 1", "bad partition"), ("echo hm", "hm")])
+def test_a_refused_or_unreadable_sbatch_is_a_scheduler_error(
+    script: Script, tmp_path: Path, body: str, said: str
+) -> None:
+    """Slurm's own words are in the error, also where it answered something that holds no id."""
+    _shim(tmp_path / "bin", "sbatch", body)
+    with pytest.raises(SchedulerError, match=said):
+        launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mask", "gpus", "visible"),
+    [(None, 0, []), (None, 2, [0, 1]), ("3,5,7", 2, [3, 5]), ("3", 2, [3]), ("", 2, []), ("3,5", 0, [])],
+)
+def test_visible_gpus(monkeypatch: pytest.MonkeyPatch, mask: str | None, gpus: int, visible: list[int]) -> None:
+    """A mask that is set is kept, also one that hides everything; without one the first GPUs are taken."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    assert launch._visible_gpus(gpus) == visible
+
+
+# -- local pools -------------------------------------------------------------------------------------------
+
+_CONTROLLER = """
+import subprocess, sys, time
+time.sleep({delay_s})
+subprocess.call([sys.executable, "-c", {worker!r}])
+"""
+_STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def controller() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts processes that start a worker each, as submitit's controllers do; ends them afterwards."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(worker: str, delay_s: float = 0.0) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", _CONTROLLER.format(delay_s=delay_s, worker=worker)]
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=10)
+
+
+def test_a_worker_that_is_only_starting_is_stopped_too(controller: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """Ctrl-C right after the start: the worker that comes up later hears of it well within the grace."""
+    pool = Pool([controller("import time; time.sleep(60)", delay_s=0.3).pid])
+    pool.stop()
+    assert pool.alive()
+    began = time.monotonic()
+    pool.end(30.0)
+    assert not pool.alive()
+    assert time.monotonic() - began < 15
+
+
+def test_a_worker_that_does_not_stop_is_killed(controller: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """After the grace there is no more asking."""
+    process = controller(_STUBBORN)
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"1"
+    pool = Pool([process.pid])
+    pool.end(0.3)
+    assert pool.wait(10.0)
+
+
+def test_a_pool_is_known_by_pid_and_start_time_on_its_own_host() -> None:
+    """A reused pid or another host's is not ours to signal."""
+    own = {str(os.getpid()): process_start(os.getpid()) or 0}
+    other = {str(os.getpid()): 1}
+    here = os.uname().nodename
+    assert Pool.of(Reply(name="p", host=here, pids=own, time=0.0)).pids() == own
+    assert not Pool.of(Reply(name="p", host=here, pids=other, time=0.0)).alive()
+    assert not Pool.of(Reply(name="p", host="elsewhere", pids=own, time=0.0)).alive()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # submitit lets go of its controllers, as it should
+def test_local_workers_have_a_group_and_an_environment_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's Ctrl-C reaches the submitter alone; its own handlers and variables are put back."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", "/site")
+    package = tmp_path / "code" / "condhpc"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    seen = tmp_path / "seen"
+    (package / "worker.py").write_text(
+        "import json, os, sys\ndef main():\n"
+        "    words = [os.getpgid(0), os.environ['PYTHONPATH'], os.environ['OMP_NUM_THREADS'], *sys.argv[1:]]\n"
+        f"    open({str(seen)!r}, 'w').write(json.dumps(words))\n    return 0\n"
+    )
+    profile = Profile(name="l", backend="local", root=tmp_path, threads=3, stages=Stages(default=StageBlock(gpus=0)))
+    before = signal.getsignal(signal.SIGINT)
+    pool = launch.to_local(_job(tmp_path, count=1), profile, tmp_path / "code", 0)
+    until(lambda: not pool.alive(), "the worker's end")
+    group, *rest = json.loads(seen.read_text())
+    assert group != os.getpgid(0)
+    assert rest == [f"{tmp_path / 'code'}:/site", "3", str(tmp_path / "p q.jsonl"), "--element", "0"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert os.environ["OMP_NUM_THREADS"] == "1"
