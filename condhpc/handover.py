@@ -53,11 +53,10 @@ class Handover:
         """Start local workers that share one list of tasks; leases keep them apart."""
         gpus = self.profile.stage("evaluate").gpus
         header = self._header("pool", gpus=gpus, threads=self.profile.threads, time_min=0)
-        path, on_disk = self._write_payload(header, [tuple(self.tasks)])
-        on_disk.join()
+        self._write_payload(header, [tuple(self.tasks)]).join()
         intent = Intent(name=header.name, backend="local", elements=(tuple(self.tasks),), gpus=gpus, time=runs.now())
         runs.append(self.run, intent)
-        job = self._job(header.name, path, max(1, min(self.profile.workers, len(self.tasks))))
+        job = self._job(header.name, max(1, min(self.profile.workers, len(self.tasks))))
         pool = launch.to_local(job, self.profile, self.code, gpus)
         reply = Reply(name=header.name, host=os.uname().nodename, pids=pool.pids(), time=runs.now())
         runs.append(self.run, reply)
@@ -68,7 +67,6 @@ class Handover:
         resources = self.profile.stage(array.stage)
         time_min = resources.time_min or 0
         header = self._header(array.stage, gpus=resources.gpus, threads=resources.cpus, time_min=time_min)
-        path, payload_on_disk = self._write_payload(header, array.packs)
         intent = Intent(
             name=header.name,
             backend="slurm",
@@ -79,27 +77,36 @@ class Handover:
             time_min=time_min,
             time=runs.now(),
         )
-        runs.append(self.run, intent)
-        # Beside the call, which takes longer: should this host crash now, the job's name alone tells what was sent.
-        intent_on_disk = files.start_sync(self.run.submissions)
-        job = self._job(header.name, path, len(array.packs), after)
+        syncs: list[Thread] = []
+
+        def ready() -> None:
+            syncs.append(self._write_payload(header, array.packs))
+            runs.append(self.run, intent)
+            # Beside the call, which takes longer: should this host crash, the job's name alone tells what was sent.
+            syncs.append(files.start_sync(self.run.submissions))
+
+        job = self._job(header.name, len(array.packs), after)
         try:
-            found = launch.to_slurm(job, self.profile, resources, self.code)
+            found = launch.to_slurm(job, self.profile, resources, self.code, ready)
         except SchedulerError as error:
             return _after_failed_sbatch(self.run, header.name, error, slurm)
         finally:
-            payload_on_disk.join()
-            intent_on_disk.join()
+            for sync in syncs:
+                sync.join()
         runs.append(self.run, Reply(name=header.name, job=found, time=runs.now()))
         return found
 
-    def _job(self, name: str, path: Path, count: int, dependency: str = "") -> launch.Job:
-        return launch.Job(name=name, payload=path, logs=self.run.logs / name, count=count, dependency=dependency)
+    def _job(self, name: str, count: int, dependency: str = "") -> launch.Job:
+        return launch.Job(
+            name=name, payload=self._payload(name), logs=self.run.logs / name, count=count, dependency=dependency
+        )
 
-    def _write_payload(self, header: payload.Header, packs: Sequence[Sequence[str]]) -> tuple[Path, Thread]:
-        path = self.run.payloads / f"{header.name}.jsonl"
+    def _payload(self, name: str) -> Path:
+        return self.run.payloads / f"{name}.jsonl"
+
+    def _write_payload(self, header: payload.Header, packs: Sequence[Sequence[str]]) -> Thread:
         preimages = [[keys.preimage(self.tasks[key]) for key in pack] for pack in packs]
-        return path, payload.write(path, header, preimages)
+        return payload.write(self._payload(header.name), header, preimages)
 
     def _header(self, what: str, *, gpus: int, threads: int, time_min: int) -> payload.Header:
         peers = what == "pool"

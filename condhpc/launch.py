@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from submitit.core.utils import FailedSubmissionError
 from submitit.local.local import LocalExecutor
 from submitit.slurm.slurm import SlurmExecutor
 
-from condhpc.errors import SchedulerError
+from condhpc.errors import SchedulerError, StoreError
 from condhpc.lease import process_start
 from condhpc.profile import Profile, StageResources
 from condhpc.runs import Reply
@@ -48,11 +48,26 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class _Slurm(SlurmExecutor):
     """submitit's Slurm executor: its batch script and parameters, our command in the place of its pickles."""
 
-    def send(self, command: str) -> str:
-        """Write the batch script into the folder, call sbatch once; the job id."""
-        script = Path(self.folder) / "submission.sh"
-        script.write_text(self._make_submission_file_text(command, ""))
-        reply = run_command(["sbatch", str(script)], submission_env(), SBATCH_TIMEOUT_S)
+    def send(self, command: str, ready: Callable[[], None]) -> str:
+        """Call sbatch once; the job id. `ready` runs while sbatch starts up, before it is told anything.
+
+        sbatch reads the script, kept in the folder for people, from its standard input: until then it has sent
+        nothing, and where `ready` fails it is killed and never will.
+        """
+
+        def script() -> str:
+            text = self._make_submission_file_text(command, "")
+            path = Path(self.folder) / "submission.sh"
+            try:
+                path.write_text(text)
+                ready()
+            except OSError as error:
+                raise StoreError(
+                    f"{error.filename or path}: cannot be written ({error.strerror}); nothing sent"
+                ) from error
+            return text
+
+        reply = run_command(["sbatch"], submission_env(), SBATCH_TIMEOUT_S, script)
         return str(self._get_job_id_from_submission_command(reply))
 
 
@@ -69,14 +84,17 @@ class _Local(LocalExecutor):
         return int(self._submit_command(self._submitit_command_str).job_id)
 
 
-def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path) -> str:
-    """Submit one array; its job id. Raises SchedulerError where sbatch failed or gave no id (it may exist!)."""
+def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path, ready: Callable[[], None]) -> str:
+    """Submit one array; its job id. `ready` puts on disk what the job needs, and is called before anything is sent.
+
+    Raises SchedulerError where sbatch failed or gave no id (the job may exist!).
+    """
     job.logs.mkdir(parents=True, exist_ok=True)
     executor = _Slurm(folder=job.logs)
     executor.update_parameters(**_parameters(job, profile, resources, code))
     executor.parameters["map_count"] = job.count
     try:
-        return executor.send(worker_command(job, profile))
+        return executor.send(worker_command(job, profile), ready)
     except FailedSubmissionError as error:
         raise SchedulerError(f"sbatch for {job.name}: {error}") from error
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from condhpc.errors import SchedulerError
 from condhpc.slurm_text import SEP
@@ -53,10 +53,15 @@ def submission_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
-def run_command(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str:
-    """Its stdout. SchedulerError when it hangs, is missing or fails; the program's own words are in it."""
+def run_command(
+    command: Sequence[str], env: Mapping[str, str], timeout_s: float, text: Callable[[], str] | None = None
+) -> str:
+    """Its stdout. SchedulerError when it hangs, is missing or fails; the program's own words are in it.
+
+    `text` gives its standard input; it is called when the command has been started, to work beside its start-up.
+    """
     try:
-        code, out, err = _run_group(command, env, timeout_s)
+        code, out, err = _run_group(command, env, timeout_s, text)
     except subprocess.TimeoutExpired as error:
         raise SchedulerError(
             f"{_shown(command)}: no answer within {timeout_s:g} s. The controller or the accounting "
@@ -78,12 +83,14 @@ def run_command(command: Sequence[str], env: Mapping[str, str], timeout_s: float
     raise CommandFailedError(f"{found} Run it by hand to see whether Slurm or the request is at fault.", err)
 
 
-def _run_group(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> tuple[int, str, str]:
+def _run_group(
+    command: Sequence[str], env: Mapping[str, str], timeout_s: float, text: Callable[[], str] | None
+) -> tuple[int, str, str]:
     """Exit code, stdout, stderr; in a process group of its own, so that a wrapper dies with its child."""
     process = subprocess.Popen(
         command,
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -92,7 +99,7 @@ def _run_group(command: Sequence[str], env: Mapping[str, str], timeout_s: float)
     )
     with process:
         try:
-            out, err = process.communicate(timeout=timeout_s)
+            out, err = process.communicate(None if text is None else text(), timeout=timeout_s)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):  # it ended in the meantime
                 os.killpg(process.pid, signal.SIGKILL)

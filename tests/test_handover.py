@@ -28,8 +28,9 @@ class FakeSbatch:
         self.jobs: list[Job] = []
         self.open_before: list[bool] = []
 
-    def __call__(self, job: Job, *_: object) -> str:
+    def __call__(self, job: Job, _profile: object, _resources: object, _code: object, ready: Callable[[], None]) -> str:
         """The next answer."""
+        ready()
         held = runs.submissions(self.made.run)[-1]
         self.open_before.append(held.is_open and held.intent.name == job.name and job.payload.is_file())
         self.jobs.append(job)

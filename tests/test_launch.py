@@ -18,7 +18,7 @@ import pytest
 from children import until
 
 from condhpc import launch
-from condhpc.errors import SchedulerError
+from condhpc.errors import SchedulerError, StoreError
 from condhpc.launch import Job, Pool
 from condhpc.lease import process_start
 from condhpc.profile import Profile, StageBlock, StageResources, Stages
@@ -129,11 +129,27 @@ def test_the_worker_replaces_the_shell(script: Script, tmp_path: Path) -> None:
 def test_sbatch_is_called_once_with_the_script(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job id is what sbatch said; an enclosing job's variables do not reach it."""
     monkeypatch.setenv("SBATCH_PARTITION", "wrong")
-    said = f'echo "$@" >> {tmp_path}/calls; echo "${{SBATCH_PARTITION-none}}" >> {tmp_path}/calls'
+    said = f'echo "${{SBATCH_PARTITION-none}}" >> {tmp_path}/calls; cat > {tmp_path}/read'
     _shim(tmp_path / "bin", "sbatch", f"{said}; echo Submitted batch job 4711 on cluster c")
-    assert launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path) == "4711"
-    assert (tmp_path / "calls").read_text().splitlines() == [str(tmp_path / "logs" / "submission.sh"), "none"]
-    assert "#SBATCH --array=0-299%256" in (tmp_path / "logs" / "submission.sh").read_text()
+    ready: list[bool] = []
+    note = lambda: ready.append((tmp_path / "read").exists() and (tmp_path / "read").stat().st_size > 0)  # noqa: E731
+    assert launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path, note) == "4711"
+    assert ready == [False], "called once, before sbatch was given anything"
+    assert (tmp_path / "calls").read_text().splitlines() == ["none"]
+    assert "#SBATCH --array=0-299%256" in (tmp_path / "read").read_text()
+    assert (tmp_path / "read").read_text() == (tmp_path / "logs" / "submission.sh").read_text()
+
+
+def test_nothing_is_sent_where_the_payload_cannot_be_written(script: Script, tmp_path: Path) -> None:
+    """A full disk while preparing: sbatch, already started, is ended without having read a script."""
+    _shim(tmp_path / "bin", "sbatch", f"cat > {tmp_path}/read && test -s {tmp_path}/read && touch {tmp_path}/sent")
+
+    def full() -> None:
+        raise OSError(28, "No space left on device", "payload")
+
+    with pytest.raises(StoreError, match="payload: cannot be written"):
+        launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path, full)
+    assert not (tmp_path / "sent").exists()
 
 
 @pytest.mark.parametrize(("body", "said"), [("echo bad partition >&2; exit 1", "bad partition"), ("echo hm", "hm")])
@@ -143,7 +159,7 @@ def test_a_refused_or_unreadable_sbatch_is_a_scheduler_error(
     """Slurm's own words are in the error, also where it answered something that holds no id."""
     _shim(tmp_path / "bin", "sbatch", body)
     with pytest.raises(SchedulerError, match=said):
-        launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path)
+        launch.to_slurm(_job(tmp_path), _slurm_profile(), StageResources(), tmp_path, lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_two_concurrent_submits_compute_nothing_twice(lab: Lab) -> None:
 
 def test_ctrl_c_checkpoints_and_the_next_submit_goes_on(lab: Lab) -> None:
     """Only the submitter hears it; tasks stop within the grace, and no step is done again."""
-    lab.behave(condense={"steps": 40, "step_s": 0.1})
+    lab.behave(condense={"steps": 400, "step_s": 0.1})
     process = lab.submit()
     until(lambda: any(len(steps) >= 3 for steps in lab.trace("condense").values()), "steps")
     (worker,) = lab.workers()
@@ -202,27 +202,27 @@ def test_ctrl_c_checkpoints_and_the_next_submit_goes_on(lab: Lab) -> None:
     assert "stopping: tasks have 15 s to checkpoint" in said
     assert not lab.controllers()
     (done,) = lab.trace("condense").values()
-    assert len(done) < 40
+    assert len(done) < 400
     held = lease.read_attempt(lab.task(), 1)
     assert held is not None
     assert held.end is not None
     assert held.end.outcome == "stopped"
-    lab.behave(condense={"steps": 40, "step_s": 0.0})
+    lab.behave(condense={"steps": 400, "step_s": 0.0})
     lab.condhpc("submit", str(lab.manifest))
-    assert list(lab.trace("condense").values()) == [list(range(40))]
+    assert list(lab.trace("condense").values()) == [list(range(400))]
     assert lab.recorded() == {"condense": 1, "evaluate": 1}
 
 
 def test_workers_outlive_their_submitter(lab: Lab) -> None:
     """After a SIGKILL of the submitter they go on; the next submit waits for them and computes nothing itself."""
-    lab.behave(condense={"steps": 20, "step_s": 0.1})
+    lab.behave(condense={"steps": 60, "step_s": 0.1})
     process = lab.submit()
     until(lambda: any(len(steps) >= 2 for steps in lab.trace("condense").values()), "steps")
     process.kill()
     assert process.wait(TIMEOUT_S) == -signal.SIGKILL  # its pipes stay open: the workers hold them
     assert len(lab.workers()) == 1
     lab.condhpc("submit", str(lab.manifest))
-    assert list(lab.trace("condense").values()) == [list(range(20))]
+    assert list(lab.trace("condense").values()) == [list(range(60))]
     assert lab.recorded() == {"condense": 1, "evaluate": 1}
     assert lease.latest_number(lab.task()) == 1
 
