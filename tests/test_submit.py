@@ -84,6 +84,8 @@ class Lab:
             "PYTHONPATH": f"{STAGES}:{Path(condhpc.__file__).parents[1]}", "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
+        # Tests may run in the background of a shell, where Ctrl-C is ignored and children inherit that.
+        command = ["env", "--default-signal=INT", *command]
         pipe = subprocess.PIPE
         self.children.append(
             subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
