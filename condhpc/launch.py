@@ -105,9 +105,8 @@ def worker_command(job: Job, profile: Profile) -> str:
     return f"exec {shlex.join(words)}"
 
 
-def environment(profile: Profile, threads: int, code: Path) -> dict[str, str]:
+def environment(threads: int, code: Path) -> dict[str, str]:
     """Variables of a worker: our snapshot of the code and nothing of the current folder, no HDF5 lock errors."""
-    del profile
     return {
         "PYTHONPATH": str(code),  # before what the site's own set-up put there
         "PYTHONSAFEPATH": "1",
@@ -118,7 +117,7 @@ def environment(profile: Profile, threads: int, code: Path) -> dict[str, str]:
 
 
 def _parameters(job: Job, profile: Profile, resources: StageResources, code: Path) -> dict[str, Any]:
-    variables = environment(profile, resources.cpus, code)
+    variables = environment(resources.cpus, code)
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     exports[0] += "${PYTHONPATH:+:$PYTHONPATH}"
     extra: dict[str, Any] = {
@@ -233,7 +232,7 @@ def to_local(job: Job, profile: Profile, code: Path, gpus: int) -> Pool:
         gpus_per_node=len(visible),
         visible_gpus=visible,
     )
-    variables = environment(profile, profile.threads, code)
+    variables = environment(profile.threads, code)
     variables["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     with _shielded(variables):
         return Pool([executor.send() for _ in range(job.count)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from condhpc.layout import Layout
+from condhpc.planned import no_collection
 from condhpc.spec import Stage
 
 
@@ -41,7 +40,7 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
     """
     entries: dict[str, Entry] = {}
     problems: list[str] = []
-    with _no_collection():
+    with no_collection():
         for stage, key in tasks:
             path = layout.task(stage, key).record
             try:
@@ -57,15 +56,3 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
                 continue
             entries[key] = found
     return Ledger(entries, problems)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Many new objects and no garbage: collection would only walk them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +11,7 @@ from condhpc import demands
 from condhpc.errors import ProblemsError
 from condhpc.grid import CellId, cells, unmatched_warning
 from condhpc.manifest_check import ipc_problems
-from condhpc.planned import Cell, Encoded, Label, Plan, Planned, Sheet
+from condhpc.planned import Cell, Encoded, Label, Plan, Planned, Sheet, no_collection
 from condhpc.recipe import student_training
 from condhpc.spec import ENGINE_VERSION, EvaluateSpec
 from condhpc.upstream import Upstream
@@ -33,7 +31,7 @@ def expand(manifest: Manifest, facts: Mapping[str, Facts]) -> Plan:
     found = cells(manifest)
     _check_files(manifest, facts, found.blocks)
     sheet = Sheet()
-    with _no_collection():
+    with no_collection():
         expansion = _Expansion(manifest, facts, sheet)
         rows = [expansion.cell(cell, blocks) for cell, blocks in found.blocks.items()]
         tasks = sheet.ordered()
@@ -151,15 +149,3 @@ def _dependent_measures(upstream: Upstream) -> list[str]:
         for (dataset, metric), key in upstream.measuring.items()
         if key in upstream.shaping.get(dataset, ())
     ]
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hundreds of thousands of new objects and no garbage: collection would only walk them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

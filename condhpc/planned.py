@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from condhpc import keys
@@ -86,3 +90,15 @@ class Sheet:
     def ordered(self) -> list[Planned]:
         """All tasks, stage by stage: whatever a task consumes stands before it."""
         return [planned for stage in STAGES for planned in self._tasks[stage].values()]
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Hundreds of thousands of new objects and no garbage: collection would only walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

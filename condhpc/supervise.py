@@ -20,6 +20,8 @@ from condhpc.layout import TaskFolder
 from condhpc.lease import Attempt, Outcome
 
 _STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+_CACHED_STATUS = 77
+"""A child found its task recorded: only its parent sees this status, so that each record is told of once."""
 
 
 class Flags:
@@ -82,7 +84,8 @@ def _child(preimage: bytes, site: Site, gone: Callable[[Attempt], bool], flags: 
             signal.signal(number, lambda *_: stop.set())
         if flags.stop:  # our copy: a signal came between the fork and these handlers
             stop.set()
-        code = attempt.exit_code(attempt.run(preimage, site, stop, gone))
+        result = attempt.run(preimage, site, stop, gone)
+        code = _CACHED_STATUS if result == "cached" else attempt.exit_code(result)
     except CondhpcError as error:
         print(error, file=sys.stderr)
     except BaseException:  # nothing may unwind into the parent's frames; the log has to tell
@@ -97,7 +100,8 @@ def _child(preimage: bytes, site: Site, gone: Callable[[Attempt], bool], flags: 
 def _result(pid: int, status: int, folder: TaskFolder, *, killed: bool) -> Result:
     """What a dead child left: a record decides, then its exit status. Its diary is ended here where it could not."""
     if _is_recorded(folder):
-        return "recorded"
+        by_another = os.WIFEXITED(status) and os.WEXITSTATUS(status) in {_CACHED_STATUS, attempt.exit_code("busy")}
+        return "cached" if by_another else "recorded"
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
         result = attempt.result_of(code)

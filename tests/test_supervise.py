@@ -60,7 +60,7 @@ def test_a_child_records_like_anybody(root: Path) -> None:
     task = condense()
     assert _run(root, task, Flags()) == "recorded"
     assert {line.split()[1] for line in fake_stages.trace(root, keys.key(task))} != {str(os.getpid())}
-    assert _run(root, task, Flags()) == "recorded"
+    assert _run(root, task, Flags()) == "cached"
     assert len(fake_stages.trace(root, keys.key(task))) == 4
 
 
