@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Stage = Literal["teacher", "embed", "condense", "evaluate", "analyze"]
-STAGES: tuple[Stage, ...] = ("teacher", "embed", "condense", "evaluate", "analyze")
+Stage = Literal["teacher", "embed", "condense", "relabel", "evaluate", "analyze"]
+STAGES: tuple[Stage, ...] = ("teacher", "embed", "condense", "relabel", "evaluate", "analyze")
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of forward and backward passes; bf16 runs on CUDA only."""
@@ -46,8 +46,20 @@ class DatasetSpec(Value, frozen=True):
     """Split that tests teachers and students."""
 
 
+class RandAugment(Value, frozen=True):
+    """Random operations per image, by timm's rule and scale (`rand-m6-n2-mstd1.0`)."""
+
+    operations: Positive
+    """Operations drawn per image, with replacement."""
+    magnitude: Annotated[float, Meta(ge=0.0, le=10.0)]
+    magnitude_std: Annotated[float, Meta(ge=0.0)]
+    """The magnitude of each operation is drawn from a normal around `magnitude`, clipped to 0..10."""
+    probability: Fraction = 0.5
+    """Of applying an operation that was drawn."""
+
+
 class Augment(Value, frozen=True):
-    """Training-time augmentation, drawn per image (crop, flip) or per batch (CutMix)."""
+    """Training-time augmentation, in this order: patches, crop, flip, colour per image; then mixing per batch."""
 
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0)]
     """Smallest share of the area that a random resized crop keeps; 1.0 turns cropping off."""
@@ -55,31 +67,57 @@ class Augment(Value, frozen=True):
     """Mirror left-right with probability 0.5."""
     cutmix_alpha: Annotated[float, Meta(ge=0.0)]
     """Beta parameter of CutMix; 0 turns it off."""
+    mixup_alpha: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Beta parameter of MixUp; 0 turns it off. Not together with CutMix."""
+    patch_shuffle: Positive = 1
+    """Strips along each axis that are permuted per image before the crop (RDED: 2); 1 leaves images alone."""
+    randaugment: RandAugment | None = None
+    color_jitter: Fraction = 0.0
+    """Brightness, contrast and saturation factors are uniform in 1 ± this, in random order per image; 0: off."""
+    lighting_std: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Standard deviation of AlexNet's PCA colour noise; 0 turns it off."""
 
 
 class Optimizer(Value, frozen=True):
-    """Optimiser and its schedule (cosine to zero over all steps, no warm-up)."""
+    """Optimiser and its schedule, no warm-up."""
 
     name: Literal["adamw", "sgd"]
     lr: Annotated[float, Meta(gt=0.0)]
     weight_decay: Annotated[float, Meta(ge=0.0)]
-    """Not applied to norm parameters and biases."""
+    """Not applied to norm parameters and biases, unless `decay_all`."""
     momentum: Fraction = 0.9
-    """SGD (Nesterov) momentum; AdamW's first beta."""
+    """SGD momentum; AdamW's first beta."""
     beta2: Fraction = 0.999
+    nesterov: bool = True
+    """Of SGD with momentum."""
+    decay_all: bool = False
+    schedule: Literal["cosine", "step"] = "cosine"
+    stretch: Annotated[float, Meta(ge=1.0)] = 1.0
+    """A cosine reaches zero after `stretch` × the steps; with 2 it ends at half the peak."""
+    milestones: tuple[Fraction, ...] = ()
+    """Of a step schedule: shares of the steps after which lr is multiplied by `gamma`."""
+    gamma: Annotated[float, Meta(gt=0.0)] = 1.0
 
 
 class Training(Value, frozen=True):
-    """One training run, fixed in optimiser steps."""
+    """One training run, fixed in steps."""
 
     steps: Positive
+    """Batches; an optimiser step each, unless `accumulate` joins several."""
     batch: Positive
     """Global batch, images."""
     bn_group: Positive
-    """Images that share batch-norm statistics; equals `batch` on one device."""
+    """Images that share batch-norm statistics; equals `batch`, over however many devices."""
     optimizer: Optimizer
     augment: Augment
     precision: Precision
+    accumulate: Positive = 1
+    """Batches whose mean gradient makes one optimiser step."""
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    """Decay per optimiser step of the average of weights that is tested; 0 tests the weights themselves."""
+    extra_forward: bool = False
+    """A second forward pass of the student, in train mode on the unmixed batch, that moves its batch-norm statistics
+    and nothing else (a side effect of RDED's code)."""
 
 
 class WeightsSpec(Value, frozen=True):
@@ -87,6 +125,10 @@ class WeightsSpec(Value, frozen=True):
 
     name: str
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    expected_top1_pct: Annotated[float, Meta(ge=0.0, le=100.0)] | None = None
+    """Accuracy on the dataset's test split that these weights are known for; None: not compared."""
+    tolerance_pct: Annotated[float, Meta(ge=0.0)] = 1.0
+    """Points by which the measured accuracy may differ from it."""
 
 
 class TeacherSpec(Value, frozen=True):
@@ -116,7 +158,7 @@ class CondenseSpec(Value, frozen=True):
     """One condensed set."""
 
     dataset: DatasetSpec
-    kind: Literal["coreset", "method"]
+    kind: Literal["coreset", "method", "external"]
     condenser: str
     params: dict[str, Any]
     """The plug-in's parameters, defaults filled in."""
@@ -129,24 +171,95 @@ class CondenseSpec(Value, frozen=True):
     precision: Precision
 
 
+class TeacherLabels(Value, frozen=True):
+    """How a committee's logits (a committee of one, too) become the label of an image."""
+
+    form: Literal["softmax", "logits"]
+    """What is averaged: softmax at `temperature`, or raw logits."""
+    temperature: Annotated[float, Meta(gt=0.0)] = 1.0
+    """Of the softmax; not used by logits."""
+    equal_norms: bool = False
+    """Logits only: each member's are scaled per image to the members' mean norm first (G-VBSM)."""
+    weights: tuple[Fraction, ...] = ()
+    """One per member; empty: all the same."""
+    batch_statistics: bool = False
+    """Members normalise by the statistics of the batch they label, not by their running ones (CV-DD)."""
+    top_k: Positive | None = None
+    """Largest entries kept of a cached label, the rest is spread evenly; None keeps all."""
+
+
+class Rule(Value, frozen=True):
+    """Training length and step size where a protocol's depend on the case; the first rule that fits counts."""
+
+    ipc_up_to: Positive | None = None
+    """Fits sets of at most so many images per class; None: any."""
+    classes_up_to: Positive | None = None
+    epochs: Positive | None = None
+    """Passes over the set; None leaves them to the dataset, like the next fields to the protocol."""
+    batch: Positive | None = None
+    lr: Annotated[float, Meta(gt=0.0)] | None = None
+    weight_decay: Annotated[float, Meta(ge=0.0)] | None = None
+
+
 class Protocol(Value, frozen=True):
-    """How labels reach a student; with `Training` the full recipe that judges a condensed set."""
+    """How labels reach a student, and how it learns; with `Training` the full recipe that judges a condensed set."""
 
     name: str
-    labels: Literal["hard", "teacher"]
-    teacher_role: str | None
-    """Role in `[teachers.x]` that gives the labels; None for hard labels."""
-    temperature: Annotated[float, Meta(gt=0.0)]
-    """Softmax temperature of teacher and student in the KL loss (no T² factor)."""
-    label_smoothing: Fraction
+    follows: Literal["condhpc", "paper", "code"]
+    """Whose rules these are: our own, or a publication's, by its text or by its code where the two differ."""
+    labels: Literal["hard", "teacher", "set"]
+    """Label source: the images' classes, teachers, or soft labels that came with an external set."""
+    loss: Literal["ce", "kl", "mse"]
+    """Cross-entropy; KL at the labels' temperature without the factor T²; or mean squared error of logits."""
     optimizer: Optimizer
     cutmix_alpha: Annotated[float, Meta(ge=0.0)]
     test: Literal["last"]
     """Which epoch is reported. Test data selects nothing."""
+    teacher_role: str | None = None
+    """Role in `[teachers.x]` that gives the labels; None where no teacher does."""
+    committee: tuple[str, ...] = ()
+    """Architectures that the role must have, in this order; empty: whatever the manifest says."""
+    teacher: TeacherLabels | None = None
+    source: Literal["online", "cached"] = "online"
+    """Teachers are asked at every step, or once: a relabel task writes all labels in training order."""
+    hard_weight: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Weight of cross-entropy with hard labels, added to a teacher's loss."""
+    label_smoothing: Fraction = 0.0
+    mixup_alpha: Annotated[float, Meta(ge=0.0)] = 0.0
+    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    """None: the dataset's."""
+    patch_shuffle: Positive = 1
+    randaugment: RandAugment | None = None
+    color_jitter: Fraction = 0.0
+    lighting_std: Annotated[float, Meta(ge=0.0)] = 0.0
+    rules: tuple[Rule, ...] = ()
+    accumulate: Positive = 1
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    extra_forward: bool = False
+    student_norm: Literal["batch", "instance"] = "batch"
+    """Norm layers of the student."""
+    test_every_epochs: Annotated[int, Meta(ge=0)] = 0
+    """Native protocols are also tested on the way, because their publications report the best epoch on test data.
+    The best is recorded apart (`top1_pct_best`) and selects nothing; 0: tested at the end alone."""
+    test_per_class: Positive | None = None
+    """First images of each test class that count; None: all."""
+
+
+class RelabelSpec(Value, frozen=True):
+    """Teachers' labels of every image of every batch of one student's training, in training order."""
+
+    dataset: DatasetSpec
+    teacher: TeacherLabels
+    steps: Positive
+    batch: Positive
+    augment: Augment
+    seed: int
+    """Student seed: batch order and augmentation. Students of all architectures share the labels."""
+    precision: Precision
 
 
 class EvaluateSpec(Value, frozen=True):
-    """One student trained on one condensed set and tested on the real test split."""
+    """One student trained on one condensed set (or, without an input `set`, on all training data) and tested."""
 
     dataset: DatasetSpec
     student: str
@@ -166,11 +279,12 @@ class AnalyzeSpec(Value, frozen=True):
     precision: Precision
 
 
-Spec = TeacherSpec | EmbedSpec | CondenseSpec | EvaluateSpec | AnalyzeSpec
+Spec = TeacherSpec | EmbedSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
 SPEC_TYPES: dict[Stage, type[Spec]] = {
     "teacher": TeacherSpec,
     "embed": EmbedSpec,
     "condense": CondenseSpec,
+    "relabel": RelabelSpec,
     "evaluate": EvaluateSpec,
     "analyze": AnalyzeSpec,
 }
@@ -208,11 +322,13 @@ class DatasetInfo(Value, frozen=True):
     """Whether a mirrored image keeps its label (false for digits)."""
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0)]
     """Lower bound of random resized crops that keeps an image recognisable."""
-    epochs: Positive
+    epochs: Positive = 300
     """Passes over a condensed set in a protocol, unless the manifest says otherwise."""
+    full_epochs: Positive = 200
+    """Passes over all training data in a full schedule, the ceiling."""
     test_split: str = "test"
     train_split: str = "train"
 
 
-ENGINE_VERSION: dict[Stage, int] = {"teacher": 1, "embed": 1, "condense": 1, "evaluate": 1, "analyze": 1}
+ENGINE_VERSION: dict[Stage, int] = {"teacher": 1, "embed": 1, "condense": 1, "relabel": 1, "evaluate": 1, "analyze": 1}
 """Version of each stage's own code; bumped whenever its numbers change, whatever the plug-in."""
