@@ -1,4 +1,4 @@
-"""HDF5, and only here: condensed sets, embeddings and model weights, verified on every read.
+"""HDF5, and only here: condensed sets, embeddings, model weights and cached labels, verified on every read.
 
 Files are written once under a fresh temporary name and published by rename (`store`); readers open "r".
 `libver` is capped at 1.10's features, so that the HDF5 of older modules can read what we publish.
@@ -6,6 +6,7 @@ Files are written once under a fresh temporary name and published by rename (`st
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class CondensedSet:
     images_NHWC: NDArray[np.uint8]
     labels_N: NDArray[np.int64]
     source_index_N: NDArray[np.int64] | None = None
+    soft_labels_NK: NDArray[np.float16] | None = None
     attributes: Attributes = field(default_factory=dict)
 
 
@@ -73,7 +75,7 @@ def read_condensed_set(path: Path) -> CondensedSet:
     source = _require(path, held, "source_index", np.int64, 1) if "source_index" in held.arrays else None
     if source is not None and len(source) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(source)} source indices but {len(labels)} labels")
-    return CondensedSet(images, labels, source, held.attributes)
+    return CondensedSet(images, labels, source, attributes=held.attributes)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -93,6 +95,102 @@ def read_embeddings(path: Path) -> Embeddings:
     if len(vectors) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(vectors)} vectors but {len(labels)} labels")
     return Embeddings(vectors, labels, held.attributes)
+
+
+@dataclass(frozen=True)
+class LabelShape:
+    """How many labels a file holds, and how much of each."""
+
+    rows: int
+    """Images in training order, each time it is fed."""
+    classes: int
+    kept: int
+    """Entries kept of each label; all where it equals `classes`."""
+
+
+class LabelWriter:
+    """Cached labels in training order: one file, filled step by step, complete only when all rows are written."""
+
+    def __init__(self, path: Path, shape: LabelShape, held: Path | None = None) -> None:
+        """A new file, or the copy of a checkpoint of the same shape; one that cannot be read is as good as none."""
+        self._path = path
+        if held is not None:
+            shutil.copyfile(held, path)
+            try:
+                self._file = h5py.File(path, "r+", libver=_LIBVER)
+            except OSError:
+                path.unlink()
+            else:
+                return
+        self._file = h5py.File(path, "x", libver=_LIBVER)
+        self._create(shape)
+
+    @property
+    def step(self) -> int:
+        """Steps that the file held when it was last saved."""
+        return int(self._file.attrs["step"])
+
+    def write(
+        self, row: int, values_nk: NDArray[np.float16], classes_nk: NDArray[np.uint16], rest_n: NDArray[np.float32]
+    ) -> None:
+        """Labels of the images from `row` on; classes and rest count only where not all entries are kept."""
+        end = row + len(values_nk)
+        self._file["values"][row:end] = values_nk
+        if "classes" in self._file:
+            self._file["classes"][row:end] = classes_nk
+            self._file["rest"][row:end] = rest_n
+
+    def save(self, path: Path, step: int) -> None:
+        """A copy to go on from after `step` steps."""
+        self._file.attrs["step"] = step
+        self._file.close()  # else the copy would be marked as open for writing
+        shutil.copyfile(self._path, path)
+        self._file = h5py.File(self._path, "r+", libver=_LIBVER)
+
+    def close(self, attributes: Attributes) -> None:
+        """Everything is written."""
+        for name, value in attributes.items():
+            self._file.attrs[name] = value
+        self._file.close()
+
+    def _create(self, shape: LabelShape) -> None:
+        self._file.attrs.update(
+            {"schema": SCHEMA, "kind": "labels", "step": 0, "class_count": shape.classes, "kept": shape.kept}
+        )
+        columns: list[tuple[str, tuple[int, ...], type]] = [("values", (shape.rows, shape.kept), np.float16)]
+        if shape.kept < shape.classes:
+            columns += [("classes", (shape.rows, shape.kept), np.uint16), ("rest", (shape.rows,), np.float32)]
+        for name, extent, dtype in columns:
+            row_bytes = np.dtype(dtype).itemsize * int(np.prod(extent[1:]))
+            chunk = (min(shape.rows, max(1, _CHUNK_BYTES // row_bytes)), *extent[1:])
+            self._file.create_dataset(name, extent, dtype, chunks=chunk, fletcher32=True)
+
+
+class LabelReader:
+    """Rows of cached labels, a few at a time."""
+
+    def __init__(self, path: Path, shape: LabelShape) -> None:
+        """Raises CorruptArtefactError unless the file holds labels of that shape."""
+        self._path = path
+        try:
+            self._file = h5py.File(path, "r")
+            names = ("kind", "schema", "class_count", "kept")
+            found = (*(self._file.attrs.get(name) for name in names), len(self._file["values"]))
+        except (OSError, KeyError) as error:
+            raise CorruptArtefactError(f"{path}: not a readable file of labels ({error})") from error
+        expected = ("labels", SCHEMA, shape.classes, shape.kept, shape.rows)
+        if found != expected:
+            raise CorruptArtefactError(
+                f"{path}: holds {found}, expected {expected} (kind, schema, classes, kept, rows)"
+            )
+        self._columns = [self._file[name] for name in ("values", "classes", "rest") if name in self._file]
+
+    def read(self, row: int, count: int) -> list[NDArray[Any]]:
+        """`values` (n, kept) float16, and where not all entries are kept `classes` uint16 and `rest` (n,) float32."""
+        try:
+            return [column[row : row + count] for column in self._columns]
+        except OSError as error:
+            raise CorruptArtefactError(f"{self._path}: rows {row}.. cannot be read ({error})") from error
 
 
 def write(path: Path, kind: str, content: ArrayFile) -> None:

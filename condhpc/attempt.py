@@ -144,7 +144,7 @@ def _environment(context: Context) -> dict[str, Any]:
 def plugin_digest(task: Task) -> str:
     """Digest of the plug-in file behind a task; empty for stages without one."""
     spec = task.spec
-    if isinstance(spec, CondenseSpec):
+    if isinstance(spec, CondenseSpec) and spec.kind != "external":
         return registry.code_digest("coresets" if spec.kind == "coreset" else "methods", spec.condenser)
     if isinstance(spec, AnalyzeSpec):
         return registry.code_digest("metrics", spec.metric)

@@ -92,16 +92,26 @@ def draw_mix(count: int, side: int, alpha: float, generator: np.random.Generator
 
 def apply(images_NHWC: Tensor, draws: Draws, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Crop, mirror, normalise and mix uint8 images; float32 (N, C, H, W) in channels-last layout."""
+    images_NCHW = prepared(images_NHWC, draws, mean, std)
+    return images_NCHW if draws.mix is None else mixed(images_NCHW, draws.mix)
+
+
+def mixed(images_NCHW: Tensor, mix: Mix) -> Tensor:
+    """A mixed copy."""
+    found = images_NCHW.clone(memory_format=torch.preserve_format)
+    _mix_(found, mix)
+    return found
+
+
+def prepared(images_NHWC: Tensor, draws: Draws, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """All but mixing."""
     images_NCHW = images_NHWC.permute(0, 3, 1, 2).float()
     if draws.boxes_N4 is not None:
         images_NCHW = crop_and_flip(images_NCHW, draws.boxes_N4, draws.flips_N)
     elif draws.flips_N is not None:
         flips_N = torch.from_numpy(draws.flips_N).to(images_NCHW.device)
         images_NCHW = torch.where(flips_N[:, None, None, None], images_NCHW.flip(3), images_NCHW)
-    images_NCHW = _normalised(images_NCHW, mean, std)
-    if draws.mix is not None:
-        _mix_(images_NCHW, draws.mix)
-    return images_NCHW
+    return _normalised(images_NCHW, mean, std)
 
 
 def plain(images_NHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

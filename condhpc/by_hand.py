@@ -57,6 +57,7 @@ def _site(root: Path) -> Site:
         root=str(root),
         data={name: str(folder) for name, folder in found.data.items()},
         weights={name: str(file) for name, file in found.weights.items()},
+        compile=found.compile,
         threads=found.threads,
         pulse_s=found.pulse_s,
         checkpoint_s=found.checkpoint_s,

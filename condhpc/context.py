@@ -17,12 +17,14 @@ from condhpc.lease import Lease, latest_number
 from condhpc.spec import Stage, Task
 from condhpc.store import Artefact, Recorded
 
+_FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel"}
+
 
 def input_stage(task: Task, role: str) -> Stage:
-    """Stage of the task behind an input role: what the plug-in's `needs` says; `set` is a set, all else a teacher."""
+    """Stage of the task behind an input role: fixed by its name, else what the plug-in's `needs` says, else a teacher."""
     name = role.partition(".")[0]
-    if name == "set":
-        return "condense"
+    if name in _FIXED_ROLES:
+        return _FIXED_ROLES[name]
     need = registry.needs_of(task.spec).get(name)
     return need.stage if need is not None else "teacher"
 
@@ -45,6 +47,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pulse_s: float = 30.0
     checkpoint_s: float = 300.0
     lease_stale_s: float = 900.0
+    compile: bool = False
+    """Whether networks go through torch.compile."""
     patience_s: float = 90.0
     """How long a missing input may be a slow file system's illusion."""
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from condhpc import registry
+from condhpc.references import REFERENCES
+from condhpc.registry import Plugin
 from condhpc.spec import Need, Protocol
 
 if TYPE_CHECKING:
     from condhpc.manifest import Grid, Manifest
-    from condhpc.registry import Plugin
 
 _TEACHER = "teacher:"
 
@@ -24,12 +25,32 @@ class RoleUse(NamedTuple):
     """For messages: `protocol 'erm'`."""
     one_network: bool
     """It cannot be a committee: that has no penultimate layer, and few plug-ins ask several teachers."""
+    archs: tuple[str, ...] = ()
+    """Architectures that its members must have, in this order; empty: any."""
 
 
-def condenser(name: str) -> Plugin:
-    """The coreset or method of that name; raises UnknownNameError."""
+class ExternalSet(Plugin):
+    """A condensed set made elsewhere, as an `[external.<name>]` block describes it."""
+
+    seeded = False
+
+
+_EXTERNAL = ExternalSet()
+
+
+def condenser(manifest: Manifest, name: str) -> Plugin:
+    """The coreset, method, reference line or external set of that name; raises UnknownNameError."""
+    if name in REFERENCES:
+        return REFERENCES[name]
+    if name in manifest.external:
+        return _EXTERNAL
     found: Plugin = registry.load(registry.condenser_kind(name), name)
     return found
+
+
+def condensers() -> tuple[str, ...]:
+    """Names that every manifest may use on that axis."""
+    return (*registry.names("coresets"), *registry.names("methods"), *REFERENCES)
 
 
 def metric(name: str) -> Plugin:
@@ -52,9 +73,9 @@ def archs() -> tuple[str, ...]:
     return tuple(sorted(importlib.import_module("condhpc.models").ARCHS))
 
 
-def set_seeds(grid: Grid, name: str) -> tuple[int | None, ...]:
+def set_seeds(manifest: Manifest, grid: Grid, name: str) -> tuple[int | None, ...]:
     """Set seeds of a condenser in a block; (None,) where the seed changes nothing."""
-    plugin = condenser(name)
+    plugin = condenser(manifest, name)
     if not plugin.seeded:
         return (None,)
     return grid.set_seeds if grid.set_seeds is not None else tuple(getattr(plugin, "default_set_seeds", (0,)))
@@ -68,9 +89,10 @@ def encoder_role(need: Need) -> str | None:
 def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
     """Teacher roles that a block needs; all names in it must exist."""
     for name in grid.protocols:
-        if (role := protocol(name).teacher_role) is not None:
-            yield RoleUse(role, f"protocol '{name}'", one_network=False)
-    plugins = [(f"condenser '{n}'", n, condenser(n)) for n in grid.condensers]
+        found = protocol(name)
+        if found.teacher_role is not None:
+            yield RoleUse(found.teacher_role, f"protocol '{name}'", one_network=False, archs=found.committee)
+    plugins = [(f"condenser '{n}'", n, condenser(manifest, n)) for n in grid.condensers]
     plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
     for user, name, plugin in plugins:
         for need in plugin.needs(manifest.params_of(name, plugin.Params)).values():

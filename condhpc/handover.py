@@ -112,6 +112,7 @@ class Handover:
         peers = what == "pool"
         profile = self.profile
         site = Site(
+            compile=self.profile.compile,
             root=str(profile.root),
             run=self.run.name,
             data={name: str(folder) for name, folder in profile.data.items()},

@@ -1,4 +1,4 @@
-"""What a student is taught: losses by label source. Shapes: n images of a batch, K classes."""
+"""What a student is taught: label sources and the losses on them. Shapes: n images of a batch, K classes, M teachers."""
 
 from __future__ import annotations
 
@@ -6,45 +6,160 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-from condhpc.augment import Mix
 from condhpc.errors import StageError
+from condhpc.feed import Batch
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-Loss = Callable[["Tensor", "Tensor", "Tensor", Mix | None], "Tensor"]
-"""(images_nCHW as the student saw them, logits_nK float32, labels_n, mix) to a scalar."""
+    from condhpc.arrays import LabelReader
+    from condhpc.augment import Mix
+    from condhpc.spec import Protocol, TeacherLabels
+
+Loss = Callable[[Batch, "Tensor"], "Tensor"]
+"""(batch, the student's logits_nK float32) to a scalar."""
+Source = Callable[[Batch], "Tensor"]
+"""Teachers' labels (n, K) float32 of a batch: probabilities or logits, as `TeacherLabels.form` says."""
 
 
 def hard_labels(smoothing: float) -> Loss:
-    """Cross-entropy with the images' own labels; of mixed images, both labels weighted by area."""
+    """Cross-entropy with the images' own labels; of mixed images, both labels weighted by share."""
 
-    def loss(_images_nCHW: Tensor, logits_nK: Tensor, labels_n: Tensor, mix: Mix | None) -> Tensor:
-        own = functional.cross_entropy(logits_nK, labels_n, label_smoothing=smoothing)
-        if mix is None:
-            return own
-        partner_n = torch.from_numpy(mix.partner_N).to(labels_n.device)
-        other = functional.cross_entropy(logits_nK, labels_n[partner_n], label_smoothing=smoothing)
-        return mix.own_share * own + (1.0 - mix.own_share) * other
+    def loss(batch: Batch, logits_nK: Tensor) -> Tensor:
+        return _hard(logits_nK, batch, smoothing)
 
     return loss
 
 
-def teacher_labels(teachers: Sequence[nn.Module], temperature: float) -> Loss:
-    """KL from the teachers' mean softmax to the student's softmax, both at T, mean over the batch, no T² factor.
+def set_labels(soft_NK: Tensor) -> Loss:
+    """Cross-entropy with the soft labels (N, K) that came with a set; of mixed images, both weighted by share."""
 
-    The frozen eval-mode teachers see the very images the student sees. The form of SRe2L, RDED and all that
-    follow them; without T² gradients are T² smaller than in textbook distillation, which Adam does not notice.
+    def loss(batch: Batch, logits_nK: Tensor) -> Tensor:
+        own_nK = soft_NK[torch.from_numpy(batch.positions_n).to(soft_NK.device)]
+        return functional.cross_entropy(logits_nK, _mixed(own_nK, batch.mix))
+
+    return loss
+
+
+def teacher_labels(source: Source, protocol: Protocol) -> Loss:
+    """KL from the labels to the student's softmax at the labels' T, or mean squared error of logits.
+
+    KL is a mean over the batch without the factor T²: the form of SRe2L, RDED and all that follow them (gradients
+    are T² smaller than in textbook distillation, which Adam does not notice). `hard_weight` adds cross-entropy.
     """
+    if protocol.teacher is None:
+        raise StageError(f"protocol '{protocol.name}' takes labels from teachers, but does not say how")
+    temperature = protocol.teacher.temperature
+
+    def loss(batch: Batch, logits_nK: Tensor) -> Tensor:
+        target_nK = source(batch)
+        if protocol.loss == "mse":
+            soft = functional.mse_loss(logits_nK, target_nK)
+        else:
+            soft = functional.kl_div(
+                functional.log_softmax(logits_nK / temperature, dim=1), target_nK, reduction="batchmean"
+            )
+        if not protocol.hard_weight:
+            return soft
+        return soft + protocol.hard_weight * _hard(logits_nK, batch, protocol.label_smoothing)
+
+    return loss
+
+
+def online(teachers: Sequence[nn.Module], recipe: TeacherLabels, side: int) -> Source:
+    """Frozen teachers see the very images that the student sees, resized to their `side` where that differs."""
     if not teachers:
         raise StageError("labels come from teachers, but the task has no teacher among its inputs")
+    for teacher in teachers:
+        teacher.eval()
+        if recipe.batch_statistics:
+            _use_batch_statistics(teacher)
+    weights_M = _weights(recipe, len(teachers))
 
-    def loss(images_nCHW: Tensor, logits_nK: Tensor, _labels_n: Tensor, _mix: Mix | None) -> Tensor:
+    def source(batch: Batch) -> Tensor:
         with torch.no_grad():
-            softs = [functional.softmax(teacher(images_nCHW).float() / temperature, dim=1) for teacher in teachers]
-            soft_nK = torch.stack(softs).mean(dim=0)
-        return functional.kl_div(functional.log_softmax(logits_nK / temperature, dim=1), soft_nK, reduction="batchmean")
+            images_nCHW = _resized(batch.images_nCHW, side)
+            logits_MnK = torch.stack([teacher(images_nCHW).float() for teacher in teachers])
+            return combined(logits_MnK, recipe, weights_M)
 
-    return loss
+    return source
+
+
+def cached(reader: LabelReader, classes: int, device: str) -> Source:
+    """Labels that a relabel task wrote for exactly these batches."""
+
+    def source(batch: Batch) -> Tensor:
+        columns = [torch.from_numpy(c).to(device) for c in reader.read(batch.row, len(batch.positions_n))]
+        if len(columns) == 1:
+            return columns[0].float()
+        values_nk, classes_nk, rest_n = columns
+        return spread(values_nk.float(), classes_nk.long(), rest_n, classes)
+
+    return source
+
+
+def combined(logits_MnK: Tensor, recipe: TeacherLabels, weights_M: Sequence[float]) -> Tensor:
+    """One label (n, K) of several teachers' logits: weighted mean of softmax at T, or of the logits themselves."""
+    if recipe.form == "softmax":
+        votes_MnK = functional.softmax(logits_MnK / recipe.temperature, dim=2)
+    elif recipe.equal_norms:
+        norms_Mn1 = logits_MnK.norm(dim=2, keepdim=True).clamp_min(1e-12)
+        votes_MnK = logits_MnK * (norms_Mn1.mean(dim=0) / norms_Mn1)
+    else:
+        votes_MnK = logits_MnK
+    weights_M11 = torch.tensor(weights_M, device=logits_MnK.device)[:, None, None]
+    return (weights_M11 * votes_MnK).sum(dim=0)
+
+
+def top_k(labels_nK: Tensor, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The k largest entries (n, k), their classes, and the mean (n,) of the others, which keeps each row's sum."""
+    classes = labels_nK.shape[1]
+    if k is None or k >= classes:
+        everything_nK = torch.arange(classes, device=labels_nK.device).expand(labels_nK.shape)
+        return labels_nK, everything_nK, torch.zeros_like(labels_nK[:, 0])
+    values_nk, classes_nk = labels_nK.topk(k, dim=1)
+    rest_n = (labels_nK.sum(dim=1) - values_nk.sum(dim=1)) / (classes - k)
+    return values_nk, classes_nk, rest_n
+
+
+def spread(values_nk: Tensor, classes_nk: Tensor, rest_n: Tensor, classes: int) -> Tensor:
+    """Labels (n, K) from what `top_k` kept."""
+    return rest_n[:, None].expand(-1, classes).scatter(1, classes_nk, values_nk)
+
+
+def _hard(logits_nK: Tensor, batch: Batch, smoothing: float) -> Tensor:
+    own = functional.cross_entropy(logits_nK, batch.labels_n, label_smoothing=smoothing)
+    if batch.mix is None:
+        return own
+    partner_n = torch.from_numpy(batch.mix.partner_N).to(batch.labels_n.device)
+    other = functional.cross_entropy(logits_nK, batch.labels_n[partner_n], label_smoothing=smoothing)
+    return batch.mix.own_share * own + (1.0 - batch.mix.own_share) * other
+
+
+def _mixed(own_nK: Tensor, mix: Mix | None) -> Tensor:
+    if mix is None:
+        return own_nK
+    partner_nK = own_nK[torch.from_numpy(mix.partner_N).to(own_nK.device)]
+    return mix.own_share * own_nK + (1.0 - mix.own_share) * partner_nK
+
+
+def _weights(recipe: TeacherLabels, count: int) -> tuple[float, ...]:
+    if recipe.weights and len(recipe.weights) != count:
+        raise StageError(f"{len(recipe.weights)} weights for {count} teachers, expected one for each")
+    return recipe.weights or (1.0 / count,) * count
+
+
+def _use_batch_statistics(teacher: nn.Module) -> None:
+    """Batch norm without running statistics normalises by the batch, in eval mode too; dropout stays off."""
+    for module in teacher.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+
+
+def _resized(images_nCHW: Tensor, side: int) -> Tensor:
+    if images_nCHW.shape[-1] == side:
+        return images_nCHW
+    return functional.interpolate(images_nCHW, size=(side, side), mode="bilinear", antialias=True)

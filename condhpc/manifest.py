@@ -89,7 +89,8 @@ class OwnDataset(Value, frozen=True):
     std: tuple[Annotated[float, Meta(gt=0.0)], Annotated[float, Meta(gt=0.0)], Annotated[float, Meta(gt=0.0)]]
     mirror: bool
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0)]
-    epochs: Positive
+    epochs: Positive = 300
+    full_epochs: Positive = 200
     classes: tuple[str, ...] = ()
     """Class names in label order; empty: the folder's class folders, sorted by name."""
     train_split: Name = "train"
@@ -101,6 +102,35 @@ class TrainingOverride(Value, frozen=True):
 
     epochs: Epochs | None = None
     batch: Batch | None = None
+    full_epochs: Epochs | None = None
+    """Of the reference line `full_schedule`."""
+
+
+class LabelChoice(Value, frozen=True):
+    """Where teachers' labels come from, in place of each protocol's own choice."""
+
+    source: Literal["online", "cached"] | None = None
+    top_k: Positive | None = None
+    """Largest entries kept of each cached label."""
+
+
+class External(Value, frozen=True):
+    """A condensed set made elsewhere. The profile maps its name to a path."""
+
+    format: Literal["folder", "indices", "hdf5"]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """As `condhpc digest` prints it."""
+    ipc: Positive
+    resolution: Positive | None = None
+    """Side of its images, pixels; None: the dataset's."""
+    class_folders: Literal["names", "numbers"] = "names"
+    gpu_h: Annotated[float, Meta(ge=0.0)] | None = None
+    """Declared cost of its construction, like the next three; nothing of it enters a key."""
+    gpu_type: str = ""
+    cpu_h: Annotated[float, Meta(ge=0.0)] | None = None
+    kwh: Annotated[float, Meta(ge=0.0)] | None = None
+    source: str = ""
+    """Where set and cost are from."""
 
 
 class Manifest(Value, frozen=True):
@@ -114,6 +144,8 @@ class Manifest(Value, frozen=True):
     teachers: dict[str, Teacher]
     datasets: dict[str, OwnDataset]
     training: dict[str, TrainingOverride]
+    external: dict[str, External]
+    labels: LabelChoice
     precision: Precision
     file: str
     """Where it was read from, for messages."""
@@ -135,6 +167,8 @@ class _File(Value, frozen=True):
     teachers: dict[Name, Teacher] = msgspec.field(default_factory=dict)
     datasets: dict[Name, OwnDataset] = msgspec.field(default_factory=dict)
     training: dict[Name, TrainingOverride] = msgspec.field(default_factory=dict)
+    external: dict[Name, External] = msgspec.field(default_factory=dict)
+    labels: LabelChoice = LabelChoice()
     precision: Precision = "fp32"
 
 
@@ -163,6 +197,8 @@ def parse(text: str, tables: dict[str, Any], file: str) -> Manifest:
         teachers=raw.teachers,
         datasets=raw.datasets,
         training=raw.training,
+        external=raw.external,
+        labels=raw.labels,
         precision=raw.precision,
         file=file,
         text=text,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from condhpc import demands, registry
 from condhpc.errors import UnknownNameError, nearest
-from condhpc.grid import MAX_TASKS, cells, task_bound
+from condhpc.grid import MAX_TASKS, CellId, cells, task_bound
 from condhpc.typed_toml import dotted
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def check(reader: Reader, manifest: Manifest, prefixes: Sequence[str]) -> None:
     known = {*_dataset_names(manifest), *(d for grid in manifest.grids for d in grid.datasets)}
     for name in manifest.training.keys() - known:
         reader.problem(dotted("training", name), f"no dataset of this name{nearest(name, known)}")
+    _check_external(reader, manifest)
     _check_extent(reader, sound)
 
 
@@ -70,7 +72,7 @@ def _dataset_names(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _check_axes(reader: Reader, manifest: Manifest, grid: Grid, prefix: str) -> None:
-    condensers = (*registry.names("coresets"), *registry.names("methods"))
+    condensers = (*demands.condensers(), *manifest.external)
     known: dict[str, Callable[[], Sequence[str]]] = {
         "datasets": lambda: _dataset_names(manifest),
         "condensers": lambda: condensers,
@@ -142,6 +144,8 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
         for use in demands.role_uses(manifest, grid):
             users.setdefault(use.role, []).append(use.user)
             datasets.setdefault(use.role, set()).update(grid.datasets)
+            if use.archs and use.role in manifest.teachers:
+                _check_committee(reader, manifest.teachers[use.role], use)
             if use.one_network and use.role in manifest.teachers and manifest.teachers[use.role].committee:
                 committees[use.role, use.user] = None
     for role, who in users.items():
@@ -158,6 +162,38 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
         reader.problem(dotted("teachers", role), text)
 
 
+def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> None:
+    """A protocol with a fixed committee gets just that one."""
+    found = tuple(arch for arch, _, _ in teacher.members)
+    where = f"{dotted('teachers', use.role)}.arch"
+    if found != use.archs and not reader.noted(where):
+        reader.wrong(where, list(found), f"{use.user} has a fixed committee, expected {list(use.archs)} in this order")
+
+
+def _check_external(reader: Reader, manifest: Manifest) -> None:
+    used = {name for grid in manifest.grids for name in grid.condensers}
+    for name in manifest.external:
+        where = dotted("external", name)
+        if name in demands.condensers():
+            reader.problem(where, "is the name of a built-in condenser; choose another")
+        elif name not in used:
+            reader.problem(where, f"stands on no condensers axis, expected '{name}' on one{nearest(name, used)}")
+
+
+def _check_cells(reader: Reader, manifest: Manifest, found: Iterable[CellId]) -> None:
+    """External sets are asked for at their own ipc, and soft labels of a set where there is one."""
+    for name, ipc in dict.fromkeys((c.condenser, c.ipc) for c in found if c.condenser in manifest.external):
+        own = manifest.external[name].ipc
+        if ipc != own:
+            text = f"cells ask for ipc {ipc} of it; give it a [[grid]] block of its own, or [[exclude]] those cells"
+            reader.wrong(f"{dotted('external', name)}.ipc", own, text)
+    protocols = {name for name in registry.names("protocols") if demands.protocol(name).labels == "set"}
+    for protocol, name in dict.fromkeys((c.protocol, c.condenser) for c in found if c.protocol in protocols):
+        if name not in manifest.external:
+            text = f"learns soft labels that come with a set, and '{name}' has none; expected [external.x] sets alone"
+            reader.problem(f"protocols = '{protocol}'", text)
+
+
 def _sound(reader: Reader, manifest: Manifest, grid: Grid) -> Grid:
     """A block without the names that do not exist (noted already), so that the rest of it can be checked."""
     presets = (n for n in registry.names("datasets") if _preset(n) is not None)
@@ -165,7 +201,7 @@ def _sound(reader: Reader, manifest: Manifest, grid: Grid) -> Grid:
     return msgspec.structs.replace(
         grid,
         datasets=tuple(n for n in grid.datasets if n in known),
-        condensers=_usable(reader, manifest, grid.condensers, demands.condenser),
+        condensers=_usable(reader, manifest, grid.condensers, partial(demands.condenser, manifest)),
         protocols=tuple(n for n in grid.protocols if n in registry.names("protocols")),
         metrics=_usable(reader, manifest, grid.metrics, demands.metric),
     )
@@ -188,7 +224,7 @@ def _usable(reader: Reader, manifest: Manifest, names: Iterable[str], load: Call
 
 def _check_extent(reader: Reader, manifest: Manifest) -> None:
     """Not too many tasks, some cells, and no set larger than its classes (by what is known without the files)."""
-    count = task_bound(manifest, demands.set_seeds)
+    count = task_bound(manifest, partial(demands.set_seeds, manifest))
     if count > MAX_TASKS:
         text = f"asks for up to {count:,} tasks, expected at most {MAX_TASKS:,}; split it into several manifests"
         reader.problems.append(f"{manifest.file}: {text}")
@@ -196,6 +232,7 @@ def _check_extent(reader: Reader, manifest: Manifest) -> None:
     found = cells(manifest).blocks
     if not found and not reader.problems:
         reader.problem("exclude", "removes every cell, expected at least one to be left")
+    _check_cells(reader, manifest, found)
     presets = {c.dataset: _preset(c.dataset) for c in found if c.dataset not in manifest.datasets}
     smallest = {name: min(info.train_class_sizes) for name, info in presets.items()}
     reader.problems += ipc_problems(manifest, ((c.dataset, c.ipc) for c in found), smallest)

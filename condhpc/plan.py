@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from condhpc import demands
 from condhpc.errors import ProblemsError
 from condhpc.grid import CellId, cells, unmatched_warning
+from condhpc.manifest import LabelChoice
 from condhpc.manifest_check import ipc_problems
 from condhpc.planned import Cell, Encoded, Label, Plan, Planned, Sheet, no_collection
-from condhpc.recipe import student_training
-from condhpc.spec import ENGINE_VERSION, EvaluateSpec
+from condhpc.recipe import full_training, resolved, rule_of, student_training
+from condhpc.references import REFERENCES
+from condhpc.spec import ENGINE_VERSION, EvaluateSpec, RelabelSpec, Rule
 from condhpc.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -38,8 +40,18 @@ def expand(manifest: Manifest, facts: Mapping[str, Facts]) -> Plan:
     warnings = [w for f in facts.values() for w in f.warnings]
     warnings += [unmatched_warning(manifest, i) for i in found.unmatched]
     warnings += _dependent_measures(expansion.upstream)
+    warnings += _unlike_published(manifest, found.blocks)
     provisional = any(f.index is None for f in facts.values())
     return Plan(manifest.name, tasks, rows, tuple(warnings), provisional)
+
+
+class _Recipe(NamedTuple):
+    """What the evaluations of cells share that differ in condenser and seeds alone."""
+
+    spec: EvaluateSpec
+    """Under student seed 0."""
+    relabel: RelabelSpec | None
+    """Where teachers' labels are cached: how they are written, under student seed 0."""
 
 
 class _Expansion:
@@ -50,8 +62,8 @@ class _Expansion:
         self._manifest = manifest
         self._facts = facts
         self._sheet = sheet
-        self._specs: dict[tuple[str, int, str, str, int], Encoded] = {}
-        self._recipes: dict[tuple[str, int, str, str], EvaluateSpec] = {}
+        self._specs: dict[tuple[str, int, str, str, str, int], Encoded] = {}
+        self._recipes: dict[tuple[str, int, str, str, str], _Recipe] = {}
 
     def cell(self, cell: CellId, blocks: list[Grid]) -> Cell:
         """One cell with all its tasks; blocks that name the same cell add up their seeds and metrics."""
@@ -59,10 +71,13 @@ class _Expansion:
         evaluations: dict[tuple[int | None, int], str] = {}
         analyses: dict[tuple[int | None, str], str] = {}
         for grid in blocks:
-            for seed in demands.set_seeds(grid, cell.condenser):
+            for seed in demands.set_seeds(self._manifest, grid, cell.condenser):
+                if cell.condenser in REFERENCES:
+                    self._evaluate(cell, seed, {}, grid.student_seeds, evaluations)
+                    continue
                 set_key = self.upstream.condensed(cell.dataset, cell.condenser, cell.ipc, seed)
                 sets[seed] = set_key
-                self._evaluate(cell, seed, set_key, grid.student_seeds, evaluations)
+                self._evaluate(cell, seed, {"set": set_key}, grid.student_seeds, evaluations)
                 label = Label(dataset=cell.dataset, condenser=cell.condenser, ipc=cell.ipc, set_seed=seed)
                 for metric in grid.metrics:
                     analyses[seed, metric] = self.upstream.analysis(metric, set_key, label)
@@ -77,41 +92,90 @@ class _Expansion:
         self,
         cell: CellId,
         set_seed: int | None,
-        set_key: str,
+        sets: dict[str, str],
         student_seeds: tuple[int, ...],
         found: dict[tuple[int | None, int], str],
     ) -> None:
-        """Add one evaluation per student seed to `found`."""
+        """Add one evaluation per student seed to `found`; `sets` is the condensed set by its role, if there is one."""
         dataset, condenser, ipc, protocol, student = cell
         teachers = self.upstream.labelling(dataset, demands.protocol(protocol).teacher_role)
         version = (ENGINE_VERSION["evaluate"], 1)
-        inputs = {"set": set_key, **teachers}
+        recipe, kind = self._recipe(cell), self._kind(condenser)
+        shown_ipc = None if _is_schedule(condenser) else ipc  # one line for all of them
+        inputs = {**sets, **teachers}
         for seed in student_seeds:
-            spec = self._specs.get((dataset, ipc, protocol, student, seed)) or self._spec(cell, seed)
-            label = Label(dataset, condenser, ipc, protocol, student, set_seed, seed)
+            label = Label(dataset, condenser, shown_ipc, protocol, student, set_seed, seed)
+            if recipe.relabel is not None:
+                inputs = {**sets, "labels": self._relabel(recipe.relabel, {**sets, **teachers}, label)}
+            spec = self._specs.get((dataset, ipc, protocol, student, kind, seed)) or self._spec(cell, seed)
             found[set_seed, seed] = self._sheet.add("evaluate", spec, inputs, version, label)
 
+    def _relabel(self, recipe: RelabelSpec, inputs: dict[str, str], label: Label) -> str:
+        """Key of the labels of one training, which students of all architectures share."""
+        spec = Encoded(msgspec.structs.replace(recipe, seed=label.student_seed))
+        shared = msgspec.structs.replace(label, student=None)
+        return self._sheet.add("relabel", spec, inputs, (ENGINE_VERSION["relabel"], 1), shared)
+
     def _spec(self, cell: CellId, seed: int) -> Encoded:
-        encoded = Encoded(msgspec.structs.replace(self._recipe(cell), seed=seed))
-        self._specs[cell.dataset, cell.ipc, cell.protocol, cell.student, seed] = encoded
+        encoded = Encoded(msgspec.structs.replace(self._recipe(cell).spec, seed=seed))
+        kind = self._kind(cell.condenser)
+        self._specs[cell.dataset, cell.ipc, cell.protocol, cell.student, kind, seed] = encoded
         return encoded
 
-    def _recipe(self, cell: CellId) -> EvaluateSpec:
-        """The spec of a cell's evaluations under student seed 0; the same whatever built the set."""
-        which = (cell.dataset, cell.ipc, cell.protocol, cell.student)
+    @staticmethod
+    def _kind(condenser: str) -> str:
+        """Cells of condensed sets share their recipes; each reference line has its own."""
+        return condenser if condenser in REFERENCES else ""
+
+    def _recipe(self, cell: CellId) -> _Recipe:
+        which = (cell.dataset, cell.ipc, cell.protocol, cell.student, self._kind(cell.condenser))
         if which not in self._recipes:
-            info = self._facts[cell.dataset].info
-            protocol = demands.protocol(cell.protocol)
-            override = self._manifest.training.get(cell.dataset)
-            self._recipes[which] = EvaluateSpec(
-                dataset=self.upstream.dataset(cell.dataset),
-                student=cell.student,
-                protocol=protocol,
-                training=student_training(info, cell.ipc, protocol, override, self._manifest.precision),
-                seed=0,
-                test_split=info.test_split,
-            )
+            self._recipes[which] = self._new_recipe(cell)
         return self._recipes[which]
+
+    def _new_recipe(self, cell: CellId) -> _Recipe:
+        """The same whatever built the set; labels of all training data are never cached, they would not fit."""
+        info, manifest = self._facts[cell.dataset].info, self._manifest
+        literal, schedule = demands.protocol(cell.protocol), _is_schedule(cell.condenser)
+        choice = LabelChoice(source="online") if cell.condenser in REFERENCES else manifest.labels
+        rule = Rule() if schedule else rule_of(literal, info.classes, cell.ipc)
+        protocol = resolved(literal, rule, choice)
+        override = manifest.training.get(cell.dataset)
+        if schedule:
+            images = self._facts[cell.dataset].images(info.train_split)
+            training = full_training(info, images, literal, override, manifest.precision)
+        else:
+            training = student_training(info, cell.ipc, literal, override, manifest.precision)
+        spec = EvaluateSpec(
+            dataset=self.upstream.dataset(cell.dataset),
+            student=cell.student,
+            protocol=protocol,
+            training=training,
+            seed=0,
+            test_split=info.test_split,
+        )
+        return _Recipe(spec, _relabelling(spec))
+
+
+def _is_schedule(condenser: str) -> bool:
+    reference = REFERENCES.get(condenser)
+    return reference is not None and reference.length == "schedule"
+
+
+def _relabelling(spec: EvaluateSpec) -> RelabelSpec | None:
+    """How the labels of such a training are written, where they are cached."""
+    protocol, training = spec.protocol, spec.training
+    if protocol.teacher is None or protocol.source != "cached":
+        return None
+    return RelabelSpec(
+        dataset=spec.dataset,
+        teacher=protocol.teacher,
+        steps=training.steps,
+        batch=training.batch,
+        augment=training.augment,
+        seed=0,
+        precision=training.precision,
+    )
 
 
 def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> None:
@@ -134,11 +198,21 @@ def _objections(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[
     """What condensers say against a dataset or an ipc."""
     problems = []
     for name, dataset, ipc in dict.fromkeys((c.condenser, c.dataset, c.ipc) for c in blocks):
-        plugin = demands.condenser(name)
+        plugin = demands.condenser(manifest, name)
         info = facts[dataset].info
         if text := plugin.objection(manifest.params_of(name, plugin.Params), info, ipc):
             problems.append(f"{manifest.file}: condenser '{name}' on {dataset}, ipc {ipc}: {text}")
     return problems
+
+
+def _unlike_published(manifest: Manifest, blocks: Mapping[CellId, list[Grid]]) -> list[str]:
+    """Warnings for native protocols whose published length the manifest replaces."""
+    pairs = dict.fromkeys((c.protocol, c.dataset) for c in blocks if c.dataset in manifest.training)
+    return [
+        f"{manifest.file}: training.{dataset} replaces what protocol '{name}' publishes: not a replay of its numbers"
+        for name, dataset in pairs
+        if demands.protocol(name).rules
+    ]
 
 
 def _dependent_measures(upstream: Upstream) -> list[str]:

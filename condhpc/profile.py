@@ -77,6 +77,7 @@ class Stages(Value, frozen=True, kw_only=True):
     teacher: StageBlock = StageBlock()
     embed: StageBlock = StageBlock()
     condense: StageBlock = StageBlock()
+    relabel: StageBlock = StageBlock()
     evaluate: StageBlock = StageBlock()
     analyze: StageBlock = StageBlock()
 
@@ -134,6 +135,8 @@ class Profile(Value, frozen=True, kw_only=True):
     requeue: bool = True
     max_requeues: Count = 20
     poll_s: Seconds = 30.0
+    compile: bool = False
+    """Networks go through torch.compile: slower to start, then faster where steps are short."""
     pulse_s: Seconds = 30.0
     """Heartbeat, progress and meter: one write per running task."""
     checkpoint_s: Seconds = 300.0

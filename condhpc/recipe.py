@@ -6,15 +6,29 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from condhpc.spec import Augment, DatasetInfo, DatasetSpec, Optimizer, Precision, Protocol, TeacherSpec, Training
+import msgspec
+
+from condhpc.spec import (
+    Augment,
+    DatasetInfo,
+    DatasetSpec,
+    Optimizer,
+    Precision,
+    Protocol,
+    Rule,
+    TeacherSpec,
+    Training,
+)
 
 if TYPE_CHECKING:
-    from condhpc.manifest import Teacher, TrainingOverride
+    from condhpc.manifest import LabelChoice, Teacher, TrainingOverride
 
 EMBED_BATCH = 256
 """Images that share a forward pass when a split is embedded."""
 MANY_CLASSES = 100
 """From this many classes on, batches double (RDED's rule, which DELT and D3HR follow)."""
+FULL_BATCH = 128
+"""Of a full schedule on all training data; doubled like the others."""
 
 
 def set_batch(classes: int, ipc: int) -> int:
@@ -24,26 +38,77 @@ def set_batch(classes: int, ipc: int) -> int:
 
 
 def steps(images: int, batch: int, epochs: int) -> int:
-    """Optimiser steps of so many passes; the last batch of a pass may be short."""
+    """Steps of so many passes; the last batch of a pass may be short."""
     return epochs * ceil(images / batch)
+
+
+def rule_of(protocol: Protocol, classes: int, ipc: int) -> Rule:
+    """The protocol's own rule for such sets; an empty one where it has none."""
+    for rule in protocol.rules:
+        if ipc <= (rule.ipc_up_to or ipc) and classes <= (rule.classes_up_to or classes):
+            return rule
+    return Rule()
+
+
+def resolved(protocol: Protocol, rule: Rule, choice: LabelChoice) -> Protocol:
+    """The protocol as a task holds it: the manifest's choice of label source in, the rule's teacher weights in."""
+    teacher = protocol.teacher
+    if teacher is None:
+        return protocol
+    if rule.teacher_weights:
+        teacher = msgspec.structs.replace(teacher, weights=rule.teacher_weights)
+    source = choice.source or protocol.source
+    top_k = choice.top_k or teacher.top_k if source == "cached" else None
+    return msgspec.structs.replace(protocol, teacher=msgspec.structs.replace(teacher, top_k=top_k), source=source)
 
 
 def student_training(
     info: DatasetInfo, ipc: int, protocol: Protocol, override: TrainingOverride | None, precision: Precision
 ) -> Training:
     """How a student is trained on a condensed set: fixed steps per dataset and ipc, whatever built the set."""
-    images = info.classes * ipc
-    batch, epochs = set_batch(info.classes, ipc), info.epochs
+    images, rule = info.classes * ipc, rule_of(protocol, info.classes, ipc)
+    batch = min(rule.batch or set_batch(info.classes, ipc), images)
+    epochs = rule.epochs or info.epochs
     if override is not None:
         batch = min(override.batch or batch, images)
         epochs = override.epochs or epochs
+    return _training(info, protocol, rule, precision, (steps(images, batch, epochs), batch))
+
+
+def full_training(
+    info: DatasetInfo, images: int, protocol: Protocol, override: TrainingOverride | None, precision: Precision
+) -> Training:
+    """A whole schedule on all `images` of the training split: the protocol's recipe, the dataset's length."""
+    epochs = (override.full_epochs if override is not None else None) or info.full_epochs
+    batch = min(FULL_BATCH * (2 if info.classes >= MANY_CLASSES else 1), images)
+    return _training(info, protocol, Rule(), precision, (steps(images, batch, epochs), batch))
+
+
+def _training(
+    info: DatasetInfo, protocol: Protocol, rule: Rule, precision: Precision, length: tuple[int, int]
+) -> Training:
+    """`length`: steps and batch."""
+    given = {"lr": rule.lr, "weight_decay": rule.weight_decay}
+    changes = {name: value for name, value in given.items() if value is not None}
     return Training(
-        steps=steps(images, batch, epochs),
-        batch=batch,
-        bn_group=batch,
-        optimizer=protocol.optimizer,
-        augment=Augment(crop_scale_min=info.crop_scale_min, flip=info.mirror, cutmix_alpha=protocol.cutmix_alpha),
+        steps=length[0],
+        batch=length[1],
+        bn_group=length[1],
+        optimizer=msgspec.structs.replace(protocol.optimizer, **changes),
+        augment=Augment(
+            crop_scale_min=protocol.crop_scale_min or info.crop_scale_min,
+            flip=info.mirror,
+            cutmix_alpha=protocol.cutmix_alpha,
+            mixup_alpha=protocol.mixup_alpha,
+            patch_shuffle=protocol.patch_shuffle,
+            randaugment=protocol.randaugment,
+            color_jitter=protocol.color_jitter,
+            lighting_std=protocol.lighting_std,
+        ),
         precision=precision,
+        accumulate=protocol.accumulate,
+        ema_decay=protocol.ema_decay,
+        extra_forward=protocol.extra_forward,
     )
 
 

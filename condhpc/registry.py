@@ -76,6 +76,8 @@ def load(kind: Kind, name: str) -> Any:
 
 def needs_of(spec: object) -> dict[str, Need]:
     """Inputs that the plug-in behind a task's spec asks for, by role; none for stages without a plug-in."""
+    if isinstance(spec, CondenseSpec) and spec.kind == "external":
+        return {}
     if isinstance(spec, CondenseSpec):
         plugin: Plugin = load(condenser_kind(spec.condenser), spec.condenser)
     elif isinstance(spec, AnalyzeSpec):

@@ -199,6 +199,15 @@ class Rule(Value, frozen=True):
     batch: Positive | None = None
     lr: Annotated[float, Meta(gt=0.0)] | None = None
     weight_decay: Annotated[float, Meta(ge=0.0)] | None = None
+    teacher_weights: tuple[Fraction, ...] = ()
+
+
+class Probes(Value, frozen=True):
+    """Tests during training, evenly spaced. The best is recorded apart (`top1_pct_best`) and selects nothing."""
+
+    count: Positive
+    after: Fraction = 0.0
+    """Share of the steps before the first of them."""
 
 
 class Protocol(Value, frozen=True):
@@ -238,9 +247,8 @@ class Protocol(Value, frozen=True):
     extra_forward: bool = False
     student_norm: Literal["batch", "instance"] = "batch"
     """Norm layers of the student."""
-    test_every_epochs: Annotated[int, Meta(ge=0)] = 0
-    """Native protocols are also tested on the way, because their publications report the best epoch on test data.
-    The best is recorded apart (`top1_pct_best`) and selects nothing; 0: tested at the end alone."""
+    probes: Probes | None = None
+    """Tests on the way, in native protocols alone: their publications report the best epoch on test data."""
     test_per_class: Positive | None = None
     """First images of each test class that count; None: all."""
 

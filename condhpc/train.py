@@ -1,48 +1,39 @@
-"""The one training loop, for teachers and students, and the test pass that judges what it trained.
+"""The one training loop, for teachers and students.
 
-Everything random comes from named streams of (seed, epoch or step), so a checkpoint is weights, optimiser and
-step, and a resumed run on the CPU ends in the very same bits. Shapes: N images of the source, n of a batch,
-H × W pixels, C channels, K classes, E epochs, S optimiser steps.
+A checkpoint is weights, optimiser and step, because everything random comes from named streams (see `feed`); a
+resumed run on the CPU ends in the very same bits. Shapes: N images of the source, n of a batch, H × W pixels,
+C channels, K classes, S steps.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
-import pickle
-import time
 from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
-from condhpc import augment, models, rng
+from condhpc import models, rng
 from condhpc.errors import StageError
+from condhpc.feed import Plan, feed
+from condhpc.optimize import Average, learning_rate, make_optimizer, set_learning_rate
+from condhpc.training_state import State, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import nn
 
     from condhpc.dynamics import Dynamics
+    from condhpc.feed import Batch
     from condhpc.images import Images
     from condhpc.labels import Loss
     from condhpc.methods.base import Reporter
-    from condhpc.spec import Optimizer, Precision, Training
+    from condhpc.spec import Precision, Probes, Training
 
-TEST_BATCH = 256
-"""Images per forward pass of a test."""
 _LOOK_STEPS = {"cpu": 1, "cuda": 50}
 """Every so many steps the losses are looked at: on CUDA each look waits for the device."""
 _LOSS_WINDOW_STEPS = 50
-_EPSILON = 1e-8
 
 
 def configure(threads: int) -> None:
@@ -54,6 +45,19 @@ def configure(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 in a key means fp32
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Tests on the way. They only look: nothing is selected by them."""
+
+    probes: Probes
+    top1_pct: Callable[[nn.Module], float]
+
+    def due(self, steps: int) -> frozenset[int]:
+        """Numbers of steps after which to test, evenly spaced, the end included."""
+        start, count = self.probes.after * steps, self.probes.count
+        return frozenset(round(start + (steps - start) * (i + 1) / count) for i in range(count))
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,28 @@ class Run:
     """Order and augmentation; the network comes initialised."""
     device: str
     report: Reporter
+    probe: Probe | None = None
+    compiled: bool = False
+    """Whether the network's forward pass goes through torch.compile."""
+
+    def plan(self) -> Plan:
+        """Its batches."""
+        training = self.training
+        return Plan(training.steps, training.batch, training.augment, self.seed, self.mean, self.std)
 
 
-def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None = None) -> float:
-    """Train in place for exactly `training.steps` steps and return the mean loss of the last 50.
+@dataclass(frozen=True)
+class Trained:
+    """What a training says of itself."""
+
+    loss_last: float
+    """Mean loss of the last 50 steps."""
+    probed_top1_pct: tuple[float, ...]
+    """Accuracies of the tests on the way, percent."""
+
+
+def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None = None) -> Trained:
+    """Train in place for exactly `training.steps` steps; ends with the averaged weights where they are averaged.
 
     Resumes from `report.checkpoint()`. Raises StageError where the loss stops being finite or the device cannot
     do what the training asks for, and whatever `report.tick` raises, after a checkpoint.
@@ -80,71 +102,53 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
     training, device, report = run.training, run.device, run.report
     _require_possible(training, device)
     models.placed(model, device).train()
+    forward: Callable[..., torch.Tensor] = torch.compile(model) if run.compiled else model
     optimizer = make_optimizer(model, training.optimizer)
+    average = Average(model, training.ema_decay)
     losses_S = torch.zeros(training.steps, device=device)
-    state = _State(model, optimizer, losses_S, dynamics)
+    state = State(model, optimizer, average, losses_S, dynamics)
     first = state.load(report.checkpoint(), device)
-    watch = _Watch(losses_S, first, _LOOK_STEPS[device])
+    watch = Watch(losses_S, first, _LOOK_STEPS[device])
+    probe_after = run.probe.due(training.steps) if run.probe is not None else frozenset()
 
-    for step, epoch, positions_n in batches(len(images), training.batch, run.seed, first, training.steps):
+    for batch in feed(images, run.plan(), first):
+        step = batch.step
         _seed_layers(rng.torch_seed(run.seed, "layers", step), device)
-        generator = rng.stream(run.seed, "augment", step)
-        draws = augment.draw(training.augment, len(positions_n), images.side, generator)
-        images_nCHW = augment.apply(images.read(positions_n), draws, run.mean, run.std)
-        labels_n = images.labels_N[torch.from_numpy(positions_n).to(device)]
-
         with torch.autocast(device, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
-            logits_nK = model(images_nCHW).float()
-            loss = run.loss(images_nCHW, logits_nK, labels_n, draws.mix)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(training.optimizer.lr, step, training.steps)
-        optimizer.step()
+            if training.extra_forward:
+                _move_statistics(forward, batch)
+            logits_nK = forward(batch.images_nCHW).float()
+            loss = run.loss(batch, logits_nK)
+        (loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
+        if (step + 1) % training.accumulate == 0 or step + 1 == training.steps:
+            set_learning_rate(optimizer, learning_rate(training.optimizer, step, training.steps))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update()
 
         losses_S[step] = loss.detach()
         if dynamics is not None:
-            dynamics.note(epoch, positions_n, logits_nK.detach(), labels_n)
-        values = watch.after(step, len(positions_n))
+            dynamics.note(batch.epoch, batch.positions_n, logits_nK.detach(), batch.labels_n)
+        values = watch.after(step, len(batch.positions_n))
+        if step + 1 in probe_after and run.probe is not None:
+            state.probed.append(_probed(model, average, run.probe))
         report.tick(step + 1, training.steps, state.saver(step + 1, watch), **values)
-    return float(losses_S[-_LOSS_WINDOW_STEPS:].mean())
+    average.exchange()
+    return Trained(float(losses_S[-_LOSS_WINDOW_STEPS:].mean()), tuple(state.probed))
 
 
-def batches(count: int, batch: int, seed: int, first: int, steps: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
-    """(step, epoch, positions) from step `first` on: per epoch a new permutation, cut into batches.
-
-    The last batch of an epoch may be short, but never a single image, which has no batch statistics: one alone
-    takes a second from the batch before. Raises StageError where even that leaves an image alone.
-    """
-    cuts = _cuts(count, batch)
-    order_N = np.empty(0, dtype=np.int64)
-    per_epoch = len(cuts) - 1
-    for step in range(first, steps):
-        epoch, within = divmod(step, per_epoch)
-        if within == 0 or step == first:
-            order_N = rng.stream(seed, "order", epoch).permutation(count)
-        yield step, epoch, order_N[cuts[within] : cuts[within + 1]]
+def _move_statistics(forward: Callable[..., torch.Tensor], batch: Batch) -> None:
+    with torch.no_grad():
+        forward(batch.unmixed_nCHW)
 
 
-def epochs(count: int, training: Training) -> int:
-    """Passes over `count` images that the training begins; the last may be cut short."""
-    return ceil(training.steps / ceil(count / training.batch))
-
-
-def cosine(lr: float, step: int, steps: int) -> float:
-    """Learning rate of a step: half a cosine from `lr` at step 0 towards 0 at the end, no warm-up."""
-    return 0.5 * lr * (1.0 + math.cos(math.pi * step / steps))
-
-
-def make_optimizer(model: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum; no decay on norm parameters and biases (those of one dimension)."""
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    if recipe.name == "adamw":
-        betas = (recipe.momentum, recipe.beta2)
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=_EPSILON, fused=True)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+def _probed(model: nn.Module, average: Average, probe: Probe) -> float:
+    """Accuracy now, with the weights that would be tested at the end; training goes on as if nothing had been."""
+    average.exchange()
+    top1_pct = probe.top1_pct(model)
+    average.exchange()
+    model.train()
+    return top1_pct
 
 
 def _seed_layers(seed: int, device: str) -> None:
@@ -166,131 +170,6 @@ def _require_possible(training: Training, device: str) -> None:
     require_precision(training.precision, device)
     if training.bn_group != training.batch:
         raise StageError(
-            f"bn_group {training.bn_group} with batch {training.batch}: one device normalises over its whole batch; "
+            f"bn_group {training.bn_group} with batch {training.batch}: batch norm is over the whole batch; "
             "set them equal"
         )
-
-
-def _cuts(count: int, batch: int) -> list[int]:
-    """Where an epoch is cut, ends included."""
-    cuts = [*range(0, count, batch), count]
-    if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
-        cuts[-2] -= 1
-    if any(after - before < 2 for before, after in itertools.pairwise(cuts)):
-        raise StageError(
-            f"{count} images in batches of {batch} leave an image alone, and batch norm needs two; raise batch or ipc"
-        )
-    return cuts
-
-
-class _Watch:
-    """Looks at the losses now and then, because every look at a GPU's value waits for the GPU."""
-
-    def __init__(self, losses_S: Tensor, first: int, every: int) -> None:
-        self._losses_S = losses_S
-        self._every = every
-        self._seen = first
-        self._images = 0
-        self._since = time.perf_counter()
-        self._values: dict[str, float] = {}
-
-    def after(self, step: int, images: int) -> dict[str, float]:
-        """Progress values after a step, as fresh as the last look; raises StageError for a loss that is not finite."""
-        self._images += images
-        if step + 1 - self._seen >= self._every or step + 1 == len(self._losses_S):
-            self.look(step + 1)
-        return self._values
-
-    def look(self, end: int) -> None:
-        """Check all losses up to step `end`."""
-        losses = self._losses_S[self._seen : end].cpu()
-        if not len(losses):
-            return
-        bad = (~torch.isfinite(losses)).nonzero().flatten()
-        if len(bad):
-            step = self._seen + int(bad[0])
-            raise StageError(
-                f"the loss is {float(losses[bad[0]])} at step {step} of {len(self._losses_S)}: training diverged; "
-                "lower lr, or look for constant or empty images"
-            )
-        now = time.perf_counter()
-        rate = self._images / max(now - self._since, 1e-9)
-        self._values = {"loss": float(losses[-1]), "images_per_s": rate}
-        self._seen, self._images, self._since = end, 0, now
-
-
-class _State:
-    """All that a resume needs, beside what the step implies."""
-
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, losses_S: Tensor, dynamics: Dynamics | None
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._losses_S = losses_S
-        self._dynamics = dynamics
-
-    def saver(self, step: int, watch: _Watch) -> Callable[[Path], None]:
-        """Writes a checkpoint after `step` steps, unless the loss is not finite."""
-
-        def save(path: Path) -> None:
-            watch.look(step)
-            torch.save(self._content(step), path)
-
-        return save
-
-    def load(self, path: Path | None, device: str) -> int:
-        """Take over a checkpoint and return its step.
-
-        0 without one, or where it cannot be read: it only saves time, the same numbers are computed again.
-        """
-        if path is None:
-            return 0
-        try:
-            held: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-            return 0
-        self._model.load_state_dict(held["model"])
-        self._optimizer.load_state_dict(held["optimizer"])
-        self._losses_S.copy_(held["losses"])
-        if self._dynamics is not None:
-            self._dynamics.restore(held["dynamics"])
-        return int(held["step"])
-
-    def _content(self, step: int) -> dict[str, Any]:
-        return {
-            "step": step,
-            "model": self._model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "losses": self._losses_S,
-            "dynamics": self._dynamics.state() if self._dynamics is not None else {},
-        }
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a network does on a labelled split."""
-
-    correct_N: NDArray[np.bool_]
-    loss: float
-    """Mean cross-entropy."""
-
-    @property
-    def top1_pct(self) -> float:
-        """Share of images whose largest logit is the label's, percent."""
-        return 100.0 * float(self.correct_N.mean())
-
-
-def score(model: nn.Module, images: Images, mean: Sequence[float], std: Sequence[float], device: str) -> Score:
-    """Test in eval mode, always in fp32 and always in batches of TEST_BATCH; the mode is left at eval."""
-    models.placed(model, device).eval()
-    correct_N: list[Tensor] = []
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    with torch.inference_mode():
-        for start in range(0, len(images), TEST_BATCH):
-            positions_n = np.arange(start, min(start + TEST_BATCH, len(images)))
-            logits_nK = model(augment.plain(images.read(positions_n), mean, std)).float()
-            labels_n = images.labels_N[start : start + TEST_BATCH]
-            correct_N.append(logits_nK.argmax(dim=1) == labels_n)
-            loss_sum += functional.cross_entropy(logits_nK, labels_n, reduction="sum")
-    return Score(torch.cat(correct_N).cpu().numpy(), float(loss_sum) / len(images))

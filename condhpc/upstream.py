@@ -80,7 +80,9 @@ class Upstream:
 
     def _condensed(self, dataset: str, name: str, ipc: int, seed: int | None) -> str:
         """Key of one condensed set."""
-        plugin = demands.condenser(name)
+        if name in self._manifest.external:
+            return self._external(dataset, name)
+        plugin = demands.condenser(self._manifest, name)
         params = self._manifest.params_of(name, plugin.Params)
         spec = CondenseSpec(
             dataset=self.dataset(dataset),
@@ -96,6 +98,27 @@ class Upstream:
         self.shaping.setdefault(dataset, set()).update(inputs.values(), encoders.values())
         label = Label(dataset=dataset, condenser=name, ipc=ipc, set_seed=seed)
         return self._sheet.add("condense", Encoded(spec), inputs, _version("condense", plugin.version), label)
+
+    def _external(self, dataset: str, name: str) -> str:
+        """Key of a set made elsewhere: its content's digest, and how to read it."""
+        block = self._manifest.external[name]
+        spec = CondenseSpec(
+            dataset=self.dataset(dataset),
+            kind="external",
+            condenser="external",
+            params={
+                "name": name,
+                "format": block.format,
+                "sha256": block.sha256,
+                "class_folders": block.class_folders,
+            },
+            ipc=block.ipc,
+            seed=None,
+            resolution=block.resolution or self._facts[dataset].info.resolution,
+            precision="fp32",
+        )
+        label = Label(dataset=dataset, condenser=name, ipc=block.ipc)
+        return self._sheet.add("condense", Encoded(spec), {}, _version("condense", 1), label)
 
     def _inputs(self, dataset: str, needs: dict[str, Need]) -> tuple[dict[str, str], dict[str, str]]:
         """Inputs of a plug-in by role (of a committee `role.0`, `role.1`, …), and the encoders behind them."""

@@ -11,12 +11,10 @@ from condhpc.spec import Optimizer, Protocol
 
 PLUGIN = Protocol(
     name="erm",
+    follows="condhpc",
     labels="hard",
-    teacher_role=None,
-    temperature=20.0,
-    label_smoothing=0.0,
+    loss="ce",
     optimizer=Optimizer(name="adamw", lr=1e-3, weight_decay=0.01, momentum=0.9, beta2=0.999),
     cutmix_alpha=1.0,
     test="last",
 )
-"""`temperature` is not used with hard labels; it stands here so that protocols differ in the label source alone."""

@@ -7,15 +7,16 @@ dataset and ipc, no patch shuffling, the schedule ends at zero, and the last epo
 
 from __future__ import annotations
 
-from condhpc.spec import Optimizer, Protocol
+from condhpc.spec import Optimizer, Protocol, TeacherLabels
 
 PLUGIN = Protocol(
     name="single_teacher",
+    follows="condhpc",
     labels="teacher",
-    teacher_role="single",
-    temperature=20.0,
-    label_smoothing=0.0,
+    loss="kl",
     optimizer=Optimizer(name="adamw", lr=1e-3, weight_decay=0.01, momentum=0.9, beta2=0.999),
     cutmix_alpha=1.0,
     test="last",
+    teacher_role="single",
+    teacher=TeacherLabels(form="softmax", temperature=20.0),
 )

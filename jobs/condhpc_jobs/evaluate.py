@@ -1,21 +1,47 @@
-"""Stage `evaluate`: train one student on one condensed set under a protocol, and test it on the real test split."""
+"""Stage `evaluate`: train one student under a protocol, and test it on the real test split."""
 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
-from condhpc import by_hand, images, labels, models, rng, train
+from condhpc import arrays, by_hand, images, judge, labels, models, rng, train
 from condhpc.errors import StageError
 from condhpc.images import ResidentImages
-from condhpc_jobs import inputs
+from condhpc.spec import RelabelSpec
+from condhpc_jobs import inputs, relabel
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
     from condhpc.context import Context
+    from condhpc.images import Images
     from condhpc.labels import Loss
     from condhpc.spec import EvaluateSpec
+
+
+class _Source(NamedTuple):
+    """What the student is trained on."""
+
+    images: Images
+    soft_NK: NDArray[np.float16] | None
+    """Labels that came with the set."""
+
+
+class _Exam(NamedTuple):
+    """What it is tested on."""
+
+    images: Images
+    positions_N: NDArray[np.int64] | None
+
+    def score(self, model: nn.Module, ctx: Context) -> judge.Score:
+        """Of the network as it is."""
+        dataset = ctx.spec.dataset
+        return judge.score(model, self.images, dataset.mean, dataset.std, ctx.device, self.positions_N)
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -25,44 +51,95 @@ def run(ctx: Context) -> dict[str, Any]:
     """
     train.configure(ctx.threads)
     spec: EvaluateSpec = ctx.spec
-    dataset, training = spec.dataset, spec.training
-    condensed = inputs.load_set(ctx, dataset)
-    source = ResidentImages(condensed.images_NHWC, condensed.labels_N, ctx.device)
+    dataset, protocol = spec.dataset, spec.protocol
+    source = _source(ctx)
+    exam = _exam(ctx, source.images.side)
     # The student seed alone decides the start: students of two condensers are compared in pairs.
-    student = models.build(spec.student, dataset.classes, dataset.resolution, rng.torch_seed(spec.seed, "student-init"))
+    seed = rng.torch_seed(spec.seed, "student-init")
+    student = models.build(spec.student, dataset.classes, source.images.side, seed, protocol.student_norm)
+    probes = protocol.probes
     recipe = train.Run(
-        training=training,
-        loss=_loss(ctx),
+        training=spec.training,
+        loss=_loss(ctx, source),
         mean=dataset.mean,
         std=dataset.std,
         seed=spec.seed,
         device=ctx.device,
         report=ctx,
+        probe=None if probes is None else train.Probe(probes, lambda model: exam.score(model, ctx).top1_pct),
+        compiled=ctx.site.compile,
     )
-    loss_last = train.train(student, source, recipe)
-    test = images.images_of(inputs.open_split(ctx, dataset, spec.test_split), ctx.device)
-    score = train.score(student, test, dataset.mean, dataset.std, ctx.device)
-    return {
+    trained = train.train(student, source.images, recipe)
+    return _values(ctx, exam.score(student, ctx), trained, source)
+
+
+def _values(ctx: Context, score: judge.Score, trained: train.Trained, source: _Source) -> dict[str, Any]:
+    training = ctx.spec.training
+    found: dict[str, Any] = {
         "top1_pct": score.top1_pct,
-        "test_count": len(test),
+        "test_count": len(score.correct_N),
         "test_loss": score.loss,
         "correct_bits": base64.b64encode(np.packbits(score.correct_N).tobytes()).decode("ascii"),
-        "train_top1_pct": train.score(student, source, dataset.mean, dataset.std, ctx.device).top1_pct,
-        "loss_last": loss_last,
+        "loss_last": trained.loss_last,
         "steps": training.steps,
         "batch": training.batch,
+        "train_count": len(source.images),
+        "resolution": source.images.side,
+        "label_bytes": ctx.record("labels").record.values["label_bytes"] if "labels" in ctx.task.inputs else 0,
     }
+    if trained.probed_top1_pct:
+        found |= {"probed_top1_pct": list(trained.probed_top1_pct), "top1_pct_best": max(trained.probed_top1_pct)}
+    return found
 
 
-def _loss(ctx: Context) -> Loss:
+def _source(ctx: Context) -> _Source:
+    """The condensed set; all training data where the task has no set (the reference lines)."""
+    spec: EvaluateSpec = ctx.spec
+    if "set" not in ctx.task.inputs:
+        split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split)
+        return _Source(images.images_of(split, ctx.device), None)
+    condensed = inputs.load_set(ctx, spec.dataset)
+    held = ResidentImages(condensed.images_NHWC, condensed.labels_N, ctx.device)
+    return _Source(held, condensed.soft_labels_NK)
+
+
+def _exam(ctx: Context, side: int) -> _Exam:
+    """The test split at the resolution that the student is trained at."""
+    spec: EvaluateSpec = ctx.spec
+    split = inputs.open_split(ctx, spec.dataset, spec.test_split, side)
+    few = spec.protocol.test_per_class
+    positions_N = None if few is None else judge.first_of_each_class(split.labels_N, few)
+    return _Exam(images.images_of(split, ctx.device), positions_N)
+
+
+def _loss(ctx: Context, source: _Source) -> Loss:
     """The protocol's label source."""
     protocol = ctx.spec.protocol
     if protocol.labels == "hard":
         return labels.hard_labels(protocol.label_smoothing)
-    if protocol.teacher_role is None:
-        raise StageError(f"protocol '{protocol.name}' takes labels from teachers, but names no teacher role")
-    teachers = [inputs.load_teacher(ctx, role) for role in ctx.roles(protocol.teacher_role)]
-    return labels.teacher_labels(teachers, protocol.temperature)
+    if protocol.labels == "set":
+        if source.soft_NK is None:
+            raise StageError(
+                f"protocol '{protocol.name}' learns the soft labels that come with a set, but this set has none; "
+                "use another protocol for it"
+            )
+        return labels.set_labels(torch.from_numpy(source.soft_NK).float().to(ctx.device))
+    if protocol.source == "cached" and "labels" in ctx.task.inputs:
+        return labels.teacher_labels(_cached(ctx, len(source.images)), protocol)
+    roles = ctx.roles(str(protocol.teacher_role))
+    teachers = [inputs.load_teacher(ctx, role) for role in roles]
+    return labels.teacher_labels(labels.online(teachers, protocol.teacher, ctx.spec.dataset.resolution), protocol)
+
+
+def _cached(ctx: Context, count: int) -> labels.Source:
+    """Labels from the relabel task of this very training; raises StageError where it was another."""
+    spec: EvaluateSpec = ctx.spec
+    told = ctx.record("labels").task.spec
+    ours = (spec.training.steps, spec.training.batch, spec.training.augment, spec.seed)
+    if not isinstance(told, RelabelSpec) or (told.steps, told.batch, told.augment, told.seed) != ours:
+        raise StageError(f"input 'labels' of {ctx.key} holds labels of another training")
+    reader = arrays.LabelReader(ctx.input("labels", "labels"), relabel.label_shape(told, count))
+    return labels.cached(reader, spec.dataset.classes, ctx.device)
 
 
 if __name__ == "__main__":

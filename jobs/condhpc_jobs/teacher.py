@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from condhpc import arrays, by_hand, images, labels, models, rng, train
+from condhpc import arrays, by_hand, feed, images, judge, labels, models, rng, train
 from condhpc.arrays import ArrayFile
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError
@@ -46,7 +46,7 @@ def _train(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Train in place; values for the record, and dynamics under `dynamics/<name>`, (epochs, N) each."""
     source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device)
-    epochs = train.epochs(len(source), training)
+    epochs = feed.epochs(len(source), training.batch, training.steps)
     dynamics = Dynamics(epochs, len(source), ctx.device)
     recipe = train.Run(
         training=training,
@@ -56,11 +56,12 @@ def _train(
         seed=spec.seed,
         device=ctx.device,
         report=ctx,
+        compiled=ctx.site.compile,
     )
-    loss_last = train.train(model, source, recipe, dynamics)
+    trained = train.train(model, source, recipe, dynamics)
     values = {
         "source": "trained",
-        "loss_last": loss_last,
+        "loss_last": trained.loss_last,
         "steps": training.steps,
         "batch": training.batch,
         "epochs": epochs,
@@ -74,7 +75,7 @@ def _train(
 def _test(ctx: Context, spec: TeacherSpec, model: nn.Module) -> dict[str, Any]:
     """Test accuracy, the ceiling for its students; it selects nothing."""
     source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.dataset.test_split), ctx.device)
-    score = train.score(model, source, spec.dataset.mean, spec.dataset.std, ctx.device)
+    score = judge.score(model, source, spec.dataset.mean, spec.dataset.std, ctx.device)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "test_top1_pct": score.top1_pct,
