@@ -21,7 +21,7 @@ _FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel"}
 
 
 def input_stage(task: Task, role: str) -> Stage:
-    """Stage of the task behind an input role: fixed by its name, else what the plug-in's `needs` says, else a teacher."""
+    """Stage of the task behind an input role: by its name, or what the plug-in's `needs` says, else a teacher."""
     name = role.partition(".")[0]
     if name in _FIXED_ROLES:
         return _FIXED_ROLES[name]

@@ -1,4 +1,7 @@
-"""What a student is taught: label sources and the losses on them. Shapes: n images of a batch, K classes, M teachers."""
+"""What a student is taught: label sources, and losses on them.
+
+Shapes: n images of a batch, K classes, M teachers, k entries kept of a label.
+"""
 
 from __future__ import annotations
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from torch import nn
 
@@ -15,7 +16,7 @@ from condhpc.datasets.base import Split
 from condhpc.errors import Stopped
 from condhpc.images import ResidentImages
 from condhpc.labels import Loss
-from condhpc.spec import Augment, Optimizer, Training
+from condhpc.spec import Augment, Optimizer, Protocol, TeacherLabels, Training
 from condhpc.train import Run
 
 SIDE_PX = 8
@@ -84,6 +85,14 @@ def run(recipe: Training, loss: Loss | None = None, seed: int = 0, report: Repor
         device="cpu",
         report=report or Reporter(),
     )
+
+
+def teacher_loss(teachers: Sequence[nn.Module], temperature: float) -> Loss:
+    """KL to the mean softmax of teachers asked online, as in the protocol `single_teacher`."""
+    protocol: Protocol = registry.load("protocols", "single_teacher")
+    told = TeacherLabels(form="softmax", temperature=temperature)
+    protocol = msgspec.structs.replace(protocol, teacher=told)
+    return labels.teacher_labels(labels.online(teachers, told, SIDE_PX), protocol)
 
 
 def student(seed: int = 0, arch: str = "convnet3") -> nn.Module:

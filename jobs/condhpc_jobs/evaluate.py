@@ -70,7 +70,10 @@ def run(ctx: Context) -> dict[str, Any]:
         compiled=ctx.site.compile,
     )
     trained = train.train(student, source.images, recipe)
-    return _values(ctx, exam.score(student, ctx), trained, source)
+    values = _values(ctx, exam.score(student, ctx), trained, source)
+    if "set" in ctx.task.inputs:
+        values["train_top1_pct"] = _Exam(source.images, None).score(student, ctx).top1_pct
+    return values
 
 
 def _values(ctx: Context, score: judge.Score, trained: train.Trained, source: _Source) -> dict[str, Any]:
