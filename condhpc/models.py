@@ -140,13 +140,18 @@ def build(arch: str, classes: int, resolution: int, seed: int, norm: Norm = "bat
     return model
 
 
+def minimum_px(arch: str, norm: Norm = "batch") -> int:
+    """Side of the smallest images that a network can tell apart, pixels; needs no torch, so a plan can ask."""
+    smallest = _MINIMUM_PX.get(arch, 1)
+    return max(smallest, _MINIMUM_PX_INSTANCE.get(arch, 1)) if norm == "instance" else smallest
+
+
 def _require_pixels(arch: str, resolution: int, norm: Norm) -> None:
-    minimum = _MINIMUM_PX.get(arch, 1)
-    of_norm = _MINIMUM_PX_INSTANCE.get(arch, 1) if norm == "instance" else 1
-    if resolution < max(minimum, of_norm):
-        what = f"{arch} with instance norm" if of_norm > minimum else arch
+    minimum = minimum_px(arch, norm)
+    if resolution < minimum:
+        what = f"{arch} with instance norm" if minimum > minimum_px(arch) else arch
         raise StageError(
-            f"{what}: images of {resolution} px are too few, it needs {max(minimum, of_norm)}; "
+            f"{what}: images of {resolution} px are too few, it needs {minimum}; "
             "take another student or a larger resolution"
         )
 

@@ -51,7 +51,7 @@ class Built(NamedTuple):
 def built(request: pytest.FixtureRequest) -> Built:
     """Each network for seven classes at 16 px, or at its smallest size."""
     arch: str = request.param
-    side = max(16, models._MINIMUM_PX.get(arch, 1))
+    side = max(16, models.minimum_px(arch))
     before = torch.get_rng_state()
     model = models.frozen(models.build(arch, 7, side, 5))
     return Built(arch, side, model, before, torch.get_rng_state())
@@ -123,7 +123,7 @@ def test_channels_last_changes_the_layout_alone(built: Built) -> None:
 @pytest.mark.parametrize("arch", models.ARCHS)
 def test_two_images_of_the_smallest_size_train(arch: str) -> None:
     """On the digits maps shrink to one pixel: forward and backward still work in train mode, dropout included."""
-    side = max(DIGITS_PX, models._MINIMUM_PX.get(arch, 1))
+    side = max(DIGITS_PX, models.minimum_px(arch))
     model = models.placed(models.build(arch, 10, side, 0), "cpu").train()
     logits_NK = model(pictures(2, side))
     functional.cross_entropy(logits_NK, torch.tensor([3, 8])).backward()
