@@ -14,7 +14,7 @@ from condhpc import registry
 from condhpc.datasets.base import Index, SplitIndex
 from condhpc.errors import InputError, UnknownNameError
 from condhpc.registry import Plugin
-from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, Value
+from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, TeacherLabels, Value
 
 if TYPE_CHECKING:
     import pytest
@@ -120,10 +120,11 @@ def protocol(name: str, role: str | None) -> Protocol:
     """A protocol that differs in its label source alone."""
     return Protocol(
         name=name,
+        follows="condhpc",
         labels="hard" if role is None else "teacher",
+        loss="ce" if role is None else "kl",
         teacher_role=role,
-        temperature=20.0,
-        label_smoothing=0.0,
+        teacher=None if role is None else TeacherLabels(form="softmax", temperature=20.0),
         optimizer=Optimizer(name="adamw", lr=0.001, weight_decay=0.01),
         cutmix_alpha=1.0,
         test="last",

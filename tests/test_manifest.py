@@ -117,8 +117,8 @@ def test_all_problems_come_at_once(path: Path) -> None:
     text = text.replace('arch = "wide"', 'arch = "wide"\nlr = "high"') + "\n[params.nearest]\nwidht = 1\n"
     assert sorted(problems(path, text)) == [
         (
-            "colour: unknown key; known: condensers, datasets, exclude, grid, ipc, metrics, name, params, precision, "
-            "protocols, set_seeds, student_seeds, students, teachers, training"
+            "colour: unknown key; known: condensers, datasets, exclude, external, grid, ipc, labels, metrics, "
+            "name, params, precision, protocols, set_seeds, student_seeds, students, teachers, training"
         ),
         "condensers = 'nearst': no such condenser; did you mean 'nearest'?",
         "ipc = 101: the smallest training class of shipped holds 100 images",
@@ -263,7 +263,6 @@ classes = ["a", "a"]
 """
     assert sorted(problems(path, text)) == [
         "datasets.shipped.classes = 'a': stands there more than once, expected distinct names",
-        "datasets.shipped.epochs: missing, expected int",
         "datasets.shipped.loader = 'foldr': no such loader; did you mean 'folder'?",
         "datasets.shipped.mean = [0.1, 0.2]: expected array of length 3, got 2",
         "datasets.shipped.mirror = 1: expected bool, got int",

@@ -13,7 +13,7 @@ from made_stages import INDEX, Lab, teacher
 
 from condhpc import arrays, keys, models
 from condhpc.spec import WeightsSpec
-from condhpc_jobs import inputs
+from condhpc_jobs import inputs, weights
 
 
 def test_record_and_artefact(lab: Lab, teacher_key: str) -> None:
@@ -77,6 +77,17 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     held = arrays.read(lab.artefact(task, "model"), "model").arrays
     assert np.array_equal(held["weights/head.weight"], model.state_dict()["head.weight"].numpy())
     assert not any(name.startswith("dynamics/") for name in held)
+
+
+def test_a_file_from_before_batch_norm_counted(tmp_path: Path) -> None:
+    """Weights saved without batch-norm counters, as torchvision's older files are, load like any other."""
+    path = tmp_path / "mine.pth"
+    model = models.build("convnet3", 10, 8, 4)
+    old = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    spec = _weights(path, old)
+    loaded = models.build("convnet3", 10, 8, 5)
+    weights.load_file(loaded, path, spec)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_another_weights_file_is_refused(tmp_path: Path) -> None:
