@@ -179,7 +179,7 @@ def test_architectures_stand_with_their_smallest_images() -> None:
         sizes = [cell.split(", ") for cell in (smallest, with_instance_norm)]
         columns = [cell if len(cell) == len(archs) else cell * len(archs) for cell in sizes]
         documented |= dict(zip(archs, zip(*columns, strict=True), strict=True))
-    unchanged = {arch: "no batch norm" for arch in ("alexnet", "vit_tiny")}
+    unchanged = dict.fromkeys(("alexnet", "vit_tiny"), "no batch norm")
     assert documented == {
         arch: (str(models.minimum_px(arch)), unchanged.get(arch, str(models.minimum_px(arch, "instance"))))
         for arch in models.ARCHS
