@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from condhpc import registry
 from condhpc.datasets.base import Index, SplitIndex
 from condhpc.errors import InputError, UnknownNameError
 from condhpc.registry import Plugin
-from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, TeacherLabels, Value
+from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, Rule, TeacherLabels, Value
 
 if TYPE_CHECKING:
     import pytest
@@ -144,6 +145,10 @@ PLUGINS: dict[str, dict[str, Any]] = {
         "hard": protocol("hard", None),
         "soft": protocol("soft", "single"),
         "many": protocol("many", "committee"),
+        "fixed": msgspec.structs.replace(protocol("fixed", "committee"), committee=("small", "wide")),
+        "per_image": msgspec.structs.replace(protocol("per_image", None), student_norm="instance"),
+        "given": msgspec.structs.replace(protocol("given", None), labels="set"),
+        "native": msgspec.structs.replace(protocol("native", None), follows="code", rules=(Rule(epochs=9, batch=4),)),
     },
 }
 
@@ -160,6 +165,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", _load)
     models = types.ModuleType("condhpc.models")
     models.ARCHS = ("small", "wide")  # type: ignore[attr-defined]
+    models.minimum_px = lambda _arch, norm: 40 if norm == "instance" else 8  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "condhpc.models", models)
 
 

@@ -35,14 +35,14 @@ def test_record_and_artefact(lab: Lab, teacher_key: str) -> None:
 
 def test_weights_survive_the_artefact(lab: Lab, teacher_key: str) -> None:
     """What a later stage loads gives the accuracy that the record names."""
-    from condhpc import images, train
+    from condhpc import images, judge
 
     ctx = lab.context(teacher(seed=901))
     ctx.task.inputs["single.0"] = teacher_key
     model = inputs.load_teacher(ctx, "single.0")
     spec = teacher().spec
     split = inputs.open_split(ctx, spec.dataset, "test")  # type: ignore[union-attr]
-    found = train.score(model, images.images_of(split, "cpu"), spec.dataset.mean, spec.dataset.std, "cpu")  # type: ignore[union-attr]
+    found = judge.score(model, images.images_of(split, "cpu"), spec.dataset.mean, spec.dataset.std, "cpu")  # type: ignore[union-attr]
     assert found.top1_pct == lab.record(teacher()).values["test_top1_pct"]
     assert not any(p.requires_grad for p in model.parameters())
 
