@@ -7,7 +7,7 @@ Files are written once under a fresh temporary name and published by rename (`st
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from condhpc.errors import CorruptArtefactError
 SCHEMA = 1
 _LIBVER = ("earliest", "v110")
 _CHUNK_BYTES = 1 << 20
+_LABEL_COLUMNS = ("values", "classes", "rest")
 
 Attributes = Mapping[str, Any]
 
@@ -130,15 +131,10 @@ class LabelWriter:
         """Steps that the file held when it was last saved."""
         return int(self._file.attrs["step"])
 
-    def write(
-        self, row: int, values_nk: NDArray[np.float16], classes_nk: NDArray[np.uint16], rest_n: NDArray[np.float32]
-    ) -> None:
-        """Labels of the images from `row` on; classes and rest count only where not all entries are kept."""
-        end = row + len(values_nk)
-        self._file["values"][row:end] = values_nk
-        if "classes" in self._file:
-            self._file["classes"][row:end] = classes_nk
-            self._file["rest"][row:end] = rest_n
+    def write(self, row: int, columns: Sequence[NDArray[Any]]) -> None:
+        """Labels of the images from `row` on: `values`, and where not all entries are kept `classes` and `rest`."""
+        for name, column in zip(_LABEL_COLUMNS, columns, strict=False):
+            self._file[name][row : row + len(column)] = column
 
     def save(self, path: Path, step: int) -> None:
         """A copy to go on from after `step` steps."""
@@ -183,7 +179,7 @@ class LabelReader:
             raise CorruptArtefactError(
                 f"{path}: holds {found}, expected {expected} (kind, schema, classes, kept, rows)"
             )
-        self._columns = [self._file[name] for name in ("values", "classes", "rest") if name in self._file]
+        self._columns = [self._file[name] for name in _LABEL_COLUMNS if name in self._file]
 
     def read(self, row: int, count: int) -> list[NDArray[Any]]:
         """`values` (n, kept) float16, and where not all entries are kept `classes` uint16 and `rest` (n,) float32."""

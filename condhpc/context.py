@@ -47,8 +47,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pulse_s: float = 30.0
     checkpoint_s: float = 300.0
     lease_stale_s: float = 900.0
-    compile: bool = False
-    """Whether networks go through torch.compile."""
+    compile: str = ""
+    """Mode of torch.compile that networks go through; empty: none."""
     patience_s: float = 90.0
     """How long a missing input may be a slow file system's illusion."""
 

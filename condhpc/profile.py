@@ -135,8 +135,8 @@ class Profile(Value, frozen=True, kw_only=True):
     requeue: bool = True
     max_requeues: Count = 20
     poll_s: Seconds = 30.0
-    compile: bool = False
-    """Networks go through torch.compile: slower to start, then faster where steps are short."""
+    compile: Literal["", "default", "reduce-overhead"] = ""
+    """Mode of torch.compile that networks in training go through; empty: none. `reduce-overhead` uses CUDA graphs."""
     pulse_s: Seconds = 30.0
     """Heartbeat, progress and meter: one write per running task."""
     checkpoint_s: Seconds = 300.0

@@ -67,7 +67,7 @@ def run(ctx: Context) -> dict[str, Any]:
         device=ctx.device,
         report=ctx,
         probe=None if probes is None else train.Probe(probes, lambda model: exam.score(model, ctx).top1_pct),
-        compiled=ctx.site.compile,
+        compile=ctx.site.compile,
     )
     trained = train.train(student, source.images, recipe)
     values = _values(ctx, exam.score(student, ctx), trained, source)
@@ -131,7 +131,8 @@ def _loss(ctx: Context, source: _Source) -> Loss:
         return labels.teacher_labels(_cached(ctx, len(source.images)), protocol)
     roles = ctx.roles(str(protocol.teacher_role))
     teachers = [inputs.load_teacher(ctx, role) for role in roles]
-    return labels.teacher_labels(labels.online(teachers, protocol.teacher, ctx.spec.dataset.resolution), protocol)
+    side = ctx.spec.dataset.resolution
+    return labels.teacher_labels(labels.online(teachers, protocol.teacher, side, ctx.site.compile), protocol)
 
 
 def _cached(ctx: Context, count: int) -> labels.Source:

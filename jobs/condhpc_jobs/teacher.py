@@ -56,7 +56,7 @@ def _train(
         seed=spec.seed,
         device=ctx.device,
         report=ctx,
-        compiled=ctx.site.compile,
+        compile=ctx.site.compile,
     )
     trained = train.train(model, source, recipe, dynamics)
     values = {
