@@ -216,7 +216,7 @@ def test_every_stage_module_is_named() -> None:
 
 def test_csv_columns() -> None:
     """Every column of every CSV file is explained, in its order."""
-    written = (collect.RESULTS, collect.CELLS, collect.METRICS, collect.FAILURES)
+    written = (collect.RESULTS, collect.CELLS, collect.SETS, collect.METRICS, collect.FAILURES)
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
 
@@ -250,6 +250,7 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,
+    ("manifests/README.md", "Where labels come from: `[labels]`", 0): manifest.LabelChoice,
     ("manifests/README.md", "Top level", 0): manifest._File,
 }
 
@@ -399,7 +400,7 @@ def test_the_examples_run(condenser: str, tmp_path: Path) -> None:
     embedding = lab.key(made.embed())
     plugin = registry.load(registry.condenser_kind(condenser), condenser)
     chosen = lab.key(made.condense(condenser, dict.fromkeys(plugin.needs(plugin.Params()), embedding)))
-    student = lab.record(made.evaluate("erm_plain", {"set": chosen}, student="mlp2"))
+    student = lab.record(made.evaluate("erm_smooth", {"set": chosen}, student="mlp2"))
     assert 20.0 < student.values["top1_pct"] <= 100.0
     inputs = {"set": chosen, "embedding": embedding}
     measured = lab.record(made.analyze("mean_distance", inputs, encoder="pixels"))
