@@ -5,7 +5,7 @@ Shapes: N images of the source, n of a batch, H × W pixels, C channels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -72,3 +72,11 @@ def images_of(split: Split, device: str) -> Images:
     if len(split) * split.resolution**2 * 3 <= RESIDENT_BYTES:
         return ResidentImages(split.read(np.arange(len(split))), split.labels_N, device)
     return StreamedImages(split, device)
+
+
+def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
+    """A small array on the device, without waiting for what the device is still doing.
+
+    NOTE: right for pageable memory only, which CUDA copies aside before the call returns.
+    """
+    return torch.from_numpy(array).to(device, non_blocking=True)
