@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from condhpc import colour, crops, randaugment
+from condhpc.device import to_device
 from condhpc.errors import StageError
-from condhpc.images import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,8 @@ def prepared(images_NHWC: Tensor, draws: Draws, mean: Sequence[float], std: Sequ
     """
     if draws.operations is not None:
         fill_C = [round(255 * m) for m in mean]
-        images_NHWC = randaugment.apply(images_NHWC.permute(0, 3, 1, 2), draws.operations, fill_C).permute(0, 2, 3, 1)
+        images_NCHW = randaugment.apply(images_NHWC.permute(0, 3, 1, 2), draws.operations, fill_C)
+        images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous()
     if draws.strips is not None:
         images_NHWC = crops.shuffle_strips(images_NHWC, draws.strips)
     images_NCHW = images_NHWC.permute(0, 3, 1, 2)
@@ -139,12 +140,14 @@ def mixed(images_NCHW: Tensor, mix: Mix | None) -> Tensor:
     if mix is None:
         return images_NCHW
     partner_N = to_device(mix.partner_N, images_NCHW.device)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1)
     if mix.blended:
-        return images_NCHW * mix.own_share + images_NCHW[partner_N] * (1.0 - mix.own_share)
-    box = (slice(None), slice(None), slice(mix.top, mix.bottom), slice(mix.left, mix.right))
-    pasted_NCHW = images_NCHW.clone()
-    pasted_NCHW[box] = images_NCHW[box][partner_N]
-    return pasted_NCHW
+        mixed_NHWC = images_NHWC.index_select(0, partner_N).mul_(1.0 - mix.own_share).add_(images_NHWC * mix.own_share)
+    else:
+        box = (slice(None), slice(mix.top, mix.bottom), slice(mix.left, mix.right))
+        mixed_NHWC = images_NHWC.clone()
+        mixed_NHWC[box] = images_NHWC[box].index_select(0, partner_N)
+    return mixed_NHWC.permute(0, 3, 1, 2)
 
 
 def plain(images_NHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

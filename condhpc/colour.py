@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from condhpc.images import to_device
+from condhpc.device import to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,7 @@ def jitter(images_NCHW: Tensor, drawn: Jitter) -> Tensor:
 
     As in IDC, values may leave the range of the input; torchvision's `adjust_*` cut them off.
     """
+    images_NCHW = images_NCHW.contiguous()  # as planes, whose greys are fast to take
     factors_N3 = np.take_along_axis(drawn.factors_N3, drawn.order_N3, axis=1)
     for turn in range(3):
         factor_N, kind_N = factors_N3[:, turn], drawn.order_N3[:, turn]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc.images import to_device
+from condhpc.device import change_by_group, to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,16 +116,18 @@ def shuffle_strips(images_NHWC: Tensor, strips: Strips) -> Tensor:
 
     Of a side that does not divide evenly, the last strip takes the rest, and takes it along.
     """
-    count, height, width = images_NHWC.shape[:3]
-    device = images_NHWC.device
-    rows_NH = to_device(_pixel_order(strips.rows_NS, height), device)
-    columns_NW = to_device(_pixel_order(strips.columns_NS, width), device)
-    images_N = torch.arange(count, device=device)
-    return images_NHWC[images_N[:, None, None], rows_NH[:, :, None], columns_NW[:, None, :]]
+    return _permuted(_permuted(images_NHWC, strips.rows_NS, axis=1), strips.columns_NS, axis=2)
 
 
-def _pixel_order(places_NS: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """Which source pixel each of `side` pixels shows (N, side)."""
-    strips = places_NS.shape[1]
-    strip_of_pixel = np.minimum(np.arange(side) // max(side // strips, 1), strips - 1)
-    return np.argsort(places_NS[:, strip_of_pixel].astype(np.int16), axis=1, kind="stable")
+def _permuted(images_NHWC: Tensor, places_NS: NDArray[np.int64], axis: int) -> Tensor:
+    """Images of one permutation at a time: with two strips there are two, and copies of strips are long ones."""
+    side, strips = images_NHWC.shape[axis], places_NS.shape[1]
+    strip_px = side // strips
+    lengths_px = [strip_px] * (strips - 1) + [side - strip_px * (strips - 1)]
+    permutations, permutation_N = np.unique(places_NS, axis=0, return_inverse=True)
+
+    def joined(images_nHWC: Tensor, permutation: int, _positions_n: NDArray[np.int64]) -> Tensor:
+        pieces = torch.split(images_nHWC, lengths_px, dim=axis)
+        return torch.cat([pieces[strip] for strip in np.argsort(permutations[permutation])], dim=axis)
+
+    return change_by_group(images_NHWC, permutation_N, joined)

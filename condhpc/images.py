@@ -5,10 +5,12 @@ Shapes: N images of the source, n of a batch, H × W pixels, C channels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+
+from condhpc.device import to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +48,8 @@ class ResidentImages:
         return len(self.labels_N)
 
     def read(self, positions_n: NDArray[np.int64]) -> Tensor:
-        """Gathered on the device."""
-        return self.images_NHWC[torch.from_numpy(positions_n).to(self.images_NHWC.device)]
+        """Gathered on the device, whole images at a time, which on a CPU is many times faster than by an index."""
+        return self.images_NHWC.index_select(0, to_device(positions_n, self.images_NHWC.device))
 
 
 class StreamedImages:
@@ -72,11 +74,3 @@ def images_of(split: Split, device: str) -> Images:
     if len(split) * split.resolution**2 * 3 <= RESIDENT_BYTES:
         return ResidentImages(split.read(np.arange(len(split))), split.labels_N, device)
     return StreamedImages(split, device)
-
-
-def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
-    """A small array on the device, without waiting for what the device is still doing.
-
-    NOTE: right for pageable memory only, which CUDA copies aside before the call returns.
-    """
-    return torch.from_numpy(array).to(device, non_blocking=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc.images import to_device
+from condhpc.device import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +42,14 @@ def autocontrast(images_nCHW: Tensor) -> Tensor:
 def equalize(images_nCHW: Tensor) -> Tensor:
     """Each channel with its histogram flattened; one whose step is below 1 stays."""
     values_MP = images_nCHW.flatten(0, 1).flatten(1).contiguous()
-    # How many pixels are below each level: a histogram without atomic adds, whose order CUDA does not promise.
-    sorted_MP = values_MP.to(torch.int16).sort(dim=1).values
-    levels_L = torch.arange(_LEVELS, device=values_MP.device, dtype=torch.int16)
-    below_ML = torch.searchsorted(sorted_MP, levels_L.repeat(len(sorted_MP), 1))
-    step_M1 = below_ML.gather(1, sorted_MP[:, -1:].long()) // (_LEVELS - 1)
+    levels_MP, ones_MP = values_MP.long(), torch.ones_like(values_MP, dtype=torch.int64)
+    counts_ML = torch.zeros(len(values_MP), _LEVELS, dtype=torch.int64, device=values_MP.device)
+    up_to_ML = counts_ML.scatter_add_(1, levels_MP, ones_MP).cumsum(dim=1)
+    below_ML = up_to_ML - counts_ML
+    brightest_M1 = values_MP.amax(dim=1, keepdim=True).long()
+    step_M1 = below_ML.gather(1, brightest_M1) // (_LEVELS - 1)
     table_ML = ((below_ML + step_M1 // 2) // step_M1.clamp(min=1)).clamp(max=_LEVELS - 1).to(torch.uint8)
-    equal_MP = table_ML.gather(1, values_MP.long())
+    equal_MP = table_ML.gather(1, levels_MP)
     return torch.where(step_M1 > 0, equal_MP, values_MP).reshape(images_nCHW.shape)
 
 

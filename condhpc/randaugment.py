@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from condhpc import pillow_ops
-from condhpc.images import to_device
+from condhpc.device import change_by_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,17 +66,21 @@ def draw(rule: RandAugment, count: int, generator: np.random.Generator) -> Opera
 def apply(images_NCHW: Tensor, operations: Operations, fill_C: Sequence[int]) -> Tensor:
     """Uint8 images after all layers; pixels from outside an image get the grey levels `fill`.
 
-    The images of one operation are gathered by positions that the CPU knows, so that nothing waits for the device.
+    Channels are planes here, whatever the layout of the argument, because greys of a plane are fast to take.
     """
-    images_NCHW = images_NCHW.clone()
+    images_NCHW = images_NCHW.contiguous()
     for kind_N, argument_N in zip(operations.kind_LN, operations.argument_LN, strict=True):
-        for kind, operation in enumerate(OPERATIONS.values()):
-            positions_n = np.flatnonzero(kind_N == kind)
-            if len(positions_n):
-                places_n = to_device(positions_n, images_NCHW.device)
-                changed_nCHW = operation.kernel(images_NCHW[places_n], argument_N[positions_n], fill_C)
-                images_NCHW.index_copy_(0, places_n, changed_nCHW)
+        images_NCHW = _layer(images_NCHW, kind_N, argument_N, fill_C)
     return images_NCHW
+
+
+def _layer(images_NCHW: Tensor, kind_N: NDArray[np.int64], argument_N: Floats, fill_C: Sequence[int]) -> Tensor:
+    kernels = [operation.kernel for operation in OPERATIONS.values()]
+
+    def changed(images_nCHW: Tensor, kind: int, positions_n: NDArray[np.int64]) -> Tensor:
+        return images_nCHW if kind == NOTHING else kernels[kind](images_nCHW, argument_N[positions_n], fill_C)
+
+    return change_by_group(images_NCHW, kind_N, changed)
 
 
 def _none(strength: Floats, _sign: Floats) -> Floats:
