@@ -1,10 +1,15 @@
-"""Uint8 images for tests of augmentation: noise, where every slip shows, and pictures with a little of everything."""
+"""Uint8 images for tests of augmentation, and what others make of one of them.
+
+Noise, where every slip shows, and pictures with a little of everything.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
+from torchvision.transforms.functional import InterpolationMode, hflip, resized_crop
 
 from condhpc import rng
 
@@ -25,3 +30,22 @@ def pictures(count: int, side: int) -> torch.Tensor:
     values[:, :, : side // 4, : side // 4] = values[:, :, :1, :1]
     values[-1] = 77
     return torch.from_numpy(values.clip(0, 255).astype(np.uint8)).permute(0, 2, 3, 1).contiguous()
+
+
+def torchvision_crop(image_HWC: torch.Tensor, box: NDArray[np.int64], *, flip: bool) -> torch.Tensor:
+    """One image by torchvision's functions, float32 in 0..255."""
+    top, left, height, width = (int(v) for v in box)
+    size = list(image_HWC.shape[:2])
+    image_CHW = image_HWC.permute(2, 0, 1).float()
+    image_CHW = resized_crop(image_CHW, top, left, height, width, size, InterpolationMode.BILINEAR, antialias=False)
+    return hflip(image_CHW) if flip else image_CHW
+
+
+def shuffled_by_hand(image_HWC: NDArray[np.uint8], rows_S: list[int], columns_S: list[int]) -> NDArray[np.uint8]:
+    """Cut along the height, put every strip where it goes, join; then the same along the width."""
+    for axis, places_S in enumerate((rows_S, columns_S)):
+        strip_px = image_HWC.shape[axis] // len(places_S)
+        cuts = [strip_px * s for s in range(1, len(places_S))]
+        strips = dict(zip(places_S, np.split(image_HWC, cuts, axis=axis), strict=True))
+        image_HWC = np.concatenate([strips[place] for place in range(len(places_S))], axis=axis)
+    return image_HWC

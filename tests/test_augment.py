@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from made_images import noise, pictures
+from made_images import noise, pictures, shuffled_by_hand, torchvision_crop
 from torchvision.transforms.functional import normalize
 from torchvision.transforms.v2 import functional as tv
 
@@ -16,7 +16,6 @@ from condhpc.augment import Draws, Mix
 from condhpc.errors import StageError
 from condhpc.randaugment import Operations
 from condhpc.spec import Augment, RandAugment
-from tests.test_crops import shuffled_by_hand, torchvision_crop
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 ALL = Augment(crop_scale_min=0.08, flip=True, cutmix_alpha=1.0)
@@ -242,3 +241,19 @@ def test_applying_asks_the_device_for_nothing() -> None:
     assert (found.shape, found.dtype) == ((64, 3, 160, 160), torch.float32)
     with pytest.raises(RuntimeError, match="meta"):
         images_NHWC[0, 0, 0, 0].item()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
+def test_a_gpu_makes_the_same_images_and_is_not_waited_for() -> None:
+    """The same draws on a GPU: the CPU's images up to one grey level before jitter, without a synchronisation."""
+    images_NHWC = pictures(48, 160)
+    draws = augment.draw(EVERYTHING, 48, 160, rng.stream(9, "augment", 0))
+    on_gpu = images_NHWC.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = augment.apply(on_gpu, draws, MEAN, STD)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    apart = (found.cpu() - augment.apply(images_NHWC, draws, MEAN, STD)).abs() * 255 * max(STD)
+    assert apart.max() < 1.4**3
+    assert apart.mean() < 0.01

@@ -5,21 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from made_images import noise
-from numpy.typing import NDArray
+from made_images import noise, shuffled_by_hand, torchvision_crop
 from torchvision.transforms import RandomResizedCrop
-from torchvision.transforms.functional import InterpolationMode, hflip, resized_crop
 
 from condhpc import crops, rng
-
-
-def torchvision_crop(image_HWC: torch.Tensor, box: NDArray[np.int64], *, flip: bool) -> torch.Tensor:
-    """One image by torchvision's functions, float32 in 0..255."""
-    top, left, height, width = (int(v) for v in box)
-    size = list(image_HWC.shape[:2])
-    image_CHW = image_HWC.permute(2, 0, 1).float()
-    image_CHW = resized_crop(image_CHW, top, left, height, width, size, InterpolationMode.BILINEAR, antialias=False)
-    return hflip(image_CHW) if flip else image_CHW
 
 
 @pytest.mark.parametrize("side", [8, 32, 65, 224])
@@ -84,16 +73,6 @@ def test_both_ways_to_resize_agree(side: int) -> None:
     assert one_by_one.is_contiguous(memory_format=torch.channels_last)
     all_at_once = crops._all_at_once(images_NCHW.float(), boxes_N4, flips_N)
     torch.testing.assert_close(one_by_one, all_at_once, atol=0.02, rtol=0.0)
-
-
-def shuffled_by_hand(image_HWC: NDArray[np.uint8], rows_S: list[int], columns_S: list[int]) -> NDArray[np.uint8]:
-    """Cut along the height, put every strip where it goes, join; then the same along the width."""
-    for axis, places_S in enumerate((rows_S, columns_S)):
-        strip_px = image_HWC.shape[axis] // len(places_S)
-        cuts = [strip_px * s for s in range(1, len(places_S))]
-        strips = dict(zip(places_S, np.split(image_HWC, cuts, axis=axis), strict=True))
-        image_HWC = np.concatenate([strips[place] for place in range(len(places_S))], axis=axis)
-    return image_HWC
 
 
 @pytest.mark.parametrize(("side", "strips"), [(8, 2), (9, 2), (32, 3), (14, 4), (5, 5)])
