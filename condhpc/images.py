@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
+from condhpc.device import to_device
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -46,8 +48,8 @@ class ResidentImages:
         return len(self.labels_N)
 
     def read(self, positions_n: NDArray[np.int64]) -> Tensor:
-        """Gathered on the device."""
-        return self.images_NHWC[torch.from_numpy(positions_n).to(self.images_NHWC.device)]
+        """Gathered on the device, whole images at a time, which on a CPU is many times faster than by an index."""
+        return self.images_NHWC.index_select(0, to_device(positions_n, self.images_NHWC.device))
 
 
 class StreamedImages:
