@@ -170,8 +170,9 @@ class LabelReader:
         self._path = path
         try:
             self._file = h5py.File(path, "r")
-            names = ("kind", "schema", "class_count", "kept")
-            found = (*(self._file.attrs.get(name) for name in names), len(self._file["values"]))
+            kind, held = self._file.attrs.get("kind"), self._file.attrs
+            numbers = (int(held[name]) for name in ("schema", "class_count", "kept"))
+            found = (kind, *numbers, len(self._file["values"]))
         except (OSError, KeyError) as error:
             raise CorruptArtefactError(f"{path}: not a readable file of labels ({error})") from error
         expected = ("labels", SCHEMA, shape.classes, shape.kept, shape.rows)
