@@ -208,7 +208,7 @@ def test_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
     """Rows of another training would be read as labels of wrong images."""
     writer = _labels(tmp_path / "a.h5")
     writer.close({})
-    with pytest.raises(CorruptArtefactError, match="1, 6, 4, 10.*expected .*1, 6, 4, 11"):
+    with pytest.raises(CorruptArtefactError, match=r"1, 6, 4, 10.*expected .*1, 6, 4, 11"):
         arrays.LabelReader(tmp_path / "a.h5", LabelShape(rows=11, classes=6, kept=4))
     (tmp_path / "b.h5").write_bytes(b"torn")
     with pytest.raises(CorruptArtefactError, match="not a readable file of labels"):
