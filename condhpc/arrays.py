@@ -32,8 +32,8 @@ class CondensedSet:
     images_NHWC: NDArray[np.uint8]
     labels_N: NDArray[np.int64]
     source_index_N: NDArray[np.int64] | None = None
-    soft_labels_NK: NDArray[np.float16] | None = None
     attributes: Attributes = field(default_factory=dict)
+    soft_labels_NK: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def read_condensed_set(path: Path) -> CondensedSet:
     source = _require(path, held, "source_index", np.int64, 1) if "source_index" in held.arrays else None
     if source is not None and len(source) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(source)} source indices but {len(labels)} labels")
-    return CondensedSet(images, labels, source, attributes=held.attributes)
+    return CondensedSet(images, labels, source, held.attributes)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:

@@ -1,21 +1,21 @@
-"""From the records of a run to CSV tables: one row per evaluation, per cell, per measure and per failure."""
+"""From the records of a run to CSV tables: a row per evaluation, cell, condensed set, measure and failure."""
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 
-from condhpc import ledger, runs, store
-from condhpc.errors import StoreError
+from condhpc import ledger, runs, store, typed_toml
+from condhpc.cell_statistics import Evaluation, Statistics, cell_statistics
+from condhpc.errors import InputError, StoreError
 from condhpc.findings import Row, Snapshot
-from condhpc.intervals import mean_interval
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
+from condhpc.manifest import External
 from condhpc.planned import Label
 from condhpc.run_view import RunView
 from condhpc.runs import PlanLine
@@ -24,7 +24,12 @@ from condhpc.task_state import BAD
 
 RESULTS = (
     "dataset", "condenser", "kind", "ipc", "protocol", "student", "set_seed", "student_seed", "top1_pct", "test_count",
-    "steps", "batch", "wall_s", "cpu_s", "gpu_s", "device", "attempts", "evaluate_key", "set_key",
+    "steps", "batch", "resolution", "train_count", "label_bytes", "top1_pct_best", "wall_s", "cpu_s", "gpu_s", "device",
+    "attempts", "evaluate_key", "set_key",
+)  # fmt: skip
+SETS = (
+    "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "cost", "wall_s", "cpu_s",
+    "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "set_key",
 )  # fmt: skip
 CELLS = (
     "dataset", "condenser", "ipc", "protocol", "student", "status", "n", "n_planned", "n_sets", "top1_pct_mean",
@@ -39,8 +44,7 @@ FAILURES = (
     "state", "attempt", "reason", "job", "host", "log",
 )  # fmt: skip
 TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "n", "top1 %", "± 95 %", "status")
-_DECIMALS = 6
-"""Of means, deviations and intervals; single results are written with as many digits as they have."""
+_UNKNOWN = "n/a"
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -61,6 +65,11 @@ class _Values(msgspec.Struct, frozen=True, gc=False):
     test_count: int
     steps: int | None = None
     batch: int | None = None
+    resolution: int | None = None
+    train_count: int | None = None
+    label_bytes: int | None = None
+    top1_pct_best: float | None = None
+    """Of the tests on the way of a native protocol: chosen on test data, for comparison with publications alone."""
 
 
 class _Measure(msgspec.Struct, frozen=True, gc=False):
@@ -72,75 +81,48 @@ class _Measure(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class Evaluation(NamedTuple):
-    """One recorded evaluation of a cell."""
-
-    set_seed: int | None
-    top1_pct: float
-
-
-class Statistics(NamedTuple):
-    """A cell over its seeds."""
-
-    n: int
-    n_sets: int
-    mean: float | None
-    """Every condensed set weighs the same, also where one has fewer students."""
-    sd: float | None
-    """Over single evaluations, ddof 1."""
-    low: float | None
-    high: float | None
-    over: Literal["set_seed", "student_seed", ""]
-    """What the 95 % interval of the mean generalises over; students of one set do not count as independent sets."""
-
-
-def cell_statistics(evaluations: Iterable[Evaluation]) -> Statistics:
-    """Mean, sd and Student-t interval: over the means of sets where there are two sets or more, else over students."""
-    by_set: dict[int | None, list[float]] = defaultdict(list)
-    for found in evaluations:
-        by_set[found.set_seed].append(found.top1_pct)
-    single = [value for values in by_set.values() for value in values]
-    if not single:
-        return Statistics(0, 0, None, None, None, None, "")
-    means = [statistics.fmean(values) for values in by_set.values()]
-    spread = means if len(means) > 1 else single
-    interval = mean_interval(spread)
-    low, high = interval if interval is not None else (None, None)
-    return Statistics(
-        n=len(single),
-        n_sets=len(means),
-        mean=_rounded(statistics.fmean(means)),
-        sd=_rounded(statistics.stdev(single)) if len(single) > 1 else None,
-        low=_rounded(low),
-        high=_rounded(high),
-        over="" if interval is None else "set_seed" if len(means) > 1 else "student_seed",
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, _DECIMALS)
-
-
 def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Collected:
-    """Write results.csv, cells.csv, metrics.csv and failures.csv; `shot` says what became of unrecorded tasks.
+    """Write results, cells, sets, metrics and failures as CSV; `shot` says what became of unrecorded tasks.
 
     Only the tables are written, and from equal records the same bytes.
     """
     plan = runs.plan(run)
-    wanted = [(line.stage, line.key) for line in plan if line.stage in {"evaluate", "analyze"}]
+    wanted = [(line.stage, line.key) for line in plan if line.stage in {"condense", "evaluate", "analyze"}]
     tables = _Tables(run, layout, plan, shot, ledger.read(layout, wanted))
     cells = list(tables.cells())
     paths = [
         write_csv(out_dir / "results.csv", RESULTS, tables.results()),
         write_csv(out_dir / "cells.csv", CELLS, (_cell_row(*cell) for cell in cells)),
+        write_csv(out_dir / "sets.csv", SETS, tables.sets(_declared(run))),
         write_csv(out_dir / "metrics.csv", METRICS, tables.metrics()),
         write_csv(out_dir / "failures.csv", FAILURES, tables.failures()),
     ]
     return Collected(paths, TABLE, [_screen_row(*cell) for cell in cells], tables.problems)
 
 
+def _declared(run: RunFolder) -> dict[str, External]:
+    """What the run's manifest says of sets made elsewhere."""
+    try:
+        _, tables = typed_toml.read(run.manifest)
+        return msgspec.convert(tables.get("external", {}), dict[str, External])
+    except (InputError, msgspec.ValidationError):
+        return {}  # the run was planned from it, so it is there; costs that cannot be read are not known
+
+
 def _head(label: Label) -> tuple[Cell, ...]:
     return label.dataset, label.condenser, label.ipc, label.protocol, label.student
+
+
+def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
+    """Columns `cost` to `source`: measured, declared, or n/a where nobody knows what a set has cost."""
+    if block is None:
+        measured = (entry.cost.get(name) for name in ("wall_s", "cpu_s", "gpu_s")) if entry is not None else (None,) * 3
+        return ("measured" if entry is not None else None, *measured, None, None, None, None, None)
+    known = [block.gpu_h, block.gpu_type or None, block.cpu_h, block.kwh]
+    if all(value is None for value in (block.gpu_h, block.cpu_h, block.kwh)):
+        return ("n/a", *(None,) * 7, block.source or None)
+    declared = (_UNKNOWN if value is None else value for value in known)
+    return ("declared", None, None, None, *declared, block.source or None)
 
 
 def _status(found: Statistics, planned: int) -> str:
@@ -193,8 +175,9 @@ class _Tables:
             set_key = line.inputs.get("set", "")
             yield (
                 dataset, condenser, self._kind(set_key), *rest, line.label.set_seed, line.label.student_seed,
-                values.top1_pct, values.test_count, values.steps, values.batch, entry.cost.get("wall_s"),
-                entry.cost.get("cpu_s"), entry.cost.get("gpu_s"), entry.environment.get("device"), entry.attempt,
+                values.top1_pct, values.test_count, values.steps, values.batch, values.resolution, values.train_count,
+                values.label_bytes, values.top1_pct_best, entry.cost.get("wall_s"), entry.cost.get("cpu_s"),
+                entry.cost.get("gpu_s"), entry.environment.get("device"), entry.attempt,
                 line.key, set_key,
             )  # fmt: skip
 
@@ -209,12 +192,27 @@ class _Tables:
             known = [Evaluation(seed, values.top1_pct) for seed, values in found if values is not None]
             yield of_cell[0].label, len(of_cell), cell_statistics(known)
 
+    def sets(self, declared: Mapping[str, External]) -> Iterator[tuple[Cell, ...]]:
+        """One row per planned condensed set: its storage, and what its own task cost or was declared to cost."""
+        for line in (line for line in self._plan if line.stage == "condense"):
+            label, entry = line.label, self._entries.get(line.key)
+            block = declared.get(label.condenser or "")
+            kind = "external" if block is not None else self._kind(line.key) if entry is not None else ""
+            row = self._states.get(line.key)
+            status = "recorded" if entry is not None else row.state if row is not None else "unreadable"
+            values = entry.values if entry is not None else {}
+            yield (
+                label.dataset, label.condenser, kind, label.ipc, label.set_seed, status, values.get("count"),
+                values.get("set_bytes"), *_costs(entry, block), line.key,
+            )  # fmt: skip
+
     def metrics(self) -> Iterator[tuple[Cell, ...]]:
         """One row per planned measure."""
         users: dict[str, set[str]] = defaultdict(set)
         for line in self._plan:
             if line.stage == "evaluate":
-                users[line.inputs.get("set", "")].update(line.inputs.values())
+                set_key = line.inputs.get("set", "")
+                users[set_key] |= self._ancestors(line.key) - self._ancestors(set_key)
         for line in (line for line in self._plan if line.stage == "analyze"):
             found: _Measure | None = self._measures.get(line.key)
             set_key, label = line.inputs.get("set", ""), line.label
@@ -242,7 +240,9 @@ class _Tables:
         return inputs.union(*(self._ancestors(parent) for parent in inputs))
 
     def _kind(self, set_key: str) -> str:
-        """Coreset or method, as the set's own task says."""
+        """Coreset, method or external, as the set's own task says; without a set it is a reference line."""
+        if not set_key:
+            return "reference"
         if set_key not in self._kinds:
             try:
                 task = store.read_task(self._layout.task("condense", set_key))

@@ -73,6 +73,11 @@ def archs() -> tuple[str, ...]:
     return tuple(sorted(importlib.import_module("condhpc.models").ARCHS))
 
 
+def minimum_px(arch: str, norm: str = "batch") -> int:
+    """Side of the smallest images that an architecture takes, pixels."""
+    return int(importlib.import_module("condhpc.models").minimum_px(arch, norm))
+
+
 def set_seeds(manifest: Manifest, grid: Grid, name: str) -> tuple[int | None, ...]:
     """Set seeds of a condenser in a block; (None,) where the seed changes nothing."""
     plugin = condenser(manifest, name)

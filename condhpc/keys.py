@@ -9,7 +9,7 @@ import msgspec
 
 from condhpc.spec import SPEC_TYPES, Stage, Task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the preimage's layout; a change makes every key new."""
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -183,6 +183,7 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
     problems = ipc_problems(manifest, ((c.dataset, c.ipc) for c in blocks), smallest)
     if not problems:
         problems = _objections(manifest, facts, blocks)
+    problems += _too_small(manifest, facts, blocks)
     grids = manifest.grids
     used = ((use.role, name) for grid in grids for use in demands.role_uses(manifest, grid) for name in grid.datasets)
     for role, name in dict.fromkeys(used):
@@ -192,6 +193,20 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
             problems.append(f"{manifest.file}: teachers.{role}.split = {split!r}: {text}")
     if problems:
         raise ProblemsError(problems)
+
+
+def _too_small(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> list[str]:
+    """Students that need larger images than a dataset (or an external set) has."""
+    problems = []
+    cases = ((c.student, c.dataset, c.condenser, c.protocol) for c in blocks)
+    for name, dataset, condenser, protocol in dict.fromkeys(cases):
+        external = manifest.external.get(condenser)
+        side = (external.resolution if external is not None else None) or facts[dataset].info.resolution
+        minimum = demands.minimum_px(name, demands.protocol(protocol).student_norm)
+        if side < minimum:
+            where = f"{manifest.file}: student '{name}' on {dataset} under '{protocol}'"
+            problems.append(f"{where}: images of {side} px are too few, it needs {minimum}")
+    return list(dict.fromkeys(problems))
 
 
 def _objections(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> list[str]:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from condhpc import registry
 from condhpc.datasets.base import Index, SplitIndex
 from condhpc.errors import InputError, UnknownNameError
 from condhpc.registry import Plugin
-from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, Value
+from condhpc.spec import DatasetInfo, Need, Optimizer, Protocol, Rule, TeacherLabels, Value
 
 if TYPE_CHECKING:
     import pytest
@@ -120,10 +121,11 @@ def protocol(name: str, role: str | None) -> Protocol:
     """A protocol that differs in its label source alone."""
     return Protocol(
         name=name,
+        follows="condhpc",
         labels="hard" if role is None else "teacher",
+        loss="ce" if role is None else "kl",
         teacher_role=role,
-        temperature=20.0,
-        label_smoothing=0.0,
+        teacher=None if role is None else TeacherLabels(form="softmax", temperature=20.0),
         optimizer=Optimizer(name="adamw", lr=0.001, weight_decay=0.01),
         cutmix_alpha=1.0,
         test="last",
@@ -143,6 +145,10 @@ PLUGINS: dict[str, dict[str, Any]] = {
         "hard": protocol("hard", None),
         "soft": protocol("soft", "single"),
         "many": protocol("many", "committee"),
+        "fixed": msgspec.structs.replace(protocol("fixed", "committee"), committee=("small", "wide")),
+        "per_image": msgspec.structs.replace(protocol("per_image", None), student_norm="instance"),
+        "given": msgspec.structs.replace(protocol("given", None), labels="set"),
+        "native": msgspec.structs.replace(protocol("native", None), follows="code", rules=(Rule(epochs=9, batch=4),)),
     },
 }
 
@@ -159,6 +165,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", _load)
     models = types.ModuleType("condhpc.models")
     models.ARCHS = ("small", "wide")  # type: ignore[attr-defined]
+    models.minimum_px = lambda _arch, norm: 40 if norm == "instance" else 8  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "condhpc.models", models)
 
 

@@ -51,10 +51,9 @@ def protocol(name: str) -> Protocol:
     """A protocol of that name."""
     return Protocol(
         name=name,
+        follows="condhpc",
         labels="hard",
-        teacher_role=None,
-        temperature=1.0,
-        label_smoothing=0.0,
+        loss="ce",
         optimizer=TRAINING.optimizer,
         cutmix_alpha=0.0,
         test="last",

@@ -93,12 +93,12 @@ def condense(condenser: str, inputs: dict[str, str] | None = None, ipc: int = 2,
     return Task(stage="condense", spec=changed, inputs=inputs or {}, version=(1, plugin.version))
 
 
-def evaluate(protocol: str, inputs: dict[str, str], seed: int = 0, steps: int = 20, **changes: Any) -> Task:
+def evaluate(name: str, inputs: dict[str, str], seed: int = 0, steps: int = 20, **changes: Any) -> Task:
     """A ConvNet-3 student."""
     spec = EvaluateSpec(
         dataset=DATASET,
         student="convnet3",
-        protocol=registry.load("protocols", protocol),
+        protocol=registry.load("protocols", name),
         training=training(steps, 20, augment=Augment(crop_scale_min=0.6, flip=False, cutmix_alpha=1.0)),
         seed=seed,
         test_split="test",

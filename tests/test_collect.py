@@ -12,7 +12,7 @@ from made_runs import MadeRun
 from scipy import stats
 
 from condhpc import collect, observe
-from condhpc.collect import CELLS, FAILURES, METRICS, RESULTS, Collected, Evaluation, cell_statistics
+from condhpc.collect import CELLS, FAILURES, METRICS, RESULTS, SETS, Collected
 
 
 @pytest.fixture
@@ -41,6 +41,9 @@ def evaluation(top1_pct: float) -> dict[str, Any]:
         "loss_last": 0.1,
         "steps": 5,
         "batch": 10,
+        "resolution": 8,
+        "train_count": 10,
+        "label_bytes": 0,
     }
 
 
@@ -48,22 +51,26 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
     """The headers, letter by letter: scripts of users depend on them."""
     made.write()
     paths = gather(made, tmp_path / "out").paths
-    assert [path.name for path in paths] == ["results.csv", "cells.csv", "metrics.csv", "failures.csv"]
+    assert [path.name for path in paths] == ["results.csv", "cells.csv", "sets.csv", "metrics.csv", "failures.csv"]
     headers = [path.read_text().splitlines()[0] for path in paths]
-    assert headers == [",".join(columns) for columns in (RESULTS, CELLS, METRICS, FAILURES)]
+    assert headers == [",".join(columns) for columns in (RESULTS, CELLS, SETS, METRICS, FAILURES)]
     assert headers[0] == (
-        "dataset,condenser,kind,ipc,protocol,student,set_seed,student_seed,top1_pct,test_count,steps,batch,wall_s,"
-        "cpu_s,gpu_s,device,attempts,evaluate_key,set_key"
+        "dataset,condenser,kind,ipc,protocol,student,set_seed,student_seed,top1_pct,test_count,steps,batch,"
+        "resolution,train_count,label_bytes,top1_pct_best,wall_s,cpu_s,gpu_s,device,attempts,evaluate_key,set_key"
     )
     assert headers[1] == (
         "dataset,condenser,ipc,protocol,student,status,n,n_planned,n_sets,top1_pct_mean,top1_pct_sd,"
         "top1_pct_ci95_low,top1_pct_ci95_high,ci_over"
     )
     assert headers[2] == (
+        "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,gpu_type,cpu_h,kwh,"
+        "source,set_key"
+    )
+    assert headers[3] == (
         "dataset,condenser,ipc,set_seed,metric,status,value,unit,better,reason,encoder,encoder_independent,"
         "analyze_key,set_key"
     )
-    assert headers[3] == (
+    assert headers[4] == (
         "key,stage,dataset,condenser,ipc,protocol,student,set_seed,student_seed,metric,role,state,attempt,reason,"
         "job,host,log"
     )
@@ -82,7 +89,8 @@ def test_one_row_per_recorded_evaluation(made: MadeRun, tmp_path: Path) -> None:
         {
             "dataset": "digits", "condenser": "random", "kind": "coreset", "ipc": "1", "protocol": "erm",
             "student": "convnet3", "set_seed": "7", "student_seed": "0", "top1_pct": "71.25", "test_count": "360",
-            "steps": "5", "batch": "10", "wall_s": "2.5", "cpu_s": "2.0", "gpu_s": "0.0", "device": "cpu",
+            "steps": "5", "batch": "10", "resolution": "8", "train_count": "10", "label_bytes": "0",
+            "top1_pct_best": "", "wall_s": "2.5", "cpu_s": "2.0", "gpu_s": "0.0", "device": "cpu",
             "attempts": "2", "evaluate_key": first, "set_key": chosen,
         }
     ]  # fmt: skip
@@ -116,23 +124,6 @@ def test_cells_complete_partial_and_missing(made: MadeRun, tmp_path: Path) -> No
     assert float(rows["random"]["top1_pct_sd"]) == pytest.approx(statistics.stdev([70, 72, 74, 76]), abs=1e-6)
     assert rows["kcenter"]["top1_pct_mean"] == ""
     assert [row[-1] for row in found.table] == ["complete", "partial", "missing"]
-
-
-def test_interval_needs_two_independent_values() -> None:
-    """One evaluation has a mean and nothing else; students of one set give an interval over students only."""
-    one = cell_statistics([Evaluation(0, 50.0)])
-    assert (one.n, one.mean, one.sd, one.low, one.over) == (1, 50.0, None, None, "")
-    students = cell_statistics([Evaluation(None, v) for v in (50.0, 52.0, 54.0)])
-    low, high = stats.t.interval(0.95, 2, loc=52.0, scale=stats.sem([50.0, 52.0, 54.0]))
-    assert (students.low, students.high) == pytest.approx((low, high), abs=1e-6)
-    assert students.over == "student_seed"
-
-
-def test_many_students_of_two_sets_do_not_pretend_to_be_many_sets() -> None:
-    """The interval comes from two set means, however many students each set has; each set weighs the same."""
-    found = cell_statistics([Evaluation(0, 50.0)] * 9 + [Evaluation(1, 60.0)])
-    low, high = stats.t.interval(0.95, 1, loc=55.0, scale=stats.sem([50.0, 60.0]))
-    assert (found.mean, found.low, found.high) == pytest.approx((55.0, low, high), abs=1e-6)
 
 
 def test_measures_say_whether_their_encoder_is_independent(made: MadeRun, tmp_path: Path) -> None:

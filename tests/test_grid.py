@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import fake_plugins
@@ -89,4 +90,4 @@ def test_an_exclude_of_values_that_never_meet_is_named() -> None:
 
 def test_the_bound_counts_sets_students_and_measures() -> None:
     """(3 + 1 + 1 sets) × 2 ipc × (1 condense + 2 protocols × 2 student seeds + 1 metric)."""
-    assert grid.task_bound(made(), demands.set_seeds) == 5 * 2 * (1 + 2 * 2 + 1)
+    assert grid.task_bound(made(), partial(demands.set_seeds, made())) == 5 * 2 * (1 + 2 * 2 + 1)

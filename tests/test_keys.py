@@ -19,9 +19,14 @@ from condhpc.spec import (
     EmbedSpec,
     EvaluateSpec,
     Optimizer,
+    Probes,
     Protocol,
+    RandAugment,
+    RelabelSpec,
+    Rule,
     Stage,
     Task,
+    TeacherLabels,
     TeacherSpec,
     Training,
     WeightsSpec,
@@ -41,10 +46,14 @@ TRAINING = Training(
 )
 PROTOCOL = Protocol(
     name="soft",
+    follows="code",
     labels="teacher",
+    loss="kl",
     teacher_role="single",
-    temperature=20.0,
-    label_smoothing=0.0,
+    teacher=TeacherLabels(form="softmax", temperature=20.0),
+    randaugment=RandAugment(operations=2, magnitude=6.0, magnitude_std=1.0),
+    rules=(Rule(epochs=300),),
+    probes=Probes(count=3),
     optimizer=OPTIMIZER,
     cutmix_alpha=1.0,
     test="last",
@@ -83,6 +92,20 @@ TASKS: dict[Stage, Task] = {
         ),
         inputs={"observer": "22"},
         version=(1, 4),
+    ),
+    "relabel": Task(
+        stage="relabel",
+        spec=RelabelSpec(
+            dataset=DATASET,
+            teacher=TeacherLabels(form="logits", weights=(0.5, 0.5)),
+            steps=300,
+            batch=10,
+            augment=TRAINING.augment,
+            seed=1,
+            precision="fp32",
+        ),
+        inputs={"set": "33", "single.0": "11"},
+        version=(1, 1),
     ),
     "evaluate": Task(
         stage="evaluate",
@@ -142,8 +165,8 @@ def test_key_ignores_order_of_inputs_and_params() -> None:
 
 def test_preimage_of_another_format_is_refused() -> None:
     """A store written by a later condhpc is not misread."""
-    data = keys.preimage(TASKS["embed"]).replace(b'"format":1', b'"format":2')
-    with pytest.raises(msgspec.ValidationError, match="task format 2, this condhpc reads 1"):
+    data = keys.preimage(TASKS["embed"]).replace(b'"format":2', b'"format":3')
+    with pytest.raises(msgspec.ValidationError, match="task format 3, this condhpc reads 2"):
         keys.parse_preimage(data)
 
 

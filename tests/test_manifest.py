@@ -117,8 +117,8 @@ def test_all_problems_come_at_once(path: Path) -> None:
     text = text.replace('arch = "wide"', 'arch = "wide"\nlr = "high"') + "\n[params.nearest]\nwidht = 1\n"
     assert sorted(problems(path, text)) == [
         (
-            "colour: unknown key; known: condensers, datasets, exclude, grid, ipc, metrics, name, params, precision, "
-            "protocols, set_seeds, student_seeds, students, teachers, training"
+            "colour: unknown key; known: condensers, datasets, exclude, external, grid, ipc, labels, metrics, "
+            "name, params, precision, protocols, set_seeds, student_seeds, students, teachers, training"
         ),
         "condensers = 'nearst': no such condenser; did you mean 'nearest'?",
         "ipc = 101: the smallest training class of shipped holds 100 images",
@@ -263,7 +263,6 @@ classes = ["a", "a"]
 """
     assert sorted(problems(path, text)) == [
         "datasets.shipped.classes = 'a': stands there more than once, expected distinct names",
-        "datasets.shipped.epochs: missing, expected int",
         "datasets.shipped.loader = 'foldr': no such loader; did you mean 'folder'?",
         "datasets.shipped.mean = [0.1, 0.2]: expected array of length 3, got 2",
         "datasets.shipped.mirror = 1: expected bool, got int",
@@ -315,3 +314,60 @@ def test_unreadable_files(tmp_path: Path) -> None:
         manifest.load(tmp_path / "none.toml")
     with pytest.raises(ProblemsError, match="Is a directory"):
         manifest.load(tmp_path)
+
+
+EXTERNAL = f'[external.made]\nformat = "hdf5"\nsha256 = "{"a" * 64}"\nipc = 10\n'
+
+
+def test_a_fixed_committee_gets_just_that_one(path: Path) -> None:
+    """Other members, or another order, would be another protocol under its name."""
+    text = edited('["hard", "soft"]', '["fixed"]') + '[teachers.committee]\narch = ["wide", "small"]\nepochs = 1\n'
+    assert problems(path, text) == [
+        (
+            "teachers.committee.arch = ['wide', 'small']: protocol 'fixed' has a fixed committee, "
+            "expected ['small', 'wide'] in this order"
+        )
+    ]
+    assert read(path, text.replace('["wide", "small"]', '["small", "wide"]')).teachers["committee"].committee
+
+
+def test_external_sets_stand_on_the_axis_of_condensers(path: Path) -> None:
+    """A block describes one; its ipc is its own, its name is new, and it is used."""
+    used = edited('["dice", "nearest", "distil"]', '["dice", "made"]').replace("[1, 10]", "[10]")
+    found = read(path, used + EXTERNAL + 'gpu_h = 1.5\nsource = "their page"\n')
+    assert (found.external["made"].format, found.external["made"].gpu_h) == ("hdf5", 1.5)
+    assert problems(path, used.replace("[10]", "[5, 10]") + EXTERNAL) == [
+        (
+            "external.made.ipc = 10: cells ask for ipc 5 of it; give it a [[grid]] block of its own, "
+            "or [[exclude]] those cells"
+        )
+    ]
+    assert problems(path, MANIFEST + EXTERNAL) == [
+        "external.made: stands on no condensers axis, expected 'made' on one; known: dice, distil, nearest"
+    ]
+    assert "external.dice: is the name of a built-in condenser; choose another" in problems(
+        path, MANIFEST + EXTERNAL.replace("made", "dice")
+    )
+    assert problems(path, used + EXTERNAL.replace("hdf5", "zip").replace("a" * 64, "a")) == [
+        "external.made.format = 'zip': expected one of 'folder', 'indices', 'hdf5'; known: folder, hdf5, indices",
+        "external.made.sha256 = 'a': expected str matching regex '^[0-9a-f]{64}$'",
+    ]
+
+
+def test_soft_labels_of_a_set_want_an_external_set(path: Path) -> None:
+    """Sets built here have none."""
+    text = edited('["dice", "nearest", "distil"]', '["dice", "made"]').replace("[1, 10]", "[10]")
+    text = text.replace('["hard", "soft"]', '["given"]') + EXTERNAL
+    assert problems(path, text) == [
+        (
+            "protocols = 'given': learns soft labels that come with a set, and 'dice' has none; "
+            "expected [external.x] sets alone"
+        )
+    ]
+
+
+def test_labels_may_be_cached(path: Path) -> None:
+    """`[labels]` holds for all protocols with teachers; anything else in it is an error."""
+    found = read(path, MANIFEST + '[labels]\nsource = "cached"\ntop_k = 3\n').labels
+    assert (found.source, found.top_k) == ("cached", 3)
+    assert problems(path, MANIFEST + "[labels]\ntop_k = 0\n") == ["labels.top_k = 0: expected int >= 1"]

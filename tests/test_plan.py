@@ -17,8 +17,10 @@ from condhpc import facts, keys, manifest, plan
 from condhpc.errors import ProblemsError
 from condhpc.plan import Label, Plan, Planned
 from condhpc.profile import Profile
-from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, EmbedSpec, EvaluateSpec, TeacherSpec
+from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, EmbedSpec, EvaluateSpec, RelabelSpec, TeacherSpec
 
+EXTERNAL = f'[external.made]\nformat = "folder"\nsha256 = "{"a" * 64}"\nipc = 10\n'
+CACHED = '[labels]\nsource = "cached"\n'
 COMMITTEE = '[teachers.committee]\narch = ["small", "wide"]\nepochs = 1\n'
 
 
@@ -73,7 +75,7 @@ def test_inputs_stand_before_what_consumes_them_and_are_of_the_right_stage() -> 
         for role, key in item.task.inputs.items():
             assert stage_of[key] == wanted[role]
         stage_of[item.key] = item.task.stage
-    assert list(dict.fromkeys(stage_of.values())) == list(STAGES)
+    assert list(dict.fromkeys(stage_of.values())) == [stage for stage in STAGES if stage != "relabel"]
 
 
 def test_evaluations_are_wired_to_their_set_and_teachers() -> None:
@@ -282,3 +284,89 @@ def test_planning_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_reference_lines_have_students_and_no_set() -> None:
+    """All training data: with the steps of the cell's ipc, and with a schedule of its own that no ipc changes."""
+    found = expand(edited('["dice", "nearest", "distil"]', '["dice", "full_same_steps", "full_schedule"]'))
+    assert counts(found) == {"teacher": 2, "embed": 1, "condense": 6, "evaluate": 24 + 8 + 4, "analyze": 6}
+    same = [t for t in found.tasks if t.label.condenser == "full_same_steps"]
+    whole = [t for t in found.tasks if t.label.condenser == "full_schedule"]
+    peers = [t for t in found.tasks if t.label.condenser == "dice" and t.task.stage == "evaluate"]
+    assert {t.task.spec for t in same} == {t.task.spec for t in peers}  # type: ignore[comparison-overlap]
+    assert all("set" not in t.task.inputs for t in same + whole)
+    assert {t.label.ipc for t in whole} == {None}
+    for item in whole:
+        assert isinstance(item.task.spec, EvaluateSpec)
+        assert item.task.spec.training.steps == 200 * -(-1000 // 128)
+    (cell,) = [c for c in found.cells if (c.condenser, c.ipc, c.protocol) == ("full_schedule", 10, "soft")]
+    assert (cell.sets, len(cell.evaluations), cell.analyses) == ((), 2, ())
+
+
+def test_cached_labels_are_a_task_that_architectures_share() -> None:
+    """One relabel task per set, seed and training; its students consume set and labels, not the teachers."""
+    text = edited('["small"]', '["small", "wide"]').replace(
+        "[teachers.single]", '[labels]\nsource = "cached"\n[teachers.single]'
+    )
+    found = expand(text)
+    assert counts(found)["relabel"] == 10 * 2
+    soft = [t for t in found.tasks if t.task.stage == "evaluate" and t.label.protocol == "soft"]
+    assert len(soft) == 10 * 2 * 2
+    assert {tuple(t.task.inputs) for t in soft} == {("set", "labels")}
+    by_key = {t.key: t for t in found.tasks}
+    for item in soft:
+        labels = by_key[item.task.inputs["labels"]]
+        assert isinstance(labels.task.spec, RelabelSpec)
+        assert isinstance(item.task.spec, EvaluateSpec)
+        assert labels.task.inputs["set"] == item.task.inputs["set"]
+        assert by_key[labels.task.inputs["single.0"]].label.role == "single"
+        ours, theirs = item.task.spec.training, labels.task.spec
+        assert (theirs.steps, theirs.batch, theirs.augment, theirs.seed) == (
+            ours.steps, ours.batch, ours.augment, item.label.student_seed,
+        )  # fmt: skip
+
+
+def test_labels_of_all_training_data_are_never_cached() -> None:
+    """They would not fit on any disk."""
+    text = edited('["dice", "nearest", "distil"]', '["full_schedule"]').replace(
+        "[teachers.single]", '[labels]\nsource = "cached"\n[teachers.single]'
+    )
+    found = expand(text)
+    assert "relabel" not in counts(found)
+
+
+def test_an_external_set_enters_by_its_digest() -> None:
+    """Content and how to read it are in the key; what it is said to have cost is not."""
+    text = edited('["dice", "nearest", "distil"]', '["made"]').replace("[1, 10]", "[10]") + EXTERNAL
+    found = expand(text)
+    assert counts(found) == {"teacher": 2, "embed": 1, "condense": 1, "evaluate": 4, "analyze": 1}
+    spec = one(found, condenser="made", protocol=None, metric=None).task.spec
+    assert isinstance(spec, CondenseSpec)
+    assert (spec.kind, spec.params["sha256"], spec.params["name"], spec.resolution) == (
+        "external",
+        "a" * 64,
+        "made",
+        32,
+    )
+    costly, larger, other = (
+        expand(text + line) for line in ("gpu_h = 6.5\n", "resolution = 64\n", 'class_folders = "numbers"\n')
+    )
+    assert {t.key for t in costly.tasks} == {t.key for t in found.tasks}
+    for changed in (larger, other):
+        assert not {t.key for t in changed.tasks if t.task.stage == "condense"} & {t.key for t in found.tasks}
+
+
+def test_a_student_that_needs_larger_images_is_refused() -> None:
+    """Said at plan time, by architecture and norm layers of the protocol."""
+    with pytest.raises(ProblemsError) as caught:
+        expand(edited('["hard", "soft"]', '["hard", "per_image"]'))
+    assert caught.value.problems == (
+        "m.toml: student 'small' on shipped under 'per_image': images of 32 px are too few, it needs 40",
+    )
+
+
+def test_replacing_a_published_length_is_said() -> None:
+    """A native protocol with another length is no replay of its publication."""
+    text = edited('["hard", "soft"]', '["native"]') + "[training.shipped]\nepochs = 2\n"
+    assert "replaces what protocol 'native' publishes" in "".join(expand(text).warnings)
+    assert expand(edited('["hard", "soft"]', '["native"]')).warnings == ()

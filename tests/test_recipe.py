@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fake_plugins
+import msgspec
 import pytest
 
 from condhpc import recipe
-from condhpc.manifest import Teacher, TrainingOverride
-from condhpc.spec import DatasetSpec, WeightsSpec
+from condhpc.manifest import LabelChoice, Teacher, TrainingOverride
+from condhpc.spec import DatasetSpec, Rule, WeightsSpec
 
 HARD = fake_plugins.protocol("hard", None)
 DATASET = DatasetSpec(
@@ -70,3 +71,38 @@ def test_teachers_with_weights_are_not_trained() -> None:
     weights = WeightsSpec(name="w", sha256="0" * 64)
     (found,) = recipe.teacher_specs(Teacher(arch="a", weights=weights), DATASET, fake_plugins.info(), 1000, "fp32")
     assert (found.training, found.weights) == (None, weights)
+
+
+def test_the_first_rule_that_fits_decides() -> None:
+    """Epochs, batch, rate and decay of a protocol's own rule; what it leaves open is dataset's and protocol's."""
+    rules = Rule(ipc_up_to=1, epochs=7, lr=0.5), Rule(classes_up_to=10, batch=30), Rule(epochs=3, weight_decay=0.25)
+    protocol = msgspec.structs.replace(HARD, rules=rules)
+    cases = (10, 1), (10, 10), (20, 10)
+    infos = [(fake_plugins.info(classes=classes), ipc) for classes, ipc in cases]
+    one, ten, other = (recipe.student_training(info, ipc, protocol, None, "fp32") for info, ipc in infos)
+    assert (one.steps, one.batch, one.optimizer.lr) == (7, 10, 0.5)
+    assert (ten.steps, ten.batch, ten.optimizer.lr) == (300 * 4, 30, 0.001)
+    assert (other.steps, other.batch, other.optimizer.weight_decay) == (3 * 4, 50, 0.25)
+
+
+def test_a_full_schedule_passes_over_all_data() -> None:
+    """Batches of 128, doubled from 100 classes on; the dataset's passes unless the manifest says otherwise."""
+    info = fake_plugins.info()
+    found = recipe.full_training(info, 1000, HARD, None, "fp32")
+    assert (found.steps, found.batch, found.bn_group) == (200 * 8, 128, 128)
+    assert found.optimizer == HARD.optimizer
+    short = recipe.full_training(info, 1000, HARD, TrainingOverride(full_epochs=2, epochs=50), "fp32")
+    assert short.steps == 16
+    assert recipe.full_training(fake_plugins.info(classes=100), 1000, HARD, None, "fp32").batch == 256
+
+
+def test_the_manifest_chooses_the_label_source() -> None:
+    """`[labels]` replaces what the literal says; top-k counts only for labels that are cached."""
+    soft = fake_plugins.protocol("soft", "single")
+    cached = recipe.resolved(soft, Rule(), LabelChoice(source="cached", top_k=5))
+    online = recipe.resolved(soft, Rule(), LabelChoice(top_k=5))
+    assert cached.teacher is not None
+    assert online.teacher is not None
+    assert (cached.source, cached.teacher.top_k) == ("cached", 5)
+    assert (online.source, online.teacher.top_k) == ("online", None)
+    assert recipe.resolved(HARD, Rule(), LabelChoice(source="cached")) == HARD

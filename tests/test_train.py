@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import torch
 from made_training import MEAN, STD, Reporter, bits, digits, few_digits, run, student, teacher_loss, training
 from torch import nn
 
-from condhpc import images, judge, labels, models, rng, train
+from condhpc import augment, images, judge, labels, models, rng, train
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError, Stopped
 from condhpc.images import ResidentImages
 from condhpc.labels import Loss
-from condhpc.spec import Augment, Optimizer, Training
+from condhpc.optimize import learning_rate, make_optimizer, set_learning_rate
+from condhpc.spec import Augment, Optimizer, Probes, Training
 
 SGD = Optimizer(name="sgd", lr=0.05, weight_decay=0.001)
 
@@ -32,8 +34,9 @@ def _teacher_loss() -> Loss:
         (training(7, 20), labels.hard_labels(0.0)),
         (training(7, 20, optimizer=SGD), labels.hard_labels(0.1)),
         (training(7, 20), _teacher_loss()),
+        (training(7, 20, ema_decay=0.9, accumulate=3, extra_forward=True), labels.hard_labels(0.0)),
     ],
-    ids=["adamw", "sgd", "teacher"],
+    ids=["adamw", "sgd", "teacher", "average"],
 )
 @pytest.mark.parametrize("stop_at", [1, 4, 7])
 def test_a_resumed_run_ends_in_the_same_bits(recipe: Training, loss: Loss, stop_at: int, tmp_path: Path) -> None:
@@ -189,3 +192,79 @@ def test_a_set_of_constant_images_trains() -> None:
     source = ResidentImages(np.zeros((10, 8, 8, 3), dtype=np.uint8), np.arange(10), "cpu")
     trained = train.train(student(), source, run(training(5, 10)))
     assert math.isfinite(trained.loss_last)
+
+
+def test_joined_batches_are_one_step() -> None:
+    """The mean gradient of two batches makes the step, as if they had been one batch without batch norm."""
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+
+    plain = Augment(crop_scale_min=1.0, flip=False, cutmix_alpha=0.0)
+    joined, whole = network(), network()
+    train.train(joined, few_digits(40), run(training(4, 20, accumulate=2, augment=plain, optimizer=SGD)))
+    constant = Optimizer(name="sgd", lr=0.05, weight_decay=0.001)
+    rates = [learning_rate(constant, step, 4) for step in (1, 3)]
+    optimizer = make_optimizer(whole, constant)
+    source = few_digits(40)
+    for rate in rates:
+        set_learning_rate(optimizer, rate)
+        optimizer.zero_grad()
+        images_NCHW = augment.plain(source.images_NHWC, MEAN, STD)
+        nn.functional.cross_entropy(whole(images_NCHW), source.labels_N).backward()
+        optimizer.step()
+    for ours, theirs in zip(joined.parameters(), whole.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_average_of_weights_is_what_comes_out() -> None:
+    """With a decay the network ends with averaged parameters, and with the last step's batch statistics."""
+    averaged, last = student(), student()
+    train.train(averaged, few_digits(40), run(training(6, 20, ema_decay=0.9)))
+    train.train(last, few_digits(40), run(training(6, 20)))
+    assert torch.equal(averaged.features[1].running_mean, last.features[1].running_mean)  # type: ignore[index,union-attr]
+    assert not torch.equal(averaged.head.weight, last.head.weight)  # type: ignore[union-attr]
+
+
+def test_a_second_forward_pass_moves_statistics_and_nothing_else() -> None:
+    """RDED's side effect: after one step weights agree with a plain run's, running statistics do not."""
+    moved, plain = student(), student()
+    train.train(moved, few_digits(20), run(training(1, 20, extra_forward=True)))
+    train.train(plain, few_digits(20), run(training(1, 20)))
+    assert all(torch.equal(a, b) for a, b in zip(moved.parameters(), plain.parameters(), strict=True))
+    norms = moved.features[1], plain.features[1]  # type: ignore[index]
+    assert int(norms[0].num_batches_tracked) == 2  # type: ignore[arg-type]
+    assert not torch.equal(norms[0].running_mean, norms[1].running_mean)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_tests_on_the_way_only_look(decay: float) -> None:
+    """They come at their steps, see the weights that would be tested at the end, and change nothing."""
+    seen: list[bytes] = []
+
+    def look(model: nn.Module) -> float:
+        seen.append(bits(model.eval()))
+        return float(len(seen))
+
+    probed, plain = student(), student()
+    recipe = training(10, 20, ema_decay=decay)
+    probe = train.Probe(Probes(count=2, after=0.2), look)
+    found = train.train(probed, few_digits(40), dataclasses.replace(run(recipe), probe=probe))
+    train.train(plain, few_digits(40), run(recipe))
+    assert probe.due(10) == {6, 10}
+    assert found.probed_top1_pct == (1.0, 2.0)
+    assert bits(probed) == bits(plain)
+    assert seen[1] == bits(plain)
+
+
+def test_accuracies_on_the_way_survive_a_resume(tmp_path: Path) -> None:
+    """Those of before the stop and those of after it stand in one row."""
+    counter = iter(range(100))
+    probe = train.Probe(Probes(count=4), lambda _model: float(next(counter)))
+    report = Reporter(tmp_path, 5)
+    recipe = dataclasses.replace(run(training(8, 20), report=report), probe=probe)
+    with pytest.raises(Stopped):
+        train.train(student(), few_digits(40), recipe)
+    found = train.train(student(), few_digits(40), recipe)
+    assert found.probed_top1_pct == (0.0, 1.0, 2.0, 3.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from condhpc import keys
+from condhpc import keys, published_weights
 from condhpc.errors import CorruptArtefactError, StageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StageError(f"weights '{spec.name}': {path} holds no state dict (name to tensor); save one and name it")
+    state = published_weights.under_own_names(state, model.state_dict())
     wrong = _differences(model.state_dict(), {name: value.numel() for name, value in state.items()})
     if wrong:
         raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {wrong}")

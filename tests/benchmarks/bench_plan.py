@@ -23,7 +23,7 @@ import msgspec
 import pytest
 
 from condhpc import demands, facts, manifest, plan
-from condhpc.manifest import Grid
+from condhpc.manifest import Manifest
 from condhpc.plan import Plan
 from condhpc.profile import Profile
 
@@ -75,9 +75,9 @@ def ours(path: Path) -> Plan:
 class Rival:
     """Template, deepcopy, json, sha256."""
 
-    def __init__(self, found: Plan, grid: Grid) -> None:
+    def __init__(self, found: Plan, loaded: Manifest) -> None:
         """Templates are the first task of each kind in our plan, so both hash the same content."""
-        self._grid = grid
+        self._manifest = loaded
         self._first: dict[tuple[Any, ...], dict[str, Any]] = {}
         for item in found.tasks:
             label = item.label
@@ -86,10 +86,10 @@ class Rival:
 
     def run(self) -> list[str]:
         """Ids of all tasks."""
-        grid = self._grid
+        grid = self._manifest.grids[0]
         ids = [self._id(task, {}, {}) for kind, task in self._first.items() if kind[0] in {"teacher", "embed"}]
         for condenser, ipc in product(grid.condensers, grid.ipc):
-            for set_seed in demands.set_seeds(grid, condenser):
+            for set_seed in demands.set_seeds(self._manifest, grid, condenser):
                 task = self._first["condense", None, condenser, ipc, None, None, None]
                 set_id = self._id(task, {"seed": set_seed}, {})
                 ids.append(set_id)
@@ -115,7 +115,7 @@ def measure() -> Result:
         path = Path(folder) / "large.toml"
         path.write_text(MANIFEST)
         found = ours(path)
-        rival = Rival(found, manifest.load(path).grids[0])
+        rival = Rival(found, manifest.load(path))
         _require_equal_work([t.key for t in found.tasks], rival.run(), found)
         tasks = len(found.tasks)
         del found

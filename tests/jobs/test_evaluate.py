@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from made_stages import INDEX, Lab, condense, evaluate, teacher
 
-from condhpc import models, rng
+from condhpc import models, registry, rng
 
 COUNT = len(INDEX.splits["test"].labels)
 
@@ -32,6 +33,7 @@ def test_record_keeps_the_bits_behind_the_accuracy(lab: Lab, set_key: str) -> No
     assert (values["steps"], values["batch"]) == (60, 20)
     assert set(values) == {
         "top1_pct", "test_count", "test_loss", "correct_bits", "train_top1_pct", "loss_last", "steps", "batch",
+        "train_count", "resolution", "label_bytes",
     }  # fmt: skip
 
 
@@ -73,8 +75,8 @@ def test_the_student_seed_alone_decides_the_start(
     monkeypatch.setattr(models, "build", lambda *a, **k: starts.append(a) or build(*a, **k))
     lab.key(evaluate("erm", {"set": set_key}, seed=31, steps=1))
     lab.key(evaluate("single_teacher", {"set": set_key, "single.0": teacher_key}, seed=31, steps=1))
-    students = [arguments for arguments in starts if len(arguments) == 4]
-    assert students == 2 * [("convnet3", 10, 8, rng.torch_seed(31, "student-init"))]
+    students = [arguments for arguments in starts if len(arguments) == 5]
+    assert students == 2 * [("convnet3", 10, 8, rng.torch_seed(31, "student-init"), "batch")]
 
 
 def test_a_stopped_student_goes_on_to_the_same_values(tmp_path: Path, stop_at: threading.Event) -> None:
@@ -96,3 +98,42 @@ def test_bf16_on_a_cpu_fails_before_training(lab: Lab, set_key: str) -> None:
     task = evaluate("erm", {"set": set_key})
     training = msgspec.structs.replace(task.spec.training, precision="bf16")  # type: ignore[union-attr]
     assert "precision bf16 needs CUDA" in lab.failure(evaluate("erm", {"set": set_key}, training=training))
+
+
+def test_a_reference_line_trains_on_all_data(lab: Lab) -> None:
+    """Without a set the student sees the whole training split."""
+    values = lab.record(evaluate("erm", {}, steps=40)).values
+    assert values["train_count"] == len(INDEX.splits["train"].labels)
+    assert "train_top1_pct" not in values
+
+
+def test_a_native_protocol_is_tested_on_the_way(lab: Lab, set_key: str) -> None:
+    """Its accuracies and the best of them stand in the record; the result is the last step's all the same."""
+    task = evaluate("idc_hard", {"set": set_key}, steps=20)
+    values = lab.record(task).values
+    assert len(values["probed_top1_pct"]) == 20  # at most one after each step
+    assert values["top1_pct_best"] == max(values["probed_top1_pct"])
+    assert values["probed_top1_pct"][-1] == values["top1_pct"]
+
+
+def test_the_first_images_of_each_class_may_count_alone(lab: Lab, set_key: str) -> None:
+    """RDED and DELT test on 50 images of each class; here on five."""
+    protocol = msgspec.structs.replace(registry.load("protocols", "erm"), test_per_class=5)
+    values = lab.record(evaluate("erm", {"set": set_key}, protocol=protocol)).values
+    assert values["test_count"] == 50
+
+
+def test_soft_labels_of_a_set_are_wanted_by_one_protocol(lab: Lab, set_key: str) -> None:
+    """A set without any is told so, not trained with something else."""
+    assert "this set has none; use another protocol" in lab.failure(evaluate("set_labels", {"set": set_key}))
+
+
+@pytest.mark.parametrize("name", ["sre2l", "rded", "gvbsm", "edc", "cvdd"])
+def test_native_protocols_run(lab: Lab, set_key: str, teacher_key: str, name: str) -> None:
+    """Each trains on digits with teachers asked online, a committee of equal members where it wants one."""
+    protocol = msgspec.structs.replace(registry.load("protocols", name), source="online", crop_scale_min=0.6)
+    members = max(len(protocol.committee), 1)
+    inputs = {f"{protocol.teacher_role}.{i}": teacher_key for i in range(members)}
+    values = lab.record(evaluate(name, {"set": set_key, **inputs}, protocol=protocol, steps=6)).values
+    assert 0.0 <= values["top1_pct"] <= values["top1_pct_best"] <= 100.0
+    assert math.isfinite(values["loss_last"])

@@ -13,7 +13,7 @@ from made_stages import INDEX, Lab, teacher
 
 from condhpc import arrays, keys, models
 from condhpc.spec import WeightsSpec
-from condhpc_jobs import inputs
+from condhpc_jobs import inputs, weights
 
 
 def test_record_and_artefact(lab: Lab, teacher_key: str) -> None:
@@ -35,14 +35,14 @@ def test_record_and_artefact(lab: Lab, teacher_key: str) -> None:
 
 def test_weights_survive_the_artefact(lab: Lab, teacher_key: str) -> None:
     """What a later stage loads gives the accuracy that the record names."""
-    from condhpc import images, train
+    from condhpc import images, judge
 
     ctx = lab.context(teacher(seed=901))
     ctx.task.inputs["single.0"] = teacher_key
     model = inputs.load_teacher(ctx, "single.0")
     spec = teacher().spec
     split = inputs.open_split(ctx, spec.dataset, "test")  # type: ignore[union-attr]
-    found = train.score(model, images.images_of(split, "cpu"), spec.dataset.mean, spec.dataset.std, "cpu")  # type: ignore[union-attr]
+    found = judge.score(model, images.images_of(split, "cpu"), spec.dataset.mean, spec.dataset.std, "cpu")  # type: ignore[union-attr]
     assert found.top1_pct == lab.record(teacher()).values["test_top1_pct"]
     assert not any(p.requires_grad for p in model.parameters())
 
@@ -77,6 +77,17 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     held = arrays.read(lab.artefact(task, "model"), "model").arrays
     assert np.array_equal(held["weights/head.weight"], model.state_dict()["head.weight"].numpy())
     assert not any(name.startswith("dynamics/") for name in held)
+
+
+def test_a_file_from_before_batch_norm_counted(tmp_path: Path) -> None:
+    """Weights saved without batch-norm counters, as torchvision's older files are, load like any other."""
+    path = tmp_path / "mine.pth"
+    model = models.build("convnet3", 10, 8, 4)
+    old = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    spec = _weights(path, old)
+    loaded = models.build("convnet3", 10, 8, 5)
+    weights.load_file(loaded, path, spec)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_another_weights_file_is_refused(tmp_path: Path) -> None:

@@ -169,6 +169,23 @@ def test_plugins_in_the_readme_exist() -> None:
         assert named <= known, kind
 
 
+def test_architectures_stand_with_their_smallest_images() -> None:
+    """The table has every student once, with the sizes at which the code refuses it."""
+    documented: dict[str, tuple[str, str]] = {}
+    for names, _network, _small, smallest, with_instance_norm in tables(
+        section("manifests/README.md", "Architectures")
+    )[0]:
+        archs = re.findall(r"`(\w+)`", names)
+        sizes = [cell.split(", ") for cell in (smallest, with_instance_norm)]
+        columns = [cell if len(cell) == len(archs) else cell * len(archs) for cell in sizes]
+        documented |= dict(zip(archs, zip(*columns, strict=True), strict=True))
+    unchanged = dict.fromkeys(("alexnet", "vit_tiny"), "no batch norm")
+    assert documented == {
+        arch: (str(models.minimum_px(arch)), unchanged.get(arch, str(models.minimum_px(arch, "instance"))))
+        for arch in models.ARCHS
+    }
+
+
 def layer_tables() -> dict[str, list[str]]:
     """Modules by layer, as CONTRIBUTING has them."""
     headings = re.findall(r"^### ((?:L\d).*)$", prose("CONTRIBUTING.md"), re.MULTILINE)
