@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import condhpc
-from condhpc import keys, lease, registry, store
-from condhpc.context import Context, Site
-from condhpc.errors import CondhpcError, CorruptArtefactError, InputMissingError, LeaseLostError, Stopped
+from condhpc import joining, keys, lease, registry, store
+from condhpc.context import Context, FollowerContext, Site
+from condhpc.errors import (
+    CondhpcError,
+    CorruptArtefactError,
+    InputMissingError,
+    LeaseLostError,
+    RankLostError,
+    Stopped,
+)
 from condhpc.files import publish
+from condhpc.joining import Caller, Place
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Lease, Outcome, Owner
 from condhpc.meter import Meter
@@ -30,6 +38,8 @@ Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "supersed
 """How a try at a task ended; `busy`: another attempt holds the lease, `cached`: it was recorded before."""
 
 _REASON_CHARACTERS = 8000
+_LAST_WORD_S = 10.0
+"""How long another rank's reason, or the stop that follows its death, may take to get here."""
 _EXIT_RESULTS: dict[Result, int] = {
     "recorded": 0, "cached": 0, "failed": 1, "stopped": 75, "blocked": 3, "busy": 76, "superseded": 76,
 }  # fmt: skip
@@ -46,8 +56,17 @@ def result_of(code: int) -> Result:
     return next((name for name, held in _EXIT_RESULTS.items() if held == code), "failed")  # 0: recorded, 76: busy
 
 
-def run(preimage: bytes, site: Site, stop: threading.Event, gone: Callable[[Attempt], bool] | None = None) -> Result:
-    """Try one task once. Never raises for what happens inside the stage: the diary and the log tell."""
+def run(
+    preimage: bytes,
+    site: Site,
+    stop: threading.Event,
+    gone: Callable[[Attempt], bool] | None = None,
+    caller: Caller | None = None,
+) -> Result:
+    """Try one task once, with the other ranks that `caller` reaches.
+
+    Never raises for what happens inside the stage: the diary and the log tell.
+    """
     task = keys.parse_preimage(preimage)
     folder = Layout(Path(site.root)).task(task.stage, keys.digest(preimage))
     if store.is_recorded(folder):
@@ -61,7 +80,17 @@ def run(preimage: bytes, site: Site, stop: threading.Event, gone: Callable[[Atte
         held.end("superseded", "recorded by another attempt")
         _clean(folder, held.number)
         return "cached"
-    return _attempt(Context(task, folder.path.name, site, held, stop))
+    return _attempt(Context(task, folder.path.name, site, held, stop), caller)
+
+
+def join(preimage: bytes, site: Site, place: Place, number: int) -> None:
+    """One rank's share of an attempt that rank 0 leads; raises whatever ends it."""
+    task = keys.parse_preimage(preimage)
+    folder = Layout(Path(site.root)).task(task.stage, keys.digest(preimage))
+    held = lease.held_by_rank_0(folder, number)
+    context = FollowerContext(task, folder.path.name, site, held, threading.Event())
+    context.share(place)
+    _stage(context).run(context)
 
 
 def take(folder: TaskFolder, me: Owner, gone: Callable[[Attempt], bool] | None = None) -> Lease | None:
@@ -84,15 +113,18 @@ def take(folder: TaskFolder, me: Owner, gone: Callable[[Attempt], bool] | None =
     return held
 
 
-def _attempt(context: Context) -> Result:
+def _attempt(context: Context, caller: Caller | None) -> Result:
     """The stage between pulses; every way out ends the diary."""
-    meter = Meter(gpus=float(context.site.gpus))
+    meter = Meter(gpus=context.site.gpus / context.site.lanes)
     held: Lease = context.lease
     pulse = _Pulse(context, held, meter)
     outcome: Outcome
     try:
         context.require_inputs()
         pulse.start()
+        if caller is not None:
+            context.share(caller.place)
+            caller.call(context.key, context.attempt)
         outcome, reason = _record(context, meter)
     except Stopped as error:
         outcome, reason = "stopped", str(error)
@@ -100,6 +132,8 @@ def _attempt(context: Context) -> Result:
         outcome, reason = "blocked", str(error)
     except LeaseLostError as error:
         outcome, reason = "superseded", str(error)
+    except RankLostError as error:
+        outcome, reason = _after_rank_lost(context, error)
     except CondhpcError as error:
         outcome, reason = "failed", f"{type(error).__name__}: {error}"
     except BaseException:  # a bug, MemoryError or KeyboardInterrupt: the diary keeps the traceback, the log prints it
@@ -116,15 +150,21 @@ def _attempt(context: Context) -> Result:
 
 
 def _run_stage(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stage by its name: nobody imports `condhpc_jobs`."""
+    """Values and environment for the record."""
+    stage = _stage(context)
+    environment = _environment(context)  # before hours of work, not after: it may fail
+    values: dict[str, Any] = stage.run(context)
+    preload = importlib.import_module("condhpc_jobs.preload")
+    return values, {**environment, **preload.environment(context.device)}
+
+
+def _stage(context: Context) -> Any:
+    """The stage's module by its name (nobody imports `condhpc_jobs`), with the device that it shall use picked."""
     preload = importlib.import_module("condhpc_jobs.preload")
     context.device = preload.pick_device(context.site.device)
     if context.site.gpus and context.device == "cpu":
         print("warning: this element has a GPU, but torch sees none: computing on the CPU", file=sys.stderr)
-    stage = importlib.import_module(f"condhpc_jobs.{context.task.stage}")
-    environment = _environment(context)  # before hours of work, not after: it may fail
-    values: dict[str, Any] = stage.run(context)
-    return values, {**environment, **preload.environment(context.device)}
+    return importlib.import_module(f"condhpc_jobs.{context.task.stage}")
 
 
 def _environment(context: Context) -> dict[str, Any]:
@@ -136,6 +176,8 @@ def _environment(context: Context) -> dict[str, Any]:
         "host": socket.gethostname(),
         "device": context.device,
         "threads": context.threads,
+        "ranks": context.place.ranks,
+        "lanes": context.site.lanes,
         "run": context.site.run,
         "job": context.lease.owner.job,
     }
@@ -164,6 +206,7 @@ def _record(context: Context, meter: Meter) -> tuple[Outcome, str]:
     """Run the stage and publish its record, unless another attempt was faster."""
     started = time.time()
     values, environment = _run_stage(context)
+    meter.elsewhere_cpu_s = context.ranks_cpu_s
     record = Record(
         key=context.key,
         stage=context.task.stage,
@@ -179,6 +222,17 @@ def _record(context: Context, meter: Meter) -> tuple[Outcome, str]:
     if context.lease.is_current() and publish(context.folder.record, keys.encode(record)):
         return "recorded", ""
     return "superseded", "another attempt took over or recorded first"
+
+
+def _after_rank_lost(context: Context, error: RankLostError) -> tuple[Outcome, str]:
+    """What to make of a rank that is gone: it said why, or Slurm stops all of us, or nobody knows."""
+    deadline = time.monotonic() + _LAST_WORD_S
+    while time.monotonic() < deadline:
+        if told := joining.told_failures(context.folder, context.place, context.attempt):
+            return "failed", "\n".join(told)
+        if context.asked.wait(0.2):
+            return "stopped", f"stopped, without a checkpoint of its own: {error}"
+    return "failed", f"{error}; it left no word: killed, out of memory, or its node failed"
 
 
 def _after_loss(context: Context, outcome: Outcome) -> Outcome:

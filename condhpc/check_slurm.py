@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from condhpc.check import Check, fail, ok, warn
 from condhpc.errors import SchedulerError
-from condhpc.profile import Profile, StageResources
+from condhpc.profile import Profile
+from condhpc.resources import StageResources
 from condhpc.scheduler import Slurm
 from condhpc.slurm_limits import Limits, Partition
 from condhpc.spec import STAGES

@@ -12,6 +12,7 @@ import msgspec
 
 from condhpc import files, keys, registry, store
 from condhpc.errors import LeaseLostError, StageError, Stopped, StoreError
+from condhpc.joining import Place
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Lease, latest_number
 from condhpc.spec import Stage, Task
@@ -44,6 +45,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
     gpus: int = 0
     """GPUs that the element was given; its share of them is what a task is charged."""
+    lanes: int = 1
+    """Tasks of the element that run at a time: each is charged an equal share."""
     pulse_s: float = 30.0
     checkpoint_s: float = 300.0
     lease_stale_s: float = 900.0
@@ -81,6 +84,13 @@ class Context:
         self.lease = lease
         """Held by the runner; a stage has no business with it."""
         self.stop = stop
+        """Set where the attempt shall end at the next safe point; of several ranks, once all agreed."""
+        self.asked = stop
+        """Set by signals; the same as `stop` where one process does it all."""
+        self.place = Place()
+        """Which of the ranks that share the task this is."""
+        self.ranks_cpu_s = 0.0
+        """CPU seconds of the other ranks, which the runner's meter does not see."""
         self._next_checkpoint = time.monotonic() + site.checkpoint_s
 
     @property
@@ -93,6 +103,11 @@ class Context:
         """Number of this attempt, from 1."""
         return self.lease.number
 
+    def share(self, place: Place) -> None:
+        """Make this the context of one of several ranks: they agree before a stop is obeyed."""
+        self.place = place
+        self.stop = threading.Event()
+
     def roles(self, prefix: str) -> list[str]:
         """Input roles called `prefix` or `prefix.<i>`, in the order of i."""
         numbered = [r for r in self.task.inputs if r.startswith(f"{prefix}.") and r[len(prefix) + 1 :].isdigit()]
@@ -104,7 +119,7 @@ class Context:
         key = self.task.inputs.get(role)
         if key is None:
             raise StageError(f"task {self.key} has no input '{role}', only {sorted(self.task.inputs)}")
-        return store.require_recorded(self.layout, input_stage(self.task, role), key, self.site.patience_s, self.stop)
+        return store.require_recorded(self.layout, input_stage(self.task, role), key, self.site.patience_s, self.asked)
 
     def require_inputs(self) -> None:
         """Raise InputMissingError unless every input is recorded."""
@@ -173,3 +188,20 @@ class Context:
             write(temp)
             held = Artefact(path.name, temp.stat().st_size, keys.sha256_file(temp))
         self.published[name] = held
+
+
+class FollowerContext(Context):
+    """One rank's share of an attempt that rank 0 leads: it reads, computes, and writes nothing."""
+
+    def tick(self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float) -> None:
+        """End where all ranks agreed to stop; progress and checkpoints are rank 0's."""
+        del save, values
+        if self.stop.is_set():
+            raise Stopped(f"stopped at step {step} of {total}")
+
+    def checkpoint(self) -> Path | None:
+        """None: rank 0 hands on what it reads."""
+        return None
+
+    def artefact(self, name: str, suffix: str, write: Callable[[Path], None]) -> None:
+        """Publish nothing."""

@@ -70,6 +70,10 @@ class LeaseLostError(CondhpcError):
     exit_code = 76
 
 
+class RankLostError(CondhpcError):
+    """Another rank of this attempt is gone or silent; why is in its own words, or nowhere."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` or, without a near name, `; known: a, b, c`; empty where nothing is known."""
     names = sorted(known)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from condhpc import augment, rng
+from condhpc import augment, parts, rng
 from condhpc.errors import StageError
+from condhpc.joining import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from condhpc.augment import Mix
     from condhpc.images import Images
     from condhpc.spec import Augment
+
+_ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch on the device."""
+    """One batch on the device, or one rank's part of it."""
 
     step: int
     epoch: int
@@ -58,25 +61,56 @@ class Batch:
     unmixed_nCHW: Tensor
     """Before mixing; the same tensor where nothing is mixed."""
     mix: Mix | None
+    partner_labels_n: Tensor
+    """Labels of the images mixed in; the images' own where nothing is mixed."""
+    whole_positions_N: NDArray[np.int64]
+    """Of all ranks' parts together, N images; like the next two, the part's own where one process does it all."""
+    whole_labels_N: Tensor
+    start: int
+    """Rows of the whole batch before this part."""
+
+    @property
+    def share(self) -> float:
+        """Weight of this part's mean in the mean of the whole batch."""
+        return len(self.positions_n) / len(self.whole_positions_N)
 
 
-def feed(images: Images, plan: Plan, first: int = 0) -> Iterator[Batch]:
-    """All batches from step `first` on."""
+def feed(images: Images, plan: Plan, first: int = 0, place: Place = _ALONE) -> Iterator[Batch]:
+    """All batches from step `first` on; of each the part that falls to a rank."""
     cuts = _cuts(len(images), plan.batch)
-    for step, epoch, positions_n in batches(len(images), plan.batch, plan.seed, first, plan.steps):
-        generator = rng.stream(plan.seed, "augment", step)
-        draws = augment.draw(plan.augment, len(positions_n), images.side, generator)
-        unmixed_nCHW = augment.prepared(images.read(positions_n), draws, plan.mean, plan.std)
-        yield Batch(
-            step=step,
-            epoch=epoch,
-            row=epoch * len(images) + cuts[step % (len(cuts) - 1)],
-            positions_n=positions_n,
-            labels_n=images.labels_N[torch.from_numpy(positions_n).to(images.labels_N.device)],
-            images_nCHW=unmixed_nCHW if draws.mix is None else augment.mixed(unmixed_nCHW, draws.mix),
-            unmixed_nCHW=unmixed_nCHW,
-            mix=draws.mix,
-        )
+    for step, epoch, positions_N in batches(len(images), plan.batch, plan.seed, first, plan.steps):
+        row = epoch * len(images) + cuts[step % (len(cuts) - 1)]
+        yield _batch(images, plan, (step, epoch, row), positions_N, place)
+
+
+def _batch(images: Images, plan: Plan, at: tuple[int, int, int], positions_N: NDArray[np.int64], place: Place) -> Batch:
+    """The part of one batch; `at` is its (step, epoch, first row)."""
+    step, epoch, row = at
+    draws = augment.draw(plan.augment, len(positions_N), images.side, rng.stream(plan.seed, "augment", step))
+    labels_N = images.labels_N[torch.from_numpy(positions_N).to(images.labels_N.device)]
+    partner_labels_N = labels_N
+    if draws.mix is not None:
+        partner_labels_N = labels_N[torch.from_numpy(draws.mix.partner_N).to(labels_N.device)]
+    start, stop = parts.part_of(len(positions_N), place)
+    rows_m = parts.needed_rows(draws.mix, start, stop)
+    if place.ranks > 1:
+        draws = parts.drawn_for(draws, rows_m)
+    unmixed_mCHW = augment.prepared(images.read(positions_N[rows_m]), draws, plan.mean, plan.std)
+    unmixed_nCHW = unmixed_mCHW[: stop - start]
+    return Batch(
+        step=step,
+        epoch=epoch,
+        row=row + start,
+        positions_n=positions_N[start:stop],
+        labels_n=labels_N[start:stop],
+        images_nCHW=unmixed_nCHW if draws.mix is None else augment.mixed(unmixed_mCHW, draws.mix)[: stop - start],
+        unmixed_nCHW=unmixed_nCHW,
+        mix=draws.mix,
+        partner_labels_n=partner_labels_N[start:stop],
+        whole_positions_N=positions_N,
+        whole_labels_N=labels_N,
+        start=start,
+    )
 
 
 def rows(count: int, batch: int, steps: int) -> int:

@@ -17,6 +17,7 @@ from condhpc.context import Site
 from condhpc.errors import SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.profile import Profile
+from condhpc.resources import StageResources
 from condhpc.runs import Intent, Refusal, Reply
 from condhpc.scheduler import Slurm
 from condhpc.spec import Task
@@ -52,7 +53,7 @@ class Handover:
     def to_pool(self) -> launch.Pool:
         """Start local workers that share one list of tasks; leases keep them apart."""
         gpus = self.profile.stage("evaluate").gpus
-        header = self._header("pool", gpus=gpus, threads=self.profile.threads, time_min=0)
+        header = self._header("pool", StageResources(gpus=gpus, cpus=self.profile.threads))
         self._write_payload(header, [tuple(self.tasks)]).join()
         intent = Intent(name=header.name, backend="local", elements=(tuple(self.tasks),), gpus=gpus, time=runs.now())
         runs.append(self.run, intent)
@@ -65,16 +66,15 @@ class Handover:
     def _send(self, array: Array, after: str, slurm: Slurm) -> str:
         """Submit one array; its job id. Raises SchedulerError where no job of its name came to be, or none can tell."""
         resources = self.profile.stage(array.stage)
-        time_min = resources.time_min or 0
-        header = self._header(array.stage, gpus=resources.gpus, threads=resources.cpus, time_min=time_min)
+        header = self._header(array.stage, resources)
         intent = Intent(
             name=header.name,
             backend="slurm",
             stage=array.stage,
             elements=array.packs,
             after=tuple(after.split(",")) if after else (),
-            gpus=resources.gpus,
-            time_min=time_min,
+            gpus=resources.all_gpus,
+            time_min=resources.time_min or 0,
             time=runs.now(),
         )
         syncs: list[Thread] = []
@@ -108,7 +108,7 @@ class Handover:
         preimages = [[keys.preimage(self.tasks[key]) for key in pack] for pack in packs]
         return payload.write(self._payload(header.name), header, preimages)
 
-    def _header(self, what: str, *, gpus: int, threads: int, time_min: int) -> payload.Header:
+    def _header(self, what: str, resources: StageResources) -> payload.Header:
         peers = what == "pool"
         profile = self.profile
         site = Site(
@@ -118,8 +118,8 @@ class Handover:
             data={name: str(folder) for name, folder in profile.data.items()},
             weights={name: str(file) for name, file in profile.weights.items()},
             device=profile.device,
-            threads=threads,
-            gpus=gpus,
+            threads=resources.threads,
+            gpus=resources.all_gpus,
             pulse_s=profile.pulse_s,
             checkpoint_s=profile.checkpoint_s,
             lease_stale_s=profile.lease_stale_s,
@@ -130,7 +130,9 @@ class Handover:
             site=site,
             peers=peers,
             created=runs.now(),
-            time_min=time_min,
+            ranks=resources.ranks,
+            concurrent=resources.concurrent,
+            time_min=resources.time_min or 0,
             margin_s=profile.margin_s,
             signal_s=profile.signal_s,
             requeue=profile.requeue and not peers,

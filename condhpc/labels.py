@@ -149,8 +149,7 @@ def _hard(logits_nK: Tensor, batch: Batch, smoothing: float) -> Tensor:
     own = functional.cross_entropy(logits_nK, batch.labels_n, label_smoothing=smoothing)
     if batch.mix is None:
         return own
-    partner_n = torch.from_numpy(batch.mix.partner_N).to(batch.labels_n.device)
-    other = functional.cross_entropy(logits_nK, batch.labels_n[partner_n], label_smoothing=smoothing)
+    other = functional.cross_entropy(logits_nK, batch.partner_labels_n, label_smoothing=smoothing)
     return batch.mix.own_share * own + (1.0 - batch.mix.own_share) * other
 
 

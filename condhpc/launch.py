@@ -23,7 +23,8 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from condhpc.errors import SchedulerError, StoreError
 from condhpc.lease import process_start
-from condhpc.profile import Profile, StageResources
+from condhpc.profile import Profile
+from condhpc.resources import StageResources
 from condhpc.runs import Reply
 from condhpc.slurm_command import run_command, submission_env
 
@@ -94,14 +95,21 @@ def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path, 
     executor.update_parameters(**_parameters(job, profile, resources, code))
     executor.parameters["map_count"] = job.count
     try:
-        return executor.send(worker_command(job, profile), ready)
+        return executor.send(worker_command(job, profile, resources), ready)
     except FailedSubmissionError as error:
         raise SchedulerError(f"sbatch for {job.name}: {error}") from error
 
 
-def worker_command(job: Job, profile: Profile) -> str:
-    """The command of an element; `exec`, so that Slurm's signal reaches Python and not a shell above it."""
+def worker_command(job: Job, profile: Profile, resources: StageResources) -> str:
+    """The command of an element; `exec`, so that Slurm's signal reaches Python and not a shell above it.
+
+    Several ranks are tasks of one srun. It is told how many CPUs each has (since 22.05 it no longer takes that over),
+    to pass on the environment (a site may say otherwise), and to end all when one dies.
+    """
     words = [*profile.launch_prefix, profile.python, "-u", "-m", "condhpc.worker", str(job.payload)]
+    if resources.ranks > 1:
+        cpus = f"--cpus-per-task={resources.cpus}"
+        words = ["srun", "--kill-on-bad-exit=1", "--export=ALL", cpus, "--unbuffered", *words]
     return f"exec {shlex.join(words)}"
 
 
@@ -117,11 +125,12 @@ def environment(threads: int, code: Path) -> dict[str, str]:
 
 
 def _parameters(job: Job, profile: Profile, resources: StageResources, code: Path) -> dict[str, Any]:
-    variables = environment(resources.cpus, code)
+    variables = environment(resources.threads, code)
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     exports[0] += "${PYTHONPATH:+:$PYTHONPATH}"
     extra: dict[str, Any] = {
-        "signal": f"B:USR2@{profile.signal_s}",
+        # `B:` reaches the batch shell alone, which Python replaced; without it the tasks of srun are signalled.
+        "signal": f"{'B:' if resources.ranks == 1 else ''}USR2@{profile.signal_s}",
         "output": str(job.logs / "%a.log"),
         "open-mode": "append",
         **{option: value for option, value in resources.sbatch.items() if value is not False},
@@ -132,6 +141,7 @@ def _parameters(job: Job, profile: Profile, resources: StageResources, code: Pat
     given: dict[str, Any] = {
         "job_name": job.name,
         "nodes": resources.nodes,
+        "ntasks_per_node": resources.ranks_per_node if resources.ranks > 1 else None,
         "cpus_per_task": resources.cpus,
         "mem": None if resources.mem_gb is None else f"{round(resources.mem_gb * 1024)}M",
         "partition": resources.partition,

@@ -36,6 +36,14 @@ class TaskFolder:
         """An artefact carries its attempt, so that a late loser cannot overwrite the winner's."""
         return self.path / f"{name}.{attempt:04d}.{suffix}"
 
+    def rendezvous(self, attempt: int) -> Path:
+        """Where the ranks of an attempt exchange addresses."""
+        return self.path / f"rendezvous.{attempt:04d}"
+
+    def failure(self, rank: int, attempt: int) -> Path:
+        """Why a rank other than 0 failed an attempt."""
+        return self.path / f"rank{rank}.{attempt:04d}"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -82,6 +90,10 @@ class RunFolder:
     def logs(self) -> Path:
         """Standard output and error of elements."""
         return self.path / "logs"
+
+    def calls(self, payload: str, element: int, restarts: int) -> Path:
+        """What rank 0 of an element says to its other ranks, in one start of the element."""
+        return self.path / "calls" / f"{payload}.{element}.{restarts}.jsonl"
 
     @property
     def cancel(self) -> Path:

@@ -236,6 +236,11 @@ class Lease:
         os.write(self._handle, msgspec.json.encode(line) + b"\n")
 
 
+def held_by_rank_0(folder: TaskFolder, number: int) -> Lease:
+    """The lease of an attempt that another process leads, to know folder and number by; it cannot be written to."""
+    return Lease(folder, number, -1, myself())
+
+
 def acquire(
     folder: TaskFolder, me: Owner, gone: Callable[[Attempt], bool], *, number: int | None = None
 ) -> Lease | None:

@@ -12,6 +12,8 @@ class Meter:
     def __init__(self, gpus: float) -> None:
         self._gpus = gpus
         self._start = time.monotonic()
+        self.elsewhere_cpu_s = 0.0
+        """CPU seconds that processes of other nodes used for the attempt; they tell it themselves."""
         self._cpu_start_s = _cpu_s()
 
     def totals(self) -> dict[str, float]:
@@ -19,7 +21,7 @@ class Meter:
         wall_s = time.monotonic() - self._start
         return {
             "wall_s": round(wall_s, 3),
-            "cpu_s": round(_cpu_s() - self._cpu_start_s, 3),
+            "cpu_s": round(_cpu_s() - self._cpu_start_s + self.elsewhere_cpu_s, 3),
             "gpu_s": round(wall_s * self._gpus, 3),
             "peak_rss_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         }

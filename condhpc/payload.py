@@ -28,6 +28,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Elements share one list of tasks and wait for each other's records (local back-end)."""
     created: float = 0.0
     """Time of the submission: failures before it are history and tried again."""
+    ranks: int = 1
+    """Processes of one srun that share each task."""
+    concurrent: int = 1
+    """Tasks of an element that run at a time."""
     time_min: int
     """Time limit of an element; 0: none."""
     margin_s: float = 60.0

@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.errors import InputError, nearest
+from condhpc.resources import RANKED, Count, StageBlock, StageResources, Stages
 from condhpc.spec import STAGES, Positive, Stage, Value
 from condhpc.typed_toml import Name, Reader, dotted, read
 
 Seconds = Annotated[float, Meta(gt=0.0)]
-Count = Annotated[int, Meta(ge=0)]
 BUILT_IN = ("local",)
 _MAX_LOCAL_WORKERS = 8
 _OURS = frozenset({
@@ -27,59 +27,9 @@ _OURS = frozenset({
 """sbatch options that recovery depends on; a profile must not set them."""
 _FIELD_OF = {
     "account": "account", "cpus-per-task": "cpus", "gpus": "gpus", "mem": "mem_gb", "nodes": "nodes",
-    "partition": "partition", "qos": "qos", "time": "time_min",
+    "ntasks": "ranks_per_node", "ntasks-per-node": "ranks_per_node", "partition": "partition", "qos": "qos",
+    "time": "time_min",
 }  # fmt: skip
-
-
-class StageBlock(Value, frozen=True, kw_only=True):
-    """`[stages.<stage>]`: what stands here replaces `[stages.default]`, field by field."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    gpus: Count | None = None
-    gpu_type: str | None = None
-    cpus: Positive | None = None
-    mem_gb: Annotated[float, Meta(gt=0.0)] | None = None
-    time_min: Positive | None = None
-    pack: Positive | None = None
-    max_running: Positive | None = None
-    nodes: Positive | None = None
-    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
-
-
-class StageResources(Value, frozen=True, kw_only=True):
-    """What one array element of a stage gets."""
-
-    partition: str | None = None
-    """None: the cluster's default."""
-    account: str | None = None
-    qos: str | None = None
-    gpus: int = 0
-    gpu_type: str | None = None
-    cpus: int = 1
-    mem_gb: float | None = None
-    time_min: int | None = None
-    """Time limit of an element, minutes; None: the partition's default."""
-    pack: int = 1
-    """Tasks that share an element, at most."""
-    max_running: int = 256
-    """Array throttle: elements that run at a time. Always given to Slurm."""
-    nodes: int = 1
-    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
-    """Passed through as it stands: option to value, `true` for a bare flag."""
-
-
-class Stages(Value, frozen=True, kw_only=True):
-    """Resources by stage."""
-
-    default: StageBlock = StageBlock()
-    teacher: StageBlock = StageBlock()
-    embed: StageBlock = StageBlock()
-    condense: StageBlock = StageBlock()
-    relabel: StageBlock = StageBlock()
-    evaluate: StageBlock = StageBlock()
-    analyze: StageBlock = StageBlock()
 
 
 class Energy(Value, frozen=True, kw_only=True):
@@ -154,6 +104,8 @@ class Profile(Value, frozen=True, kw_only=True):
         """Resources of a stage: its own block over `[stages.default]` over our defaults."""
         blocks = [msgspec.structs.asdict(getattr(self.stages, name)) for name in ("default", stage)]
         given = {key: value for block in blocks for key, value in block.items() if value is not None}
+        if stage in RANKED:
+            given.setdefault("ranks_per_node", max(1, given.get("gpus", 0)))
         return StageResources(**{**given, "sbatch": {**blocks[0]["sbatch"], **blocks[1]["sbatch"]}})
 
 
@@ -280,10 +232,26 @@ def _check(reader: Reader, profile: Profile) -> None:
         found = profile.stage(stage)
         if getattr(profile.stages, stage).gpu_type and found.gpus == 0:
             reader.problem(f"stages.{stage}.gpu_type", "is given, but this stage has no `gpus`")
+        _check_sharing(reader, stage, found)
         reserved_s = profile.signal_s + profile.margin_s
         if found.time_min is not None and found.time_min * 60 <= reserved_s:
             text = f"expected more than signal_s + margin_s = {reserved_s:g} s, or no task would ever start"
             reader.wrong(f"stages.{stage}.time_min", found.time_min, text)
+
+
+def _check_sharing(reader: Reader, stage: Stage, found: StageResources) -> None:
+    """How processes share a task, or tasks an element."""
+    if found.ranks > 1 and stage not in RANKED:
+        text = f"expected 1: of all stages only {' and '.join(RANKED)} share a task between ranks; write it under these"
+        wrong = "nodes" if found.nodes > 1 else "ranks_per_node"
+        reader.wrong(f"stages.{stage}.{wrong}", getattr(found, wrong), text)
+    if found.concurrent > 1 and found.ranks > 1:
+        reader.wrong(
+            f"stages.{stage}.concurrent", found.concurrent, f"expected 1 where {found.ranks} ranks share a task"
+        )
+    if found.concurrent > found.pack:
+        text = f"expected at most `pack` ({found.pack}): an element has no more tasks than that"
+        reader.wrong(f"stages.{stage}.concurrent", found.concurrent, text)
 
 
 def _check_sbatch(reader: Reader, profile: Profile) -> None:

@@ -16,10 +16,11 @@ from condhpc import attempt, lease, store
 from condhpc.attempt import Result
 from condhpc.context import Site
 from condhpc.errors import CondhpcError
+from condhpc.joining import Caller
 from condhpc.layout import TaskFolder
 from condhpc.lease import Attempt, Outcome
 
-_STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _CACHED_STATUS = 77
 """A child found its task recorded: only its parent sees this status, so that each record is told of once."""
 
@@ -32,11 +33,15 @@ class Flags:
         self.requeue = False
         """USR2 (time limit near, preemption) asks to go on later; TERM and INT do not."""
         self.stopped_at = 0.0
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._note)
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a wake-up pipe of one's own: a fork would read its parent's."""
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in _STOP_SIGNALS:
-            signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: object) -> None:
         if not self.stop:
@@ -51,14 +56,20 @@ class Flags:
 
 
 def run_child(
-    preimage: bytes, folder: TaskFolder, site: Site, gone: Callable[[Attempt], bool], flags: Flags, grace_s: float
+    preimage: bytes,
+    folder: TaskFolder,
+    site: Site,
+    gone: Callable[[Attempt], bool],
+    flags: Flags,
+    grace_s: float,
+    caller: Caller | None = None,
 ) -> Result:
     """Run one attempt in a child, relay a stop to it, kill it when it ignores that for `grace_s`."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _child(preimage, site, gone, flags)
+        _child(lambda stop: attempt.run(preimage, site, stop, gone, caller), flags)
     relayed = killed = False
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -73,18 +84,18 @@ def run_child(
         flags.wait(1.0)
 
 
-def _child(preimage: bytes, site: Site, gone: Callable[[Attempt], bool], flags: Flags) -> None:
+def _child(run: Callable[[threading.Event], Result], flags: Flags) -> None:
     """In the child: never returns."""
     code = attempt.exit_code("failed")
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         stop = threading.Event()
-        for number in _STOP_SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: stop.set())
         if flags.stop:  # our copy: a signal came between the fork and these handlers
             stop.set()
-        result = attempt.run(preimage, site, stop, gone)
+        result = run(stop)
         code = _CACHED_STATUS if result == "cached" else attempt.exit_code(result)
     except CondhpcError as error:
         print(error, file=sys.stderr)
@@ -111,17 +122,18 @@ def _result(pid: int, status: int, folder: TaskFolder, *, killed: bool) -> Resul
             lease.end_for_dead(folder, pid, "failed", f"exited with status {code} and left no record; see the log")
         return result
     number = os.WTERMSIG(status)
-    reason = f"killed by signal {number} ({signal.strsignal(number)}): {_cause(number, killed=killed)}"
+    reason = death(number, killed=killed)
     outcome: Outcome = "stopped" if killed else "failed"
     lease.end_for_dead(folder, pid, outcome, reason)
     print(f"{folder.path}: {reason}", file=sys.stderr, flush=True)
     return outcome
 
 
-def _cause(number: int, *, killed: bool) -> str:
-    if killed:
-        return "it did not stop in time"
-    return "out of memory, or killed by hand" if number == signal.SIGKILL else "a crash in native code"
+def death(number: int, *, killed: bool) -> str:
+    """A death by signal in words; `killed` where it was our own doing."""
+    cause = "out of memory, or killed by hand" if number == signal.SIGKILL else "a crash in native code"
+    because = "it did not stop in time" if killed else cause
+    return f"killed by signal {number} ({signal.strsignal(number)}): {because}"
 
 
 def _is_recorded(folder: TaskFolder) -> bool:

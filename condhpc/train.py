@@ -17,6 +17,7 @@ from condhpc import models, rng
 from condhpc.errors import StageError
 from condhpc.feed import Plan, feed
 from condhpc.optimize import Average, learning_rate, make_optimizer, set_learning_rate
+from condhpc.ranks import Alone
 from condhpc.training_state import State, Watch
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _LOOK_STEPS = {"cpu": 1, "cuda": 50}
 """Every so many steps the losses are looked at: on CUDA each look waits for the device."""
 _LOSS_WINDOW_STEPS = 50
+_ALONE = Alone()
 
 
 def configure(threads: int) -> None:
@@ -76,6 +78,8 @@ class Run:
     probe: Probe | None = None
     compile: str = ""
     """Mode of torch.compile for the network's forward pass; empty: none."""
+    team: Alone = _ALONE
+    """The ranks that train together."""
 
     def plan(self) -> Plan:
         """Its batches."""
@@ -99,42 +103,53 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
     Resumes from `report.checkpoint()`. Raises StageError where the loss stops being finite or the device cannot
     do what the training asks for, and whatever `report.tick` raises, after a checkpoint.
     """
-    training, device, report = run.training, run.device, run.report
-    _require_possible(training, device)
+    training, device, report, team = run.training, run.device, run.report, run.team
+    _require_possible(training, device, team)
     models.placed(model, device).train()
+    team.prepare(model)
     forward = models.compiled(model, run.compile)
     optimizer = make_optimizer(model, training.optimizer)
     average = Average(model, training.ema_decay)
     losses_S = torch.zeros(training.steps, device=device)
     state = State(model, optimizer, average, losses_S, dynamics)
-    first = state.load(report.checkpoint(), device)
+    first = state.load(team.handed(report.checkpoint()), device)
     watch = Watch(losses_S, first, _LOOK_STEPS[device])
     probe_after = run.probe.due(training.steps) if run.probe is not None else frozenset()
 
-    for batch in feed(images, run.plan(), first):
+    for batch in feed(images, run.plan(), first, team.place):
         step = batch.step
+        team.begin(batch)
         _seed_layers(rng.torch_seed(run.seed, "layers", step), device)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
             if training.extra_forward:
                 _move_statistics(forward, batch)
             logits_nK = forward(batch.images_nCHW).float()
-            loss = run.loss(batch, logits_nK)
+            loss = _share_of_loss(run.loss, batch, logits_nK)
         (loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
+        loss = team.reduced(model, loss.detach())
         if (step + 1) % training.accumulate == 0 or step + 1 == training.steps:
             set_learning_rate(optimizer, learning_rate(training.optimizer, step, training.steps))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update()
 
-        losses_S[step] = loss.detach()
+        losses_S[step] = loss
         if dynamics is not None:
-            dynamics.note(batch.epoch, batch.positions_n, logits_nK.detach(), batch.labels_n)
-        values = watch.after(step, len(batch.positions_n))
+            whole_NK = team.gathered(logits_nK.detach(), batch)
+            dynamics.note(batch.epoch, batch.whole_positions_N, whole_NK, batch.whole_labels_N)
+        values = watch.after(step, len(batch.whole_positions_N))
         if step + 1 in probe_after and run.probe is not None:
             state.probed.append(_probed(model, average, run.probe))
         report.tick(step + 1, training.steps, state.saver(step + 1, watch), **values)
     average.exchange()
     return Trained(float(losses_S[-_LOSS_WINDOW_STEPS:].mean()), tuple(state.probed))
+
+
+def _share_of_loss(loss: Loss, batch: Batch, logits_nK: torch.Tensor) -> torch.Tensor:
+    """What a part adds to the mean over the whole batch. A rank without images in a short batch adds nothing."""
+    if not len(batch.positions_n):
+        return logits_nK.sum()
+    return loss(batch, logits_nK) if batch.share == 1.0 else loss(batch, logits_nK) * batch.share
 
 
 def _move_statistics(forward: Callable[..., torch.Tensor], batch: Batch) -> None:
@@ -166,8 +181,13 @@ def require_precision(precision: Precision, device: str) -> None:
         )
 
 
-def _require_possible(training: Training, device: str) -> None:
+def _require_possible(training: Training, device: str, team: Alone) -> None:
     require_precision(training.precision, device)
+    if team.place.ranks > 1 and training.accumulate > 1:
+        raise StageError(
+            f"accumulate {training.accumulate} with {team.place.ranks} ranks: ranks hold the parts of a batch already; "
+            "set nodes and ranks_per_node to 1 in the profile"
+        )
     if training.bn_group != training.batch:
         raise StageError(
             f"bn_group {training.bn_group} with batch {training.batch}: batch norm is over the whole batch; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
@@ -84,7 +84,7 @@ class State:
 
         return save
 
-    def load(self, path: Path | None, device: str) -> int:
+    def load(self, path: Path | IO[bytes] | None, device: str) -> int:
         """Take over a checkpoint and return its step.
 
         0 without one, or where it cannot be read: it only saves time, the same numbers are computed again.

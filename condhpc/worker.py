@@ -20,10 +20,12 @@ from typing import Literal
 
 import msgspec
 
-from condhpc import attempt, keys, lease, payload, scheduler, store
+from condhpc import attempt, joining, keys, lanes, lease, payload, scheduler, store
 from condhpc.attempt import Result
 from condhpc.context import input_stage
 from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
+from condhpc.follower import Follower
+from condhpc.joining import Caller, Place
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Watch
 from condhpc.payload import Element, Header
@@ -67,16 +69,39 @@ class Worker:
         self.by_key = {w.key: w for w in work}
         # What was tried before comes last: one bad task must not eat every restart of its pack.
         self.work = sorted(work, key=lambda w: lease.latest_number(w.folder))
+        self.lanes = min(header.concurrent, len(work))
+        self.site = msgspec.structs.replace(header.site, lanes=max(1, self.lanes))
+        self.caller: Caller | None = None
+        """Reaches the other ranks, where several share each task."""
+        self.writer = f"{index}-{os.getpid()}" if header.peers else str(index)
 
     def main(self) -> int:
         """Exit status of the element: 0 all recorded, 1 something failed, 3 blocked, 75 to be continued."""
         importlib.import_module("condhpc_jobs.preload")
         attempt.code_digest()  # once, not in every child
+        try:
+            code = lanes.run(self.lanes, self._lane, self.flags) if self.lanes > 1 else self._work()
+        finally:
+            if self.caller is not None:
+                self.caller.end()
+        if code == lanes.TO_BE_CONTINUED and self._may_requeue():
+            self._requeue()
+        return code
+
+    def _lane(self, number: int) -> int:
+        """One of several forks that share the list; each starts elsewhere in it, so that few leases are fought for."""
+        self.writer = f"{self.index}-{number}"
+        first = number * len(self.work) // self.lanes
+        self.work = self.work[first:] + self.work[:first]
+        return self._work()
+
+    def _work(self) -> int:
+        """Do all that is to be done, or that another does, until the end or a stop; the exit status."""
         todo = list(self.work)
         while todo and not self._must_end():
             work, sight = self._next(todo)
             if work is None:
-                self.flags.wait(_PEER_POLL_S if self.header.peers else _BUSY_POLL_S)
+                self.flags.wait(_PEER_POLL_S if self.header.peers or self.lanes > 1 else _BUSY_POLL_S)
                 continue
             result = self._attempt(work) if sight == "ready" else self._skip(work, sight)
             if result == "busy":
@@ -86,7 +111,7 @@ class Worker:
             todo.remove(work)
             if result == "stopped":  # whoever stopped the child alone meant all of us
                 self.flags.stop = True
-        return self._end()
+        return self._status()
 
     # -- which task next -----------------------------------------------------------------------------------
 
@@ -157,7 +182,7 @@ class Worker:
     def _attempt(self, work: Work) -> Result:
         grace_s = max(5.0, 0.8 * self.header.signal_s)
         gone = self._gone(work.folder)
-        result = run_child(work.preimage, work.folder, self.header.site, gone, self.flags, grace_s)
+        result = run_child(work.preimage, work.folder, self.site, gone, self.flags, grace_s, self.caller)
         if result != "busy":
             self._hint(work, result)
         if result == "blocked":
@@ -206,8 +231,7 @@ class Worker:
             return
         self.run.done.mkdir(parents=True, exist_ok=True)
         line = {"key": work.key, "result": result, "time": round(time.time(), 3)}
-        writer = f"{self.index}-{os.getpid()}" if self.header.peers else str(self.index)  # one writer per file
-        with (self.run.done / f"{self.path.stem}.{writer}.jsonl").open("ab", buffering=0) as file:
+        with (self.run.done / f"{self.path.stem}.{self.writer}.jsonl").open("ab", buffering=0) as file:
             file.write(msgspec.json.encode(line) + b"\n")
 
     # -- the end -------------------------------------------------------------------------------------------
@@ -224,15 +248,18 @@ class Worker:
     def _is_cancelled(self) -> bool:
         return bool(self.header.site.run) and self.run.cancel.exists()
 
-    def _end(self) -> int:
+    def _status(self) -> int:
         results = {work.result for work in self.work}
         if results & {None, "stopped"}:
-            if self.flags.requeue and self.header.requeue and not self._is_cancelled():
-                self._requeue()
-            return 75
+            return lanes.TO_BE_CONTINUED
         if "failed" in results:
             return 1
         return 3 if "blocked" in results else 0
+
+    def _may_requeue(self) -> bool:
+        """Whether the end was asked for by a signal that means "later", or by the clock (of a lane, perhaps)."""
+        self._must_end()
+        return self.flags.requeue and self.header.requeue and not self._is_cancelled()
 
     def _requeue(self) -> None:
         """Put this element back into the queue and return at once; where refused, `submit` goes on later."""
@@ -277,6 +304,17 @@ def _left_queue(job: str, _period: int) -> bool:
     return not any(job in row.ids.elements() and row.state_class.in_queue for row in rows)
 
 
+def _ranked(header: Header, element: Element, path: Path, index: int, place: Place) -> int:
+    """One rank of an element: rank 0 is its worker, and tells the others what to join and when to end."""
+    run = Layout(Path(header.site.root)).run(header.site.run)
+    calls = run.calls(path.stem, index, lease.myself().restarts)
+    if place.rank:
+        return Follower(header, element, calls, place).main()
+    worker = Worker(header, element, path, index)
+    worker.caller = Caller(calls, place)
+    return worker.main()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point of an element."""
     parser = argparse.ArgumentParser(prog="condhpc.worker", description="Run one element of an array.")
@@ -287,6 +325,9 @@ def main(argv: list[str] | None = None) -> int:
     index = arguments.element if arguments.element is not None else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     try:
         header, element = payload.read(arguments.payload, index)
+        place = joining.place(header.ranks, os.environ)
+        if place.ranks > 1:
+            return _ranked(header, element, arguments.payload, index, place)
         return Worker(header, element, arguments.payload, index).main()
     except CondhpcError as error:
         print(f"condhpc.worker: {error}", file=sys.stderr)

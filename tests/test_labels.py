@@ -40,15 +40,20 @@ class Constant(nn.Module):
 def batch(mix: Mix | None = None, seed: int = 1, side: int = SIDE_PX) -> Batch:
     """Four images of noise."""
     images_nCHW = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(seed))
+    positions_n = np.array([3, 0, 2, 1])
     return Batch(
         step=0,
         epoch=0,
         row=0,
-        positions_n=np.array([3, 0, 2, 1]),
+        positions_n=positions_n,
         labels_n=LABELS_n,
         images_nCHW=images_nCHW,
         unmixed_nCHW=images_nCHW,
         mix=mix,
+        partner_labels_n=LABELS_n if mix is None else LABELS_n[torch.from_numpy(mix.partner_N)],
+        whole_positions_N=positions_n,
+        whole_labels_N=LABELS_n,
+        start=0,
     )
 
 

@@ -55,7 +55,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
         executor = launch._Slurm(folder=tmp_path / "logs")
         executor.update_parameters(**launch._parameters(held, profile, resources, Path("/code here")))
         executor.parameters["map_count"] = held.count
-        return executor._make_submission_file_text(launch.worker_command(held, profile), "")
+        return executor._make_submission_file_text(launch.worker_command(held, profile, resources), "")
 
     return make
 
@@ -70,11 +70,11 @@ def test_the_batch_script_asks_for_what_the_profile_says(script: Script) -> None
     """Every field of a stage's resources is an sbatch option with the right unit."""
     resources = StageResources(
         partition="a,b", account="acc", qos="high", gpus=2, gpu_type="h100", cpus=8, mem_gb=1.5, time_min=90,
-        max_running=7, nodes=2, sbatch={"constraint": "ib", "exclusive": True, "nice": 5, "contiguous": False},
+        max_running=7, sbatch={"constraint": "ib", "exclusive": True, "nice": 5, "contiguous": False},
     )  # fmt: skip
     assert _flags(script(resources=resources)) == {
         "array": "0-299%7", "account": "acc", "constraint": "ib", "cpus-per-task": "8", "exclusive": "",
-        "gres": "gpu:h100:2", "job-name": "condhpc-x-evaluate-1", "mem": "1536M", "nice": "5", "nodes": "2",
+        "gres": "gpu:h100:2", "job-name": "condhpc-x-evaluate-1", "mem": "1536M", "nice": "5", "nodes": "1",
         "open-mode": "append", "output": _flags(script())["output"], "partition": "a,b", "qos": "high",
         "requeue": "", "signal": "B:USR2@120", "time": "90",
     }  # fmt: skip
@@ -99,6 +99,28 @@ def test_the_signal_and_the_requeue_follow_the_profile(script: Script) -> None:
     assert flags["signal"] == "B:USR2@33"
     assert "no-requeue" in flags
     assert "requeue" not in flags
+
+
+def test_several_ranks_are_tasks_of_one_srun(script: Script, tmp_path: Path) -> None:
+    """Nodes × ranks tasks; every one is signalled, not the batch shell alone, and one that dies ends all."""
+    profile = _slurm_profile(launch_prefix=("prefix",))
+    text = script(profile, StageResources(nodes=2, ranks_per_node=4, gpus=4, cpus=3))
+    flags = _flags(text)
+    assert (flags["nodes"], flags["ntasks-per-node"], flags["gres"]) == ("2", "4", "gpu:4")
+    assert (flags["cpus-per-task"], flags["signal"]) == ("3", "USR2@120")
+    payload = shlex.quote(str(tmp_path / "p q.jsonl"))
+    assert text.splitlines()[-1] == (
+        "exec srun --kill-on-bad-exit=1 --export=ALL --cpus-per-task=3 --unbuffered "
+        f"prefix /env/python -u -m condhpc.worker {payload}"
+    )
+    assert "ntasks-per-node" not in _flags(script())
+
+
+def test_lanes_share_the_cores(script: Script) -> None:
+    """Four tasks at a time on eight cores have two threads each; the element asks for eight."""
+    text = script(resources=StageResources(cpus=8, pack=4, concurrent=4))
+    assert _flags(text)["cpus-per-task"] == "8"
+    assert "export OMP_NUM_THREADS=2" in text.splitlines()
 
 
 def test_a_dependency_that_cannot_be_met_ends_the_job(script: Script) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from condhpc import arrays, augment, by_hand, images, models, train
+from condhpc import arrays, augment, by_hand, images, models, ranks, train
 from condhpc.arrays import Embeddings
 from condhpc.errors import StageError
 from condhpc_jobs import inputs
@@ -27,7 +27,10 @@ def run(ctx: Context) -> dict[str, Any]:
     train.configure(ctx.threads)
     spec: EmbedSpec = ctx.spec
     split = inputs.open_split(ctx, spec.dataset, spec.split)
-    vectors_ND = encode(ctx, spec, images.images_of(split, ctx.device))
+    with ranks.team(ctx) as team:
+        vectors_ND = encode(ctx, spec, images.images_of(split, ctx.device), team)
+    if ctx.place.rank:  # rank 0 has them all
+        return {}
     attributes = {
         "encoder": spec.encoder if spec.encoder == "pixels" else f"{spec.encoder}:{ctx.task.inputs['encoder']}",
         "split": spec.split,
@@ -47,19 +50,24 @@ def preprocessing(spec: EmbedSpec) -> str:
     return f"{side}×{side} RGB / 255, minus mean {spec.dataset.mean}, over std {spec.dataset.std}; {spec.precision}"
 
 
-def encode(ctx: Context, spec: EmbedSpec, source: Images) -> NDArray[np.float32]:
+def encode(ctx: Context, spec: EmbedSpec, source: Images, team: ranks.Alone | None = None) -> NDArray[np.float32]:
     """Vectors (N, D) of any images, exactly as `spec` says; a teacher is the input `encoder` of the task at hand.
 
+    Ranks take turns by batch, as a batch shares a forward pass; all vectors end on rank 0, none on the others.
     Raises StageError where a vector is not finite.
     """
     train.require_precision(spec.precision, ctx.device)
+    together = team or ranks.Alone(ctx)
     encoder = inputs.load_teacher(ctx, "encoder") if spec.encoder != "pixels" else None
     parts_nD: list[NDArray[np.float32]] = []
-    for start in range(0, len(source), spec.batch):
-        images_nHWC = source.read(np.arange(start, min(start + spec.batch, len(source))))
-        features_nD = _pixels(images_nHWC) if encoder is None else _features(encoder, images_nHWC, spec, ctx.device)
-        parts_nD.append(features_nD.cpu().numpy())
-        ctx.tick(min(start + spec.batch, len(source)), len(source))
+    for turn in range(0, len(source), spec.batch * together.place.ranks):
+        start = turn + spec.batch * together.place.rank
+        positions_n = np.arange(start, min(start + spec.batch, len(source)))
+        own_nD = _vectors(encoder, source.read(positions_n), spec, ctx.device) if len(positions_n) else None
+        parts_nD += [part_nD for part_nD in together.collected(own_nD) if part_nD is not None]
+        together.report.tick(min(turn + spec.batch * together.place.ranks, len(source)), len(source))
+    if not parts_nD:
+        return np.zeros((0, 0), dtype=np.float32)
     vectors_ND = np.concatenate(parts_nD)
     bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
     if bad.size:
@@ -68,6 +76,11 @@ def encode(ctx: Context, spec: EmbedSpec, source: Images) -> NDArray[np.float32]
             "the encoder diverged: change its recipe and submit again"
         )
     return vectors_ND
+
+
+def _vectors(encoder: nn.Module | None, images_nHWC: Tensor, spec: EmbedSpec, device: str) -> NDArray[np.float32]:
+    features_nD = _pixels(images_nHWC) if encoder is None else _features(encoder, images_nHWC, spec, device)
+    return features_nD.cpu().numpy()
 
 
 def _pixels(images_nHWC: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from condhpc import arrays, by_hand, feed, images, judge, labels, models, rng, train
+from condhpc import arrays, by_hand, feed, images, judge, labels, models, ranks, rng, train
 from condhpc.arrays import ArrayFile
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError
@@ -26,12 +26,15 @@ def run(ctx: Context) -> dict[str, Any]:
     seed = rng.torch_seed(spec.seed, "teacher-init")
     model = models.build(spec.arch, spec.dataset.classes, spec.dataset.resolution, seed)
     if spec.training is not None:
-        values, kept = _train(ctx, spec, spec.training, model)
+        with ranks.team(ctx) as team:
+            values, kept = _train(ctx, spec, spec.training, model, team)
     elif spec.weights is not None:
         weights.load_file(model, ctx.weights_file(spec.weights.name), spec.weights)
         values, kept = {"source": f"weights:{spec.weights.name}"}, {}
     else:
         raise StageError(f"teacher {ctx.key} has neither training nor weights")
+    if ctx.place.rank:  # what is left is rank 0's
+        return {}
     values |= _test(ctx, spec, model)
     content = ArrayFile(
         {**weights.to_arrays(model), **kept},
@@ -42,7 +45,7 @@ def run(ctx: Context) -> dict[str, Any]:
 
 
 def _train(
-    ctx: Context, spec: TeacherSpec, training: Training, model: nn.Module
+    ctx: Context, spec: TeacherSpec, training: Training, model: nn.Module, team: ranks.Alone
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Train in place; values for the record, and dynamics under `dynamics/<name>`, (epochs, N) each."""
     source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device)
@@ -55,8 +58,9 @@ def _train(
         std=spec.dataset.std,
         seed=spec.seed,
         device=ctx.device,
-        report=ctx,
-        compile=ctx.site.compile,
+        report=team.report,
+        compile=ctx.site.compile if ctx.place.ranks == 1 else "",
+        team=team,
     )
     trained = train.train(model, source, recipe, dynamics)
     values = {

@@ -1,0 +1,89 @@
+"""What an array element of each stage gets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from condhpc.spec import Positive, Stage, Value
+
+Count = Annotated[int, Meta(ge=0)]
+RANKED: tuple[Stage, ...] = ("teacher", "embed")
+"""Stages in which several ranks can share a task."""
+
+
+class StageBlock(Value, frozen=True, kw_only=True):
+    """`[stages.<stage>]`: what stands here replaces `[stages.default]`, field by field."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpus: Count | None = None
+    gpu_type: str | None = None
+    cpus: Positive | None = None
+    mem_gb: Annotated[float, Meta(gt=0.0)] | None = None
+    time_min: Positive | None = None
+    pack: Positive | None = None
+    max_running: Positive | None = None
+    concurrent: Positive | None = None
+    nodes: Positive | None = None
+    ranks_per_node: Positive | None = None
+    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
+
+
+class StageResources(Value, frozen=True, kw_only=True):
+    """What one array element of a stage gets."""
+
+    partition: str | None = None
+    """None: the cluster's default."""
+    account: str | None = None
+    qos: str | None = None
+    gpus: int = 0
+    """Per node."""
+    gpu_type: str | None = None
+    cpus: int = 1
+    """Per rank."""
+    mem_gb: float | None = None
+    """Per node."""
+    time_min: int | None = None
+    """Time limit of an element, minutes; None: the partition's default."""
+    pack: int = 1
+    """Tasks that share an element, at most."""
+    max_running: int = 256
+    """Array throttle: elements that run at a time. Always given to Slurm."""
+    concurrent: int = 1
+    """Tasks of an element that run at a time; they share its GPUs and its cores."""
+    nodes: int = 1
+    ranks_per_node: int = 1
+    """Processes per node that share one task: one per GPU unless said otherwise, in the stages that can."""
+    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
+    """Passed through as it stands: option to value, `true` for a bare flag."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that share each task."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def all_gpus(self) -> int:
+        """GPUs of an element, over all its nodes."""
+        return self.nodes * self.gpus
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each process that computes."""
+        return max(1, self.cpus // self.concurrent)
+
+
+class Stages(Value, frozen=True, kw_only=True):
+    """Resources by stage."""
+
+    default: StageBlock = StageBlock()
+    teacher: StageBlock = StageBlock()
+    embed: StageBlock = StageBlock()
+    condense: StageBlock = StageBlock()
+    relabel: StageBlock = StageBlock()
+    evaluate: StageBlock = StageBlock()
+    analyze: StageBlock = StageBlock()
