@@ -47,7 +47,10 @@ def index(session: Session, name: str, manifest: Path | None, folder: Path | Non
     cache = _cache(session)
     held, found = _facts(session, name, manifest, folder, cache.listed_anew)
     if held.folder is not None and not cache.keep():
-        say(f"not kept: {held.folder} changed a moment ago; run this again to keep the index")
+        say(
+            f"not kept: {held.folder} changed a moment ago (run this again), or the loader '{held.loader}' does not "
+            "tell which folders to watch"
+        )
     click.echo(f"{name}: index {held.digest}, {len(found.class_names)} classes")
     for split, files in found.splits.items():
         click.echo(f"  {split}: {len(files.paths):,} images, {sum(files.sizes) / 1e9:.2f} GB")
@@ -91,7 +94,7 @@ def check(session: Session, name: str, manifest: Path | None, folder: Path | Non
             click.echo(problem)
         done, bad = done + looked.images, bad + len(looked.problems)
         meter.reached(done)
-    say(f"{name}: {done:,} images decoded, {bad:,} of them cannot be used")
+    say(f"{name}: {done:,} images checked, {bad:,} of them cannot be used")
     click.get_current_context().exit(1 if bad else 0)
 
 

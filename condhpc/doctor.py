@@ -30,7 +30,7 @@ def version(name):
         return str(getattr(importlib.import_module(name), "__version__", "here"))
     except Exception as error:
         return "! " + type(error).__name__ + ": " + str(error)
-names = ["condhpc.worker", "condhpc_jobs", "numpy", "h5py", "PIL", "torch", "torchvision"]
+names = ["condhpc.worker", "condhpc_jobs", "numpy", "h5py", "PIL", "simplejpeg", "torch", "torchvision"]
 found = {"python": platform.python_version(), "packages": {name: version(name) for name in names}, "gpus": []}
 if not found["packages"]["torch"].startswith("!"):
     import torch

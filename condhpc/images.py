@@ -92,8 +92,7 @@ class StreamedImages:
 
     def read(self, positions_n: NDArray[np.int64]) -> Tensor:
         """Decoded now: shorter side resized, centre cropped."""
-        parts = self._pool.map(self._split.read, _shares(positions_n, self._threads))
-        return torch.from_numpy(np.concatenate(list(parts))).to(self._device)
+        return torch.from_numpy(_read(self._split, positions_n, self._pool, self._threads)).to(self._device)
 
     def cropped(self, positions_n: NDArray[np.int64], scale_min: float, generator: np.random.Generator) -> Tensor:
         """Random resized crops (n, R, R, C) uint8 of the whole stored images, decoded now."""
@@ -150,10 +149,11 @@ class _Batch(NamedTuple):
 
 def images_of(split: Split, device: str, threads: int = 1) -> Images:
     """A split as a source of batches: resident up to RESIDENT_BYTES, else streamed. Both `read` the same batches."""
-    streamed = StreamedImages(split, device, threads)
     if len(split) * split.resolution**2 * 3 > RESIDENT_BYTES:
-        return streamed
-    return ResidentImages(split.read(np.arange(len(split))), split.labels_N, device)
+        return StreamedImages(split, device, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        images_NHWC = _read(split, np.arange(len(split)), pool, threads)
+    return ResidentImages(images_NHWC, split.labels_N, device)
 
 
 def draw_crops(count: int, scale_min: float, generator: np.random.Generator) -> CropDraws:
@@ -189,6 +189,11 @@ def resized_crop(image_HWC: NDArray[np.uint8], box: tuple[int, int, int, int], s
     crop_CHW = torch.from_numpy(image_HWC[top : top + height, left : left + width]).permute(2, 0, 1)
     resized_CRR: Tensor = functional.resize(crop_CHW, [side, side], antialias=True)
     return resized_CRR.permute(1, 2, 0).numpy()
+
+
+def _read(split: Split, positions_n: NDArray[np.int64], pool: ThreadPoolExecutor, threads: int) -> NDArray[np.uint8]:
+    shares = _shares(positions_n, threads)
+    return split.read(positions_n) if len(shares) == 1 else np.concatenate(list(pool.map(split.read, shares)))
 
 
 def _shares(numbers_n: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
