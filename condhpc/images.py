@@ -26,6 +26,8 @@ RESIDENT_BYTES = 4 << 30
 """A split up to this size is read whole onto the device; a larger one is read batch by batch."""
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
+_READ_IMAGES = 256
+"""Images of one read, so that a whole split is not in memory twice."""
 _AHEAD_BATCHES = 2
 """Batches that are decoded while the device computes."""
 
@@ -95,7 +97,10 @@ class StreamedImages:
         return torch.from_numpy(_read(self._split, positions_n, self._pool, self._threads)).to(self._device)
 
     def cropped(self, positions_n: NDArray[np.int64], scale_min: float, generator: np.random.Generator) -> Tensor:
-        """Random resized crops (n, R, R, C) uint8 of the whole stored images, decoded now."""
+        """Random resized crops (n, R, R, C) uint8 of the whole stored images, decoded now.
+
+        With a `scale_min` of 1 nothing is to be cropped: then training takes what `read` gives.
+        """
         return self._finished(self._begun(positions_n, scale_min, generator))
 
     def cropped_ahead(
@@ -122,14 +127,14 @@ class StreamedImages:
         draws = draw_crops(len(positions_n), scale_min, generator)
         images_nRRC = np.empty((len(positions_n), self.side, self.side, 3), dtype=np.uint8)
 
-        def fill(rows: NDArray[np.int64]) -> None:
-            for row in rows:
+        def fill(rows_n: NDArray[np.int64]) -> None:
+            for row in rows_n:
                 image_HWC = self._split.raw(int(positions_n[row]))
                 box = crop_box(draws, int(row), image_HWC.shape[0], image_HWC.shape[1])
                 images_nRRC[row] = resized_crop(image_HWC, box, self.side)
 
-        rows_n = np.arange(len(positions_n))
-        return _Batch(images_nRRC, [self._pool.submit(fill, rows) for rows in _shares(rows_n, self._threads)])
+        shares = _shares(len(positions_n), self._threads)
+        return _Batch(images_nRRC, [self._pool.submit(fill, rows_n) for rows_n in shares])
 
     def _finished(self, batch: _Batch) -> Tensor:
         for work in batch.works:
@@ -192,10 +197,18 @@ def resized_crop(image_HWC: NDArray[np.uint8], box: tuple[int, int, int, int], s
 
 
 def _read(split: Split, positions_n: NDArray[np.int64], pool: ThreadPoolExecutor, threads: int) -> NDArray[np.uint8]:
-    shares = _shares(positions_n, threads)
-    return split.read(positions_n) if len(shares) == 1 else np.concatenate(list(pool.map(split.read, shares)))
+    """Squares (n, R, R, C), a part by each thread at a time."""
+    images_nRRC = np.empty((len(positions_n), split.resolution, split.resolution, 3), dtype=np.uint8)
+
+    def fill(rows_n: NDArray[np.int64]) -> None:
+        images_nRRC[rows_n] = split.read(positions_n[rows_n])
+
+    parts = max(threads, len(positions_n) // _READ_IMAGES)
+    for _ in pool.map(fill, _shares(len(positions_n), parts)):
+        pass  # raises what a part raised
+    return images_nRRC
 
 
-def _shares(numbers_n: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
-    """Nearly equal parts, one per thread, none of them empty unless all is."""
-    return np.array_split(numbers_n, max(1, min(threads, len(numbers_n))))
+def _shares(count: int, parts: int) -> list[NDArray[np.int64]]:
+    """Rows 0 to `count` in nearly equal parts, none of them empty unless all are."""
+    return np.array_split(np.arange(count), max(1, min(parts, count)))

@@ -16,6 +16,7 @@ from pathlib import Path
 import h5py
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from condhpc import keys
 from condhpc.errors import CorruptArtefactError
@@ -74,8 +75,8 @@ def _paths_digest(split: SplitIndex) -> str:
 def _write_bytes(
     target: h5py.Dataset,
     contents: Iterable[bytes],
-    sizes_N: np.ndarray[tuple[int], np.dtype[np.int64]],
-    checksums_N: np.ndarray[tuple[int], np.dtype[np.uint32]],
+    sizes_N: NDArray[np.int64],
+    checksums_N: NDArray[np.uint32],
 ) -> None:
     """Fill `bytes` in large writes and note each file's checksum."""
     buffer, start, done = bytearray(), 0, 0
@@ -95,7 +96,7 @@ def _write_bytes(
         target[start : start + len(buffer)] = np.frombuffer(bytes(buffer), dtype=np.uint8)
 
 
-def _read_back(path: Path, checksums_N: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> None:
+def _read_back(path: Path, checksums_N: NDArray[np.uint32]) -> None:
     """What is on disk against what was written, from a handle of its own."""
     pack = Pack(path)
     if not np.array_equal(pack.checksums_N, checksums_N):
@@ -123,7 +124,7 @@ class Pack:
                 self.checksums_N = file["crc32"][()]
                 self._start = file["bytes"].id.get_offset() or 0
                 self._total = int(file["bytes"].shape[0])
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CorruptArtefactError(f"{path}: not a readable pack ({error}); pack the dataset again") from error
         self._require_whole()
         self._handle = os.open(path, os.O_RDONLY)
@@ -137,11 +138,9 @@ class Pack:
                 data = file["index"][()].tobytes()
             index = msgspec.json.decode(data, type=Index)
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise CorruptArtefactError(
-                f"{self.path}: its index is damaged ({error}); pack the dataset again"
-            ) from error
+            raise CorruptArtefactError(f"{self.path}: its index is damaged ({error}); pack it again") from error
         if keys.digest(data) != self.index_digest:
-            raise CorruptArtefactError(f"{self.path}: its index is damaged; pack the dataset again")
+            raise CorruptArtefactError(f"{self.path}: its index is damaged; pack it again")
         return index
 
     def entries(self, split: SplitIndex) -> range | list[int]:
@@ -184,8 +183,9 @@ class Pack:
 
     def _require_whole(self) -> None:
         files = len(self.checksums_N)
-        ends = (len(self.offsets_M), sum(section.count for section in self.sections.values()))
-        if ends != (files + 1, files) or int(self.offsets_M[-1]) != self._total:
+        counts = (len(self.offsets_M), sum(section.count for section in self.sections.values()))
+        rising = bool((np.diff(self.offsets_M) >= 0).all())
+        if counts != (files + 1, files) or not rising or int(self.offsets_M[-1]) != self._total:
             raise CorruptArtefactError(f"{self.path}: its parts do not belong together; pack the dataset again")
         size, needed = self.path.stat().st_size, self._start + self._total
         if size < needed:
