@@ -37,7 +37,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     """Name of the run that this work belongs to; empty by hand."""
     data: dict[str, str] = {}
-    """Dataset name to folder."""
+    """Dataset name to folder or pack."""
     weights: dict[str, str] = {}
     """External weights name to file."""
     device: str = "auto"
@@ -139,7 +139,7 @@ class Context:
             return None
 
     def data_folder(self, name: str) -> Path | None:
-        """Folder of a dataset as the profile maps it; None for data that ships in a package."""
+        """Folder or pack of a dataset as the profile maps it; None for data that ships in a package."""
         folder = self.site.data.get(name)
         return Path(folder) if folder is not None else None
 

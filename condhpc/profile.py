@@ -57,7 +57,7 @@ class Profile(Value, frozen=True, kw_only=True):
     root: Path = Path()
     """Folder of the store and of runs, on the shared file system. Empty in a file that leaves it to `resolve`."""
     data: dict[Name, Path] = msgspec.field(default_factory=dict)
-    """Dataset name to folder."""
+    """Dataset name to folder, or to a pack."""
     weights: dict[Name, Path] = msgspec.field(default_factory=dict)
     """External weights name to file; its digest is in the manifest."""
     workers: Positive = msgspec.field(default_factory=_local_workers)

@@ -140,6 +140,27 @@ def test_splits_must_be_there(tmp_path: Path) -> None:
         gather("mine", OWN + 'test_split = "val"\n', mine=classes(tmp_path, "a"))
 
 
+def test_remarks_of_a_loader_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one should know about files that are here is said with the dataset's name, and stops nothing."""
+    monkeypatch.setattr(fake_plugins.PLUGINS["datasets"]["big"], "remarks", lambda _index: ("half of it is noise",))
+    found = gather("big", big=classes(tmp_path, "x"))
+    assert found.warnings == ("dataset 'big': half of it is noise",)
+    facts.require({"big": found})
+
+
+def test_a_lister_may_stand_in_for_the_loader(tmp_path: Path) -> None:
+    """The index comes from it, asked with loader, folder and splits."""
+    asked: list[Any] = []
+
+    def lister(loader: str, folder: Path | None, splits: Sequence[str]) -> Any:
+        asked.append((loader, folder, tuple(splits)))
+        return fake_plugins.index(["a", "b"])
+
+    profile = Profile(name="here", backend="local", data={"big": tmp_path})
+    assert facts.of("big", None, profile, lister).info.classes == 2
+    assert asked == [("big", tmp_path, ())]
+
+
 def test_weights_must_be_named_and_there(tmp_path: Path) -> None:
     """Both faults are told at once, before anything is queued."""
     file = tmp_path / "w.pt"

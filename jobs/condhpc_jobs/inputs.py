@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from condhpc import arrays, models, registry
-from condhpc.datasets.base import Index
+from condhpc import arrays, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
+from condhpc.file_index import Index
 from condhpc.spec import TeacherSpec
 from condhpc_jobs import weights
 
@@ -45,15 +45,11 @@ def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
 
 
 def _kept_index(ctx: Context, dataset: DatasetSpec) -> Index | None:
-    """The copy under the root, unless it is missing or damaged."""
+    """The copy under the root, unless it is missing or damaged; its own bytes are digested, not those of a copy."""
     data = ctx.index_bytes(dataset.index)
-    if data is None:
+    if data is None or keys.digest(data) != dataset.index:
         return None
-    try:
-        index = msgspec.json.decode(data, type=Index)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return index if index.digest() == dataset.index else None
+    return msgspec.json.decode(data, type=Index)
 
 
 def open_split(ctx: Context, dataset: DatasetSpec, name: str, resolution: int | None = None) -> Split:
