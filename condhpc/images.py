@@ -75,6 +75,10 @@ class CropDraws(NamedTuple):
     left_n: NDArray[np.float64]
     """Place within the room that a crop leaves, in [0, 1)."""
 
+    def rows(self, rows_m: NDArray[np.int64]) -> CropDraws:
+        """Those of some of the images."""
+        return CropDraws(self.scale_Tn[:, rows_m], self.aspect_Tn[:, rows_m], self.top_n[rows_m], self.left_n[rows_m])
+
 
 class StreamedImages:
     """Images of a split too large for the device, decoded batch by batch on `threads` threads.
@@ -98,24 +102,16 @@ class StreamedImages:
         """Decoded now: shorter side resized, centre cropped."""
         return torch.from_numpy(_read(self._split, positions_n, self._pool, self._threads)).to(self._device)
 
-    def cropped(self, positions_n: NDArray[np.int64], scale_min: float, generator: np.random.Generator) -> Tensor:
-        """Random resized crops (n, R, R, C) uint8 of the whole stored images, decoded now.
+    def cropped(self, positions_n: NDArray[np.int64], draws: CropDraws) -> Tensor:
+        """Random resized crops (n, R, R, C) uint8 of the whole stored images, decoded now."""
+        return self._finished(self._begun(positions_n, draws))
 
-        With a `scale_min` of 1 nothing is to be cropped: then training takes what `read` gives.
-        """
-        return self._finished(self._begun(positions_n, scale_min, generator))
-
-    def cropped_ahead(
-        self, batches: Iterable[tuple[NDArray[np.int64], np.random.Generator]], scale_min: float
-    ) -> Iterator[Tensor]:
-        """`cropped` of each batch in turn; the next ones are decoded while the caller computes.
-
-        A batch's generator is used when its decoding begins, so each batch needs one of its own.
-        """
+    def ahead(self, batches: Iterable[tuple[NDArray[np.int64], CropDraws | None]]) -> Iterator[Tensor]:
+        """`cropped` (or without draws `read`) of each batch in turn; the next are decoded while the caller computes."""
         waiting: deque[_Batch] = deque()
         try:
-            for positions_n, generator in batches:
-                waiting.append(self._begun(positions_n, scale_min, generator))
+            for positions_n, draws in batches:
+                waiting.append(self._begun(positions_n, draws))
                 if len(waiting) > _AHEAD_BATCHES:
                     yield self._finished(waiting.popleft())
             while waiting:
@@ -125,11 +121,13 @@ class StreamedImages:
                 for work in batch.works:
                     work.cancel()
 
-    def _begun(self, positions_n: NDArray[np.int64], scale_min: float, generator: np.random.Generator) -> _Batch:
-        draws = draw_crops(len(positions_n), scale_min, generator)
+    def _begun(self, positions_n: NDArray[np.int64], draws: CropDraws | None) -> _Batch:
         images_nRRC = np.empty((len(positions_n), self.side, self.side, 3), dtype=np.uint8)
 
         def fill(rows_n: NDArray[np.int64]) -> None:
+            if draws is None:
+                images_nRRC[rows_n] = self._split.read(positions_n[rows_n])
+                return
             for row in rows_n:
                 image_HWC = self._split.raw(int(positions_n[row]))
                 box = crop_box(draws, int(row), image_HWC.shape[0], image_HWC.shape[1])

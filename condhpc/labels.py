@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from condhpc import models
+from condhpc.device import to_device
 from condhpc.errors import StageError
 from condhpc.feed import Batch
 
@@ -44,7 +45,7 @@ def set_labels(soft_NK: Tensor) -> Loss:
     """Cross-entropy with the soft labels (N, K) that came with a set; of mixed images, both weighted by share."""
 
     def loss(batch: Batch, logits_nK: Tensor) -> Tensor:
-        own_nK = soft_NK[torch.from_numpy(batch.positions_n).to(soft_NK.device)]
+        own_nK = soft_NK[to_device(batch.positions_n, soft_NK.device)]
         return functional.cross_entropy(logits_nK, _mixed(own_nK, batch.mix))
 
     return loss
@@ -100,7 +101,7 @@ def cached(reader: LabelReader, classes: int, device: str) -> Source:
 
     def source(batch: Batch) -> Tensor:
         columns = reader.read(batch.row, len(batch.positions_n))
-        return spread([torch.from_numpy(column).to(device) for column in columns], classes)
+        return spread([to_device(column, device) for column in columns], classes)
 
     return source
 
@@ -156,7 +157,7 @@ def _hard(logits_nK: Tensor, batch: Batch, smoothing: float) -> Tensor:
 def _mixed(own_nK: Tensor, mix: Mix | None) -> Tensor:
     if mix is None:
         return own_nK
-    partner_nK = own_nK[torch.from_numpy(mix.partner_N).to(own_nK.device)]
+    partner_nK = own_nK[to_device(mix.partner_N, own_nK.device)]
     return mix.own_share * own_nK + (1.0 - mix.own_share) * partner_nK
 
 

@@ -38,9 +38,9 @@ def test_large_splits_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_training_does_not_depend_on_the_source() -> None:
-    """A teacher of a streamed split ends in the same bits as one of a resident split."""
+    """Without crops, a teacher of a streamed split ends in the same bits as one of a resident split."""
     split = digits("train")
-    recipe = run(training(4, 64))
+    recipe = run(training(4, 64, augment=Augment(crop_scale_min=1.0, flip=True, cutmix_alpha=1.0)))
     resident, streamed = student(), student()
     train.train(resident, images.images_of(split, "cpu"), recipe)
     train.train(streamed, StreamedImages(split, "cpu"), recipe)
@@ -70,7 +70,7 @@ def test_crops_are_those_of_the_whole_image() -> None:
     """Each is the drawn box of the stored image, resized as Pillow does up to two grey levels."""
     split = Photos()
     order_n = np.array([4, 4, 0, 8, 2])
-    found = StreamedImages(split, "cpu").cropped(order_n, 0.2, rng.stream(3, "crop"))
+    found = StreamedImages(split, "cpu").cropped(order_n, images.draw_crops(len(order_n), 0.2, rng.stream(3, "crop")))
     draws = images.draw_crops(5, 0.2, rng.stream(3, "crop"))
     assert found.dtype == torch.uint8
     for row, position in enumerate(order_n):
@@ -87,9 +87,8 @@ def test_threads_change_nothing(threads: int) -> None:
     split = Photos()
     one, many = StreamedImages(split, "cpu"), StreamedImages(split, "cpu", threads)
     for order_n in (np.arange(9), np.array([3, 3, 1])):
-        assert torch.equal(
-            one.cropped(order_n, 0.08, rng.stream(0, "c")), many.cropped(order_n, 0.08, rng.stream(0, "c"))
-        )
+        drawn = images.draw_crops(len(order_n), 0.08, rng.stream(0, "c"))
+        assert torch.equal(one.cropped(order_n, drawn), many.cropped(order_n, drawn))
         assert torch.equal(one.read(order_n), many.read(order_n))
     assert torch.equal(images.images_of(split, "cpu", threads).read(np.arange(9)), one.read(np.arange(9)))
 
@@ -98,12 +97,14 @@ def test_batches_that_are_decoded_ahead_are_the_same() -> None:
     """Working ahead changes neither order nor pixels, whether the last batch is short or not."""
     source = StreamedImages(Photos(), "cpu", 3)
     orders = [np.arange(9)[start : start + 2] for start in (0, 2, 4, 6, 8)]
-    ahead = source.cropped_ahead(((order_n, rng.stream(0, "crop", i)) for i, order_n in enumerate(orders)), 0.08)
-    found = list(ahead)
+    drawn = [images.draw_crops(len(order_n), 0.08, rng.stream(0, "crop", i)) for i, order_n in enumerate(orders)]
+    found = list(source.ahead(zip(orders, drawn, strict=True)))
     assert len(found) == 5
     for i, order_n in enumerate(orders):
-        assert torch.equal(found[i], source.cropped(order_n, 0.08, rng.stream(0, "crop", i)))
-    assert list(source.cropped_ahead([], 0.08)) == []
+        assert torch.equal(found[i], source.cropped(order_n, drawn[i]))
+    assert list(source.ahead([])) == []
+    plain = list(source.ahead((order_n, None) for order_n in orders))
+    assert torch.equal(torch.cat(plain), source.read(np.arange(9)))
 
 
 def test_an_endless_plan_is_decoded_only_a_little_ahead() -> None:
@@ -111,12 +112,12 @@ def test_an_endless_plan_is_decoded_only_a_little_ahead() -> None:
     source = StreamedImages(Photos(), "cpu", 2)
     begun: list[int] = []
 
-    def orders() -> Iterator[tuple[NDArray[np.int64], np.random.Generator]]:
+    def orders() -> Iterator[tuple[NDArray[np.int64], images.CropDraws]]:
         for step in itertools.count():
             begun.append(step)
-            yield np.array([step % 9]), rng.stream(0, "crop", step)
+            yield np.array([step % 9]), images.draw_crops(1, 0.08, rng.stream(0, "crop", step))
 
-    ahead = source.cropped_ahead(orders(), 0.08)
+    ahead = source.ahead(orders())
     assert next(ahead).shape == (1, 24, 24, 3)
     ahead.close()
     assert len(begun) <= 4
@@ -132,7 +133,7 @@ def test_a_bad_image_stops_the_batch() -> None:
     split.raw = refuse  # type: ignore[method-assign]
     source = StreamedImages(split, "cpu", 2)
     with pytest.raises(StageError, match="is broken"):
-        source.cropped(np.arange(4), 0.08, rng.stream(0, "crop"))
+        source.cropped(np.arange(4), images.draw_crops(4, 0.08, rng.stream(0, "crop")))
 
 
 def reference_box(draws: images.CropDraws, row: int, height: int, width: int) -> tuple[int, int, int, int]:

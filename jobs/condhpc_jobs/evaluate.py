@@ -100,7 +100,7 @@ def _source(ctx: Context) -> _Source:
     spec: EvaluateSpec = ctx.spec
     if "set" not in ctx.task.inputs:
         split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split)
-        return _Source(images.images_of(split, ctx.device), None)
+        return _Source(images.images_of(split, ctx.device, ctx.threads), None)
     condensed = inputs.load_set(ctx, spec.dataset)
     held = ResidentImages(condensed.images_NHWC, condensed.labels_N, ctx.device)
     return _Source(held, condensed.soft_labels_NK)
@@ -112,7 +112,7 @@ def _exam(ctx: Context, side: int) -> _Exam:
     split = inputs.open_split(ctx, spec.dataset, spec.test_split, side)
     few = spec.protocol.test_per_class
     positions_N = None if few is None else judge.first_of_each_class(split.labels_N, few)
-    return _Exam(images.images_of(split, ctx.device), positions_N)
+    return _Exam(images.images_of(split, ctx.device, ctx.threads), positions_N)
 
 
 def _loss(ctx: Context, source: _Source) -> Loss:

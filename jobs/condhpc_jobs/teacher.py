@@ -48,7 +48,7 @@ def _train(
     ctx: Context, spec: TeacherSpec, training: Training, model: nn.Module, team: ranks.Alone
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Train in place; values for the record, and dynamics under `dynamics/<name>`, (epochs, N) each."""
-    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device)
+    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device, ctx.threads)
     epochs = feed.epochs(len(source), training.batch, training.steps)
     dynamics = Dynamics(epochs, len(source), ctx.device)
     recipe = train.Run(
@@ -78,7 +78,7 @@ def _train(
 
 def _test(ctx: Context, spec: TeacherSpec, model: nn.Module) -> dict[str, Any]:
     """Test accuracy, the ceiling for its students; it selects nothing."""
-    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.dataset.test_split), ctx.device)
+    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.dataset.test_split), ctx.device, ctx.threads)
     score = judge.score(model, source, spec.dataset.mean, spec.dataset.std, ctx.device)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -62,7 +62,7 @@ def source_of(home: Path) -> StreamedImages:
 
 def all_crops(source: StreamedImages) -> torch.Tensor:
     """One pass in file order."""
-    return source.cropped(np.arange(len(source)), SCALE_MIN, rng.stream(0, "crop"))
+    return source.cropped(np.arange(len(source)), images.draw_crops(len(source), SCALE_MIN, rng.stream(0, "crop")))
 
 
 def rival_pass(home: Path) -> None:
