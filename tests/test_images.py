@@ -18,6 +18,7 @@ from condhpc import images, rng, train
 from condhpc.datasets.base import Split
 from condhpc.errors import StageError
 from condhpc.images import ResidentImages, StreamedImages
+from condhpc.spec import Augment
 
 
 def test_both_sources_hand_out_the_same_batches() -> None:
