@@ -35,6 +35,7 @@ class CondensedSet:
     source_index_N: NDArray[np.int64] | None = None
     attributes: Attributes = field(default_factory=dict)
     soft_labels_NK: NDArray[np.float16] | None = None
+    """Probabilities that came with a set made elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ class ArrayFile:
 
 
 def write_condensed_set(path: Path, condensed: CondensedSet) -> None:
-    """Write `images` (N,H,W,C) uint8, `labels`, and `source_index` where known, and read it back.
+    """Write `images` (N,H,W,C) uint8, `labels`, `source_index` and `soft_labels` (N,K) where known, and read it back.
 
     Refuses an existing path; raises CorruptArtefactError for arrays of another kind.
     """
     arrays: dict[str, NDArray[Any]] = {"images": condensed.images_NHWC, "labels": condensed.labels_N}
     if condensed.source_index_N is not None:
         arrays["source_index"] = condensed.source_index_N
+    if condensed.soft_labels_NK is not None:
+        arrays["soft_labels"] = condensed.soft_labels_NK
     write(path, "condensed_set", ArrayFile(arrays, condensed.attributes))
     read_condensed_set(path)
 
@@ -76,7 +79,10 @@ def read_condensed_set(path: Path) -> CondensedSet:
     source = _require(path, held, "source_index", np.int64, 1) if "source_index" in held.arrays else None
     if source is not None and len(source) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(source)} source indices but {len(labels)} labels")
-    return CondensedSet(images, labels, source, held.attributes)
+    soft = _require(path, held, "soft_labels", np.float16, 2) if "soft_labels" in held.arrays else None
+    if soft is not None and len(soft) != len(labels):
+        raise CorruptArtefactError(f"{path}: {len(soft)} soft labels but {len(labels)} labels")
+    return CondensedSet(images, labels, source, held.attributes, soft)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -214,6 +220,15 @@ def read(path: Path, kind: str) -> ArrayFile:
             return ArrayFile(arrays, {k: v for k, v in file.attrs.items() if k not in {"kind", "schema"}})
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py makes of broken bytes
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error}); it will not be used") from error
+
+
+def read_any(path: Path) -> ArrayFile:
+    """Read all arrays of an HDF5 that others made; raises CorruptArtefactError."""
+    try:
+        with h5py.File(path, "r") as file:
+            return ArrayFile({name: file[name][()] for name in _dataset_names(file)}, dict(file.attrs))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error})") from error
 
 
 def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:

@@ -57,6 +57,7 @@ def _site(root: Path) -> Site:
         root=str(root),
         data={name: str(folder) for name, folder in found.data.items()},
         weights={name: str(file) for name, file in found.weights.items()},
+        sets={name: str(path) for name, path in found.sets.items()},
         compile=found.compile,
         threads=found.threads,
         pulse_s=found.pulse_s,

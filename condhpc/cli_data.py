@@ -38,6 +38,18 @@ def _of_a_dataset(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @data.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def digest(path: Path) -> None:
+    """Print the SHA-256 of a file or folder, as manifests name weights and condensed sets made elsewhere."""
+    from condhpc import keys
+
+    try:
+        click.echo(keys.sha256_of(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); expected a file or a folder") from error
+
+
+@data.command()
 @_of_a_dataset
 def index(session: Session, name: str, manifest: Path | None, folder: Path | None) -> None:
     """List the files anew and keep the index under the root, where `submit` finds it.

@@ -40,6 +40,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Dataset name to folder or pack."""
     weights: dict[str, str] = {}
     """External weights name to file."""
+    sets: dict[str, str] = {}
+    """Name of a condensed set made elsewhere to its file or folder."""
     device: str = "auto"
     """`auto` takes CUDA where the job has it, `cuda` insists, `cpu` avoids it."""
     threads: int = 1
@@ -142,6 +144,13 @@ class Context:
         """Folder or pack of a dataset as the profile maps it; None for data that ships in a package."""
         folder = self.site.data.get(name)
         return Path(folder) if folder is not None else None
+
+    def set_path(self, name: str) -> Path:
+        """File or folder of a condensed set made elsewhere; raises StageError where the profile does not name it."""
+        path = self.site.sets.get(name)
+        if path is None:
+            raise StageError(f"set '{name}': the profile has no path for it; add `{name} = \"…\"` under [sets]")
+        return Path(path)
 
     def weights_file(self, name: str) -> Path:
         """File of external weights; raises StageError where the profile does not name it."""

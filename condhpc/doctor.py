@@ -58,6 +58,11 @@ def examine(profile: Profile, slurm: Slurm | None, *, scan: bool = False) -> Ite
         yield _data_check(name, folder, scan=scan)
     for name, path in profile.weights.items():
         yield _weights_check(name, path)
+    for name, path in profile.sets.items():
+        if path.exists():
+            yield ok(f"set {name}", str(path))
+        else:
+            yield fail(f"set {name}", f"{path}: not here", f"correct sets.{name} in the profile")
     yield from _python_checks(profile)
 
 

@@ -99,6 +99,19 @@ def require(facts: Mapping[str, Facts]) -> None:
         raise ProblemsError(missing)
 
 
+def require_sets(names: Iterable[str], profile: Profile) -> None:
+    """Raise ProblemsError unless the profile maps every condensed set made elsewhere to something that is here."""
+    problems = []
+    for name in sorted(set(names)):
+        path = profile.sets.get(name)
+        if path is None:
+            problems.append(f"profile '{profile.name}': sets.{name}: missing, expected the path of this set")
+        elif not path.exists():
+            problems.append(f"profile '{profile.name}': sets.{name} = '{path}': not on this machine")
+    if problems:
+        raise ProblemsError(problems)
+
+
 def require_weights(names: Iterable[str], profile: Profile) -> None:
     """Raise ProblemsError unless the profile maps every name of external weights to a file that is here."""
     problems = []

@@ -60,6 +60,8 @@ class Profile(Value, frozen=True, kw_only=True):
     """Dataset name to folder, or to a pack."""
     weights: dict[Name, Path] = msgspec.field(default_factory=dict)
     """External weights name to file; its digest is in the manifest."""
+    sets: dict[Name, Path] = msgspec.field(default_factory=dict)
+    """Name of a condensed set made elsewhere to its file or folder; its digest is in the manifest."""
     workers: Positive = msgspec.field(default_factory=_local_workers)
     """Processes of the local back-end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

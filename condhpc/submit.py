@@ -45,6 +45,8 @@ class Prepared:
     facts: dict[str, Facts]
     weights: tuple[str, ...]
     """Names of external weights that it uses."""
+    sets: tuple[str, ...]
+    """Names of condensed sets made elsewhere."""
     profile: Profile
     overview: Overview
     indexes: IndexCache
@@ -63,7 +65,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     warnings = [*planned.warnings, *misfits]
     weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
     overview = survey.overview(planned, taken, arrangement, profile, warnings)
-    return Prepared(path.read_bytes(), planned, found, weights, profile, overview, indexes)
+    return Prepared(path.read_bytes(), planned, found, weights, (*loaded.external,), profile, overview, indexes)
 
 
 def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
@@ -159,6 +161,7 @@ def _slurm(profile: Profile) -> Slurm | None:
 def _require_data(prepared: Prepared) -> None:
     facts.require(prepared.facts)
     facts.require_weights(prepared.weights, prepared.profile)
+    facts.require_sets(prepared.sets, prepared.profile)
 
 
 def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:

@@ -10,7 +10,7 @@ import numpy as np
 from condhpc import arrays, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
 from condhpc.file_index import Index
-from condhpc.spec import TeacherSpec
+from condhpc.spec import CondenseSpec, TeacherSpec
 from condhpc_jobs import weights
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def load_set(ctx: Context, dataset: DatasetSpec) -> CondensedSet:
     labels = np.unique(held.labels_N)
     if not np.array_equal(labels, np.arange(dataset.classes)):
         raise CorruptArtefactError(f"{path}: {len(labels)} classes, '{dataset.name}' has {dataset.classes}")
-    side = dataset.resolution
+    spec = ctx.record("set").task.spec
+    side = spec.resolution if isinstance(spec, CondenseSpec) else dataset.resolution
     if held.images_NHWC.shape[1:] != (side, side, 3):
         raise CorruptArtefactError(
-            f"{path}: images of shape {held.images_NHWC.shape[1:]}, '{dataset.name}' has ({side}, {side}, 3)"
+            f"{path}: images of shape {held.images_NHWC.shape[1:]}, its task says ({side}, {side}, 3)"
         )
     return held
