@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from condhpc.device import to_device
 
@@ -129,7 +130,7 @@ class StreamedImages:
                 images_nRRC[rows_n] = self._split.read(positions_n[rows_n])
                 return
             for row in rows_n:
-                image_HWC = self._split.raw(int(positions_n[row]))
+                image_HWC = self._split.glimpse(int(positions_n[row]))
                 box = crop_box(draws, int(row), image_HWC.shape[0], image_HWC.shape[1])
                 images_nRRC[row] = resized_crop(image_HWC, box, self.side)
 
@@ -188,12 +189,10 @@ def crop_box(draws: CropDraws, row: int, height: int, width: int) -> tuple[int, 
 
 def resized_crop(image_HWC: NDArray[np.uint8], box: tuple[int, int, int, int], side: int) -> NDArray[np.uint8]:
     """A box (top, left, height, width) resized to (side, side, C): bilinear, antialiased, in uint8 arithmetic."""
-    from torchvision.transforms.v2 import functional
-
     top, left, height, width = box
-    crop_CHW = torch.from_numpy(image_HWC[top : top + height, left : left + width]).permute(2, 0, 1)
-    resized_CRR: Tensor = functional.resize(crop_CHW, [side, side], antialias=True)
-    return resized_CRR.permute(1, 2, 0).numpy()
+    crop_1CHW = torch.from_numpy(image_HWC[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+    resized_1CRR = functional.interpolate(crop_1CHW, size=(side, side), mode="bilinear", antialias=True)
+    return resized_1CRR[0].permute(1, 2, 0).numpy()
 
 
 def _read(split: Split, positions_n: NDArray[np.int64], pool: ThreadPoolExecutor, threads: int) -> NDArray[np.uint8]:

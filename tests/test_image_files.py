@@ -14,7 +14,7 @@ from condhpc.image_files import Entry
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of images, with one hidden file and one broken link."""
+    """A folder of images, and one hidden file."""
     home = image_folder(tmp_path / "images")
     (home / "train" / ".hidden").touch()
     return home

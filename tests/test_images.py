@@ -131,7 +131,7 @@ def test_a_bad_image_stops_the_batch() -> None:
     def refuse(position: int) -> NDArray[np.uint8]:
         raise StageError(f"image {position} is broken")
 
-    split.raw = refuse  # type: ignore[method-assign]
+    split.glimpse = refuse  # type: ignore[method-assign]
     source = StreamedImages(split, "cpu", 2)
     with pytest.raises(StageError, match="is broken"):
         source.cropped(np.arange(4), images.draw_crops(4, 0.08, rng.stream(0, "crop")))

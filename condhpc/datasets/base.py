@@ -35,6 +35,10 @@ class Split(ABC):
     def raw(self, position: int) -> NDArray[np.uint8]:
         """One image (h, w, 3) uint8 as stored, before any resizing; the caller may write into it."""
 
+    def glimpse(self, position: int) -> NDArray[np.uint8]:
+        """As `raw`, for a look: the pixels may be gone with this thread's next glimpse."""
+        return self.raw(position)
+
     def encoded(self, position: int) -> bytes:
         """The image's file as it stands. Raises StageError where images are not files of their own."""
         raise StageError(f"image {position} is not a file of its own; only datasets of image files can be packed")

@@ -143,6 +143,19 @@ def test_read_matches_raw(folder: Path) -> None:
     assert split.of_class(0).tolist() == [4, 5]
 
 
+def test_a_glimpse_is_the_raw_image(folder: Path) -> None:
+    """JPEGs of any order of sizes and other files: the pixels of `raw`, until the next glimpse."""
+    for i, size in enumerate([(30, 50), (90, 80), (12, 9)]):
+        noise(*size, i).save(folder / "train" / "ant" / f"{i}.jpg")
+    split = PRESET.split(PRESET.index(folder), folder, "train", 16)
+    for position in (1, 0, 3, 5, 2, 4):
+        np.testing.assert_array_equal(split.glimpse(position), split.raw(position))
+    kept = split.raw(1)
+    before = kept.copy()
+    split.glimpse(3)
+    np.testing.assert_array_equal(kept, before)
+
+
 @pytest.mark.parametrize("size", [(100, 61), (61, 100), (300, 300), (64, 64), (73, 74), (256, 300)])
 @pytest.mark.parametrize("resolution", [32, 64, 224])
 def test_square_is_the_usual_test_transform(size: tuple[int, int], resolution: int) -> None:
