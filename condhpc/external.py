@@ -191,7 +191,7 @@ def _indices(path: Path, real: Real, problems: list[str]) -> _Content | None:
     find = _finder(real)
     positions: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
-        entry = line.partition("#")[0].strip()
+        entry = re.sub(r"(^|\s)#.*", "", line).strip()
         if not entry:
             continue
         found = find(entry)

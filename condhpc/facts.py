@@ -118,11 +118,23 @@ def require_weights(names: Iterable[str], profile: Profile) -> None:
     for name in sorted(set(names)):
         path = profile.weights.get(name)
         if path is None:
-            problems.append(f"profile '{profile.name}': weights.{name}: missing, expected the path of this file")
+            where = "expected the path of this file (or a file of this name among torch's own downloads, $TORCH_HOME)"
+            problems.append(f"profile '{profile.name}': weights.{name}: missing, {where}")
         elif not path.is_file():
             problems.append(f"profile '{profile.name}': weights.{name} = '{path}': no such file on this machine")
     if problems:
         raise ProblemsError(problems)
+
+
+def with_downloaded(names: Iterable[str], profile: Profile, environ: Mapping[str, str]) -> Profile:
+    """The profile with weights that it does not name, where torch has downloaded a file of that name before.
+
+    That is `$TORCH_HOME/hub/checkpoints`, by default `~/.cache/torch/hub/checkpoints`. Nothing is downloaded.
+    """
+    cache = environ.get("XDG_CACHE_HOME") or f"{environ.get('HOME') or Path.home()}/.cache"
+    folder = Path(environ.get("TORCH_HOME") or f"{cache}/torch") / "hub" / "checkpoints"
+    found = {name: folder / name for name in names if name not in profile.weights and (folder / name).is_file()}
+    return msgspec.structs.replace(profile, weights={**profile.weights, **found})
 
 
 def of(name: str, own: OwnDataset | None, profile: Profile, lister: Lister = list_files) -> Facts:

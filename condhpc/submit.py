@@ -56,6 +56,8 @@ class Prepared:
 def prepare(path: Path, profile: Profile) -> Prepared:
     """Read, check and plan a manifest; writes nothing. Raises ProblemsError with all problems."""
     loaded = manifest.load(path)
+    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
+    profile = facts.with_downloaded(weights, profile, os.environ)
     indexes = IndexCache(Layout(profile.root))
     found = facts.gather(loaded, profile, indexes.index)
     planned = plan.expand(loaded, found)
@@ -63,7 +65,6 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     taken = survey.take(planned, Layout(profile.root), slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
-    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
     overview = survey.overview(planned, taken, arrangement, profile, warnings)
     return Prepared(path.read_bytes(), planned, found, weights, (*loaded.external,), profile, overview, indexes)
 
@@ -110,7 +111,7 @@ def resume(
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
             return run
         run.cancel.unlink(missing_ok=True)
-        files.replace(run.profile, profiles.encode(profile))
+        files.replace(run.profile, profiles.encode(prepared.profile))
         pool = _hand_over(run, layout, taken, prepared.profile, say)
     return _follow(run, pool, prepared.profile, say, progress)
 
