@@ -22,6 +22,7 @@ from condhpc import cli, collect, errors, facts, manifest, models, plan, profile
 from condhpc.plan import Plan
 from condhpc.profile import Energy, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
+from condhpc.spec import WeightsSpec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "manifests/README.md", "slurm/README.md")
@@ -261,6 +262,8 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,
     ("manifests/README.md", "Where labels come from: `[labels]`", 0): manifest.LabelChoice,
+    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 1): WeightsSpec,
+    ("manifests/README.md", "Sets made elsewhere: `[external.<name>]`", 0): manifest.External,
     ("manifests/README.md", "Top level", 0): manifest._File,
 }
 
