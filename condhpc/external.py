@@ -19,6 +19,7 @@ from condhpc import arrays, keys
 from condhpc.arrays import CondensedSet
 from condhpc.datasets.image_folder import SUFFIXES, pixels
 from condhpc.errors import CorruptArtefactError, StageError
+from condhpc.misfits import SHOWN, Content, Wanted, kind_of, listed, misfits
 from condhpc.spec import Value
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 SOFT_LABELS = "soft_labels.npy"
 """Beside the class folders, or beside an index list under its name with this suffix: rows in the order of the set."""
-_SHOWN = 5
-_SUM_TOLERANCE = 1e-2
 
 
 class ExternalParams(Value, frozen=True):
@@ -44,14 +43,6 @@ class ExternalParams(Value, frozen=True):
     class_folders: Literal["names", "numbers"] = "names"
 
 
-class Wanted(NamedTuple):
-    """What the set has to be."""
-
-    class_names: Sequence[str]
-    ipc: int
-    resolution: int
-
-
 class Real(NamedTuple):
     """The dataset behind a list of real images."""
 
@@ -60,27 +51,18 @@ class Real(NamedTuple):
     dataset: DatasetSpec
 
 
-class _Content(NamedTuple):
-    """A set as it was found, in its own order."""
-
-    images_NHWC: NDArray[np.uint8]
-    labels_N: NDArray[np.int64]
-    source_N: NDArray[np.int64] | None
-    soft_NK: NDArray[np.floating] | None
-
-
 def load(path: Path, params: ExternalParams, wanted: Wanted, real: Real) -> CondensedSet:
     """The set, class by class; raises StageError with everything in it that does not fit."""
     problems: list[str] = []
     _require_digest(path, params)
-    readers: dict[str, Callable[[], _Content | None]] = {
+    readers: dict[str, Callable[[], Content | None]] = {
         "folder": lambda: _folder(path, params, wanted, problems),
         "indices": lambda: _indices(path, real, problems),
         "hdf5": lambda: _hdf5(path, wanted, problems),
     }
     content = readers[params.format]()
     if content is not None:
-        problems += _misfits(content, wanted)
+        problems += misfits(content, wanted)
     if problems or content is None:
         text = "\n".join(f"  - {problem}" for problem in problems)
         raise StageError(f"set '{params.name}': {path} does not fit the dataset and the manifest:\n{text}")
@@ -109,12 +91,12 @@ def _require_digest(path: Path, params: ExternalParams) -> None:
 # Readers
 
 
-def _folder(path: Path, params: ExternalParams, wanted: Wanted, problems: list[str]) -> _Content | None:
+def _folder(path: Path, params: ExternalParams, wanted: Wanted, problems: list[str]) -> Content | None:
     """`<class>/*.png`; files of a class by name."""
     found = sorted(p for p in path.iterdir() if not p.name.startswith(".") and p.name != SOFT_LABELS)
     stray = [p.name for p in found if not p.is_dir()]
     folders = {p.name: p for p in found if p.is_dir()}
-    problems += _listed("has something that is not a class folder", stray)
+    problems += listed("has something that is not a class folder", stray)
     find = _by_number if params.class_folders == "numbers" else _by_name
     of_label, misfits = find(folders, wanted.class_names)
     problems += misfits
@@ -126,7 +108,7 @@ def _folder(path: Path, params: ExternalParams, wanted: Wanted, problems: list[s
         return None
     labels_N = np.asarray([label for label, _ in files], dtype=np.int64)
     kept = [image for image in images if image is not None]
-    return _Content(np.stack(kept), labels_N, None, _soft_file(path / SOFT_LABELS, problems))
+    return Content(np.stack(kept), labels_N, None, _soft_file(path / SOFT_LABELS, problems))
 
 
 def _by_name(folders: Mapping[str, Path], names: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -135,8 +117,8 @@ def _by_name(folders: Mapping[str, Path], names: Sequence[str]) -> tuple[list[Pa
     if len(lacking) == len(names) and not _by_number(folders, names)[1]:
         hint = 'if the numbers are the dataset\'s labels, say class_folders = "numbers"'
         return [], [f"its folders are numbered, not named after classes; {hint}"]
-    problems = _listed("lacks the class folder", lacking)
-    problems += _listed("has a folder that is no class of the dataset", superfluous)
+    problems = listed("lacks the class folder", lacking)
+    problems += listed("has a folder that is no class of the dataset", superfluous)
     return [folders[name] for name in names if name in folders], problems
 
 
@@ -151,10 +133,10 @@ def _by_number(folders: Mapping[str, Path], names: Sequence[str]) -> tuple[list[
         else:
             found.setdefault(int(match[0]), []).append(folder)
     expected = range(len(names))
-    problems = _listed("has a folder without a number at its end", unnumbered)
-    problems += _listed("lacks the folder with number", [str(i) for i in expected if i not in found])
-    problems += _listed("has a folder whose number is no label", [f[0] for i, f in found.items() if i not in expected])
-    problems += _listed("has several folders of one number", [", ".join(f) for f in found.values() if len(f) > 1])
+    problems = listed("has a folder without a number at its end", unnumbered)
+    problems += listed("lacks the folder with number", [str(i) for i in expected if i not in found])
+    problems += listed("has a folder whose number is no label", [f[0] for i, f in found.items() if i not in expected])
+    problems += listed("has several folders of one number", [", ".join(f) for f in found.values() if len(f) > 1])
     return [folders[found[i][0]] for i in expected if i in found], problems
 
 
@@ -175,13 +157,13 @@ def _image(file: Path, side: int, problems: list[str]) -> NDArray[np.uint8] | No
     if image_HWC.shape[:2] == (side, side):
         return image_HWC
     height, width = image_HWC.shape[:2]
-    if len(problems) <= _SHOWN:
+    if len(problems) <= SHOWN:
         hint = f"; for sets of this size write resolution = {height}" if height == width else ""
         problems.append(f"{file.parent.name}/{file.name} is {width}×{height} pixels, expected {side}×{side}{hint}")
     return None
 
 
-def _indices(path: Path, real: Real, problems: list[str]) -> _Content | None:
+def _indices(path: Path, real: Real, problems: list[str]) -> Content | None:
     """One training image a line: its position in the split, or its path in the dataset."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -201,8 +183,8 @@ def _indices(path: Path, real: Real, problems: list[str]) -> _Content | None:
             problems.append(f"line {number}: {entry!r}: the same image as in line {positions[found]}")
         else:
             positions[found] = number
-    if len(problems) > 4 * _SHOWN:
-        problems[4 * _SHOWN :] = [f"and {len(problems) - 4 * _SHOWN} more lines"]
+    if len(problems) > 4 * SHOWN:
+        problems[4 * SHOWN :] = [f"and {len(problems) - 4 * SHOWN} more lines"]
     if problems:
         return None
     if not positions:
@@ -210,7 +192,7 @@ def _indices(path: Path, real: Real, problems: list[str]) -> _Content | None:
         return None
     source_N = np.fromiter(positions, dtype=np.int64)
     soft_NK = _soft_file(path.with_name(f"{path.stem}.{SOFT_LABELS}"), problems)
-    return _Content(real.train.read(source_N), real.train.labels_N[source_N], source_N, soft_NK)
+    return Content(real.train.read(source_N), real.train.labels_N[source_N], source_N, soft_NK)
 
 
 def _finder(real: Real) -> Callable[[str], int | str]:
@@ -237,7 +219,7 @@ def _finder(real: Real) -> Callable[[str], int | str]:
     return find
 
 
-def _hdf5(path: Path, wanted: Wanted, problems: list[str]) -> _Content | None:
+def _hdf5(path: Path, wanted: Wanted, problems: list[str]) -> Content | None:
     """`images`, `labels` and perhaps `soft_labels`, in any order of images; ours or anybody's."""
     try:
         held = arrays.read_any(path)
@@ -246,9 +228,9 @@ def _hdf5(path: Path, wanted: Wanted, problems: list[str]) -> _Content | None:
         return None
     images, labels = held.arrays.get("images"), held.arrays.get("labels")
     if images is None or images.dtype != np.uint8 or images.ndim != 4:
-        problems.append(f"'images' is {_kind(images)}, expected uint8 (N, R, R, 3)")
+        problems.append(f"'images' is {kind_of(images)}, expected uint8 (N, R, R, 3)")
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
-        problems.append(f"'labels' is {_kind(labels)}, expected integers (N,)")
+        problems.append(f"'labels' is {kind_of(labels)}, expected integers (N,)")
     if images is None or labels is None or problems:
         return None
     if len(images) != len(labels):
@@ -256,7 +238,7 @@ def _hdf5(path: Path, wanted: Wanted, problems: list[str]) -> _Content | None:
         return None
     if (names := held.attributes.get("class_names")) is not None:
         problems += _other_names([str(name) for name in names], wanted)
-    return _Content(images, labels.astype(np.int64), None, held.arrays.get("soft_labels"))
+    return Content(images, labels.astype(np.int64), None, held.arrays.get("soft_labels"))
 
 
 def _other_names(names: Sequence[str], wanted: Wanted) -> Iterator[str]:
@@ -270,7 +252,7 @@ def _other_names(names: Sequence[str], wanted: Wanted) -> Iterator[str]:
             "or relabel the file"
         )
     else:
-        yield f"is of other classes: {list(names)[:_SHOWN]}…, the dataset has {list(wanted.class_names)[:_SHOWN]}…"
+        yield f"is of other classes: {list(names)[:SHOWN]}…, the dataset has {list(wanted.class_names)[:SHOWN]}…"
 
 
 def _soft_file(path: Path, problems: list[str]) -> NDArray[np.floating] | None:
@@ -282,45 +264,3 @@ def _soft_file(path: Path, problems: list[str]) -> NDArray[np.floating] | None:
         problems.append(f"{path.name} is not a readable array ({error})")
         return None
     return np.asarray(found)
-
-
-# Checks of what was read
-
-
-def _misfits(content: _Content, wanted: Wanted) -> Iterator[str]:
-    side, classes = wanted.resolution, len(wanted.class_names)
-    if content.images_NHWC.shape[1:] != (side, side, 3):
-        found = content.images_NHWC.shape[1:]
-        yield f"images are {found}, expected {(side, side, 3)}; write resolution = {found[0]} if that is meant"
-    outside = sorted({int(label) for label in content.labels_N if not 0 <= label < classes})
-    yield from _listed(f"has labels outside 0..{classes - 1}", list(map(str, outside)))
-    counts = Counter(content.labels_N.tolist())
-    wrong = [f"'{name}' ({counts[i]})" for i, name in enumerate(wanted.class_names) if counts[i] != wanted.ipc]
-    yield from _listed(f"expected {wanted.ipc} images of each class (`ipc`), other counts", wrong)
-    if content.soft_NK is not None:
-        yield from _soft_misfits(content.soft_NK, len(content.labels_N), classes)
-
-
-def _soft_misfits(soft_NK: NDArray[np.floating], count: int, classes: int) -> Iterator[str]:
-    if soft_NK.dtype.kind != "f" or soft_NK.shape != (count, classes):
-        yield f"soft labels are {_kind(soft_NK)}, expected floats {(count, classes)}"
-        return
-    rows_NK = soft_NK.astype(np.float64)
-    if not np.isfinite(rows_NK).all() or (rows_NK < 0).any():
-        yield "soft labels hold negative or infinite numbers or NaN, expected probabilities (not logits)"
-        return
-    off = np.abs(rows_NK.sum(axis=1) - 1.0)
-    if off.max() > _SUM_TOLERANCE:
-        row = int(off.argmax())
-        yield f"soft labels of image {row} sum to {rows_NK[row].sum():.3f}, expected probabilities that sum to 1"
-
-
-def _kind(array: NDArray[np.generic] | None) -> str:
-    return "missing" if array is None else f"{array.dtype} {array.shape}"
-
-
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{what}: {', '.join(names[:_SHOWN])}{more}"]

@@ -16,7 +16,8 @@ from PIL import Image
 from condhpc import arrays, external, keys
 from condhpc.arrays import CondensedSet
 from condhpc.errors import StageError
-from condhpc.external import ExternalParams, Real, Wanted
+from condhpc.external import ExternalParams, Real
+from condhpc.misfits import Wanted
 
 IPC = 2
 NAMES = INDEX.class_names

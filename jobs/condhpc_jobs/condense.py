@@ -13,6 +13,7 @@ from condhpc import arrays, by_hand, external, registry, rng, train
 from condhpc.arrays import CondensedSet
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Work
+from condhpc.misfits import Wanted
 from condhpc_jobs import inputs
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _take(ctx: Context, train_split: Split) -> CondensedSet:
     spec: CondenseSpec = ctx.spec
     params = msgspec.convert(spec.params, external.ExternalParams)
     index = inputs.open_index(ctx, spec.dataset)
-    wanted = external.Wanted(index.class_names, spec.ipc, spec.resolution)
+    wanted = Wanted(index.class_names, spec.ipc, spec.resolution)
     return external.load(ctx.set_path(params.name), params, wanted, external.Real(train_split, index, spec.dataset))
 
 
