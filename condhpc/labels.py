@@ -101,7 +101,9 @@ def cached(reader: LabelReader, classes: int, device: str) -> Source:
 
     def source(batch: Batch) -> Tensor:
         columns = reader.read(batch.row, len(batch.positions_n))
-        return spread([to_device(column, device) for column in columns], classes)
+        # Few operations on a GPU take unsigned 16-bit integers, the type of classes in the file.
+        plain = (column.astype(np.int32) if column.dtype == np.uint16 else column for column in columns)
+        return spread([to_device(column, device) for column in plain], classes)
 
     return source
 
