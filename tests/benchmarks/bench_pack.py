@@ -3,9 +3,10 @@
 Procedure: four ConvNet-3 students (seeds 0 to 3, each with batches of its own) of a set of 100 images, batch 50, SGD,
 fp32. Stacked: torch.func's `stack_module_state` and `vmap`, one optimiser over all weights. The losses of stacked
 students must equal those of separate ones to 1e-4 over the first ten steps (under AdamW they do not: it divides
-rounding by itself where gradients vanish, and losses differ by up to 5e-4). On a CPU: CPU seconds of stacked ÷ separate;
-concurrent processes do the very same work, so they cost the same CPU time. On a GPU (32 px, 200 steps): wall seconds
-of all three. Nothing is gated but the equality: the figures decide how a pack shares a GPU (CONTRIBUTING.md, Decisions).
+rounding by itself where gradients vanish, and losses differ by up to 5e-4). On a CPU: CPU seconds of stacked ÷
+separate; concurrent processes do the very same work, so they cost the same CPU time. On a GPU (32 px, 200 steps): wall
+seconds of all three. Nothing is gated but the equality: the figures decide how a pack shares a GPU (CONTRIBUTING.md,
+Decisions).
 """
 
 from __future__ import annotations
