@@ -134,7 +134,7 @@ def _by_number(folders: Mapping[str, Path], names: Sequence[str]) -> tuple[dict[
     found: dict[int, list[str]] = {}
     unnumbered = []
     for folder in sorted(folders):
-        match = re.search(r"[0-9]{1,18}$", folder)
+        match = re.search(r"[0-9]+$", folder)
         if match is None:
             unnumbered.append(folder)
         else:
