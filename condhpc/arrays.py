@@ -222,11 +222,12 @@ def read(path: Path, kind: str) -> ArrayFile:
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error}); it will not be used") from error
 
 
-def read_any(path: Path) -> ArrayFile:
-    """Read all arrays of an HDF5 that others made; raises CorruptArtefactError."""
+def read_any(path: Path, names: Sequence[str]) -> ArrayFile:
+    """Read those of the named arrays that an HDF5 of others has in itself, not behind links; CorruptArtefactError."""
     try:
         with h5py.File(path, "r") as file:
-            return ArrayFile({name: file[name][()] for name in _dataset_names(file)}, dict(file.attrs))
+            held = {name: file[name][()] for name in _dataset_names(file) if name in names}
+            return ArrayFile(held, dict(file.attrs))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error})") from error
 

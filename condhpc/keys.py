@@ -76,7 +76,7 @@ def sha256_of(path: Path) -> str:
         return sha256_file(path)
     found = sorted((p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.is_file())
     lines = [f"{sha256_file(p)}  {name}\n" for name, p in found if not any(x.startswith(".") for x in name.split("/"))]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -56,7 +56,7 @@ def _of_soft_labels(soft_NK: NDArray[np.floating], count: int, classes: int) -> 
         yield "soft labels hold negative or infinite numbers or NaN, expected probabilities (not logits)"
         return
     off = np.abs(rows_NK.sum(axis=1) - 1.0)
-    if off.max() > _SUM_TOLERANCE:
+    if count and off.max() > _SUM_TOLERANCE:
         row = int(off.argmax())
         yield f"soft labels of image {row} sum to {rows_NK[row].sum():.3f}, expected probabilities that sum to 1"
 

@@ -12,10 +12,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NEAR_FACTOR, _NEAR_PCT = 2.0, 10.0
-"""Near chance: below twice chance, and at most ten points above it; a wrong order leaves some classes in place."""
-_GAIN_PCT, _HIGH_PCT = 20.0, 40.0
-"""A relabelling that gains so much and ends so high is no luck: a guess gains a few points from it."""
+_GAIN_PCT = 20.0
+"""Points that a renaming has to gain. Classes that a network confuses gain a few, a wrong order of most classes far
+more; nearness to chance is no criterion, because a wrong order leaves any number of classes in place.
+"""
+_DEVIATIONS = 4.0
+"""By how many standard deviations the images that a renaming mends outnumber those it spoils (McNemar's test)."""
 
 
 class Relabelling(NamedTuple):
@@ -24,28 +26,55 @@ class Relabelling(NamedTuple):
     class_of_output_K: NDArray[np.int64]
     before_pct: float
     after_pct: float
-
-    @property
-    def is_mismatch(self) -> bool:
-        """Near chance as it stands, and far above it under other names."""
-        chance_pct = 100.0 / len(self.class_of_output_K)
-        near_chance = self.before_pct < min(_NEAR_FACTOR * chance_pct, chance_pct + _NEAR_PCT)
-        return near_chance and self.after_pct - self.before_pct > _GAIN_PCT and self.after_pct > _HIGH_PCT
+    """Each half of every class's images under the renaming that fits the other half: luck gains nothing."""
+    is_mismatch: bool
+    """Far better under other names, and not by chance."""
 
 
 def best_relabelling(predicted_N: NDArray[np.int64], labels_N: NDArray[np.int64], classes: int) -> Relabelling:
-    """Outputs and classes matched greedily by how often they meet, ties to the lowest numbers.
+    """The renaming under which outputs and labels agree most, and whether it shows that the class order is another."""
+    half_N = np.empty(len(labels_N), dtype=np.int64)
+    half_N[np.argsort(labels_N, kind="stable")] = np.arange(len(labels_N)) % 2
+    after_N = np.zeros(len(labels_N), dtype=bool)
+    for half in (0, 1):
+        held, other = half_N == half, half_N != half
+        renamed_K = matching(_counts(predicted_N[other], labels_N[other], classes))
+        after_N[held] = renamed_K[predicted_N[held]] == labels_N[held]
+    before_N = predicted_N == labels_N
+    mended, spoilt = int((after_N & ~before_N).sum()), int((before_N & ~after_N).sum())
+    gain_pct = 100.0 * (mended - spoilt) / max(len(labels_N), 1)
+    return Relabelling(
+        class_of_output_K=matching(_counts(predicted_N, labels_N, classes)),
+        before_pct=_share_pct(before_N),
+        after_pct=_share_pct(after_N),
+        is_mismatch=gain_pct > _GAIN_PCT and mended - spoilt > _DEVIATIONS * (mended + spoilt) ** 0.5,
+    )
+
+
+def matching(counts_KK: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class of each output, one to one, greedily by how often they meet; ties, and outputs never seen, keep their own.
 
     Exact where one matching stands out, as after a permutation of classes; never better than the best one.
     """
-    counts_KK = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts_KK, (predicted_N, labels_N), 1)
+    classes = len(counts_KK)
+    weight_KK = 2 * counts_KK + np.eye(classes, dtype=np.int64)
+    pairs = np.flatnonzero(weight_KK)
+    pairs = pairs[np.argsort(-weight_KK.ravel()[pairs], kind="stable")]
     class_of_output_K = np.full(classes, -1, dtype=np.int64)
     taken_K = np.zeros(classes, dtype=bool)
-    for flat in np.argsort(-counts_KK, axis=None, kind="stable"):
-        output, label = divmod(int(flat), classes)
+    for pair in pairs.tolist():
+        output, label = divmod(pair, classes)
         if class_of_output_K[output] < 0 and not taken_K[label]:
             class_of_output_K[output], taken_K[label] = label, True
-    before, after = np.trace(counts_KK), counts_KK[np.arange(classes), class_of_output_K].sum()
-    share = 100.0 / max(len(labels_N), 1)
-    return Relabelling(class_of_output_K, float(before) * share, float(after) * share)
+    class_of_output_K[class_of_output_K < 0] = np.flatnonzero(~taken_K)
+    return class_of_output_K
+
+
+def _counts(predicted_N: NDArray[np.int64], labels_N: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """How often each output (row) meets each class (column)."""
+    pairs = np.bincount(predicted_N * classes + labels_N, minlength=classes * classes)
+    return pairs.reshape(classes, classes).astype(np.int64)
+
+
+def _share_pct(right_N: NDArray[np.bool_]) -> float:
+    return 100.0 * float(right_N.mean()) if len(right_N) else 0.0

@@ -108,6 +108,100 @@ def test_a_list_names_real_images_by_position_or_path(tmp_path: Path) -> None:
     assert np.array_equal(found.images_NHWC, train.read(np.asarray(positions)))
 
 
+def test_soft_labels_of_a_list_are_under_its_digest(tmp_path: Path) -> None:
+    """List and soft labels share a folder: rows follow the lines, and other soft labels are another set."""
+    positions = [int(p) for label in reversed(range(10)) for p in digits("train").of_class(label)[:IPC]]
+    (tmp_path / external.INDICES).write_text("# chosen\n" + "\n".join(map(str, positions)))
+    soft_NK = np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32)
+    np.save(tmp_path / external.SOFT_LABELS, soft_NK)
+    found = load(tmp_path, "indices")
+    assert found.source_index_N is not None
+    assert found.soft_labels_NK is not None
+    rows = [positions.index(position) for position in found.source_index_N.tolist()]
+    assert np.array_equal(found.soft_labels_NK, soft_NK[rows].astype(np.float16))
+    before = keys.sha256_of(tmp_path)
+    np.save(tmp_path / external.SOFT_LABELS, soft_NK[::-1])
+    assert "has SHA-256" in refused(tmp_path, "indices", sha256=before)
+    (tmp_path / "more.txt").touch()
+    assert "has something beside indices.txt and soft_labels.npy: more.txt" in refused(tmp_path, "indices")
+
+
+def test_class_names_may_be_bytes(tmp_path: Path) -> None:
+    """As older programs write them into HDF5."""
+    names = np.asarray([name.encode() for name in NAMES])
+    assert len(load(hdf5(tmp_path / "a.h5", class_names=names), "hdf5").labels_N) == 20
+    assert "classes in another order" in refused(hdf5(tmp_path / "b.h5", class_names=names[::-1]), "hdf5")
+
+
+def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
+    """Folders, files, sizes, counts and soft labels in one error."""
+    path = folder(tmp_path / "set")
+    (path / "0").rename(path / "zero")
+    (path / "1" / "0.png").write_text("x")
+    (path / "2" / "0.png").unlink()
+    for name in ("3", "4"):
+        Image.fromarray(images(1, 9)[0]).save(path / name / "0.png")
+    np.save(path / external.SOFT_LABELS, np.ones((3, 3)))
+    text = refused(path, "folder")
+    for part in (
+        "lacks the class folder: 0",
+        "no class of the dataset: zero",
+        "1/0.png: not a readable image",
+        "has images of 9×9 pixels, expected 8×8 (for sets of this size write resolution = 9): 3/0.png, 4/0.png",
+        "other counts: '0' (0), '2' (1)",
+        "soft labels are float64 (3, 3)",
+    ):
+        assert part in text, text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a readable array (No data left in file)"),
+        (
+            b"\x93NUMPY\x01\x00v\x00"
+            + b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 10), }".ljust(118),
+            "is not a readable array (mmap length is greater than file size)",
+        ),
+    ],
+    ids=["empty", "promises 7 TB"],
+)
+def test_torn_soft_labels_are_an_error(content: bytes, message: str, tmp_path: Path) -> None:
+    """Whatever stands in the file, nothing is loaded that is not there."""
+    path = folder(tmp_path / "set")
+    (path / external.SOFT_LABELS).write_bytes(content)
+    assert message in refused(path, "folder")
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    """Numpy reads it under any name."""
+    path = folder(tmp_path / "set")
+    with (path / external.SOFT_LABELS).open("wb") as file:
+        np.savez(file, soft=np.ones((20, 10)))
+    assert "is an archive of arrays" in refused(path, "folder")
+
+
+def test_a_path_of_another_format_is_an_error(tmp_path: Path) -> None:
+    """A file given as a folder, a folder as a file, an empty folder, an empty file."""
+    (tmp_path / "file").write_text("0")
+    assert "is a file, expected a folder with a folder for each class" in refused(tmp_path / "file", "folder")
+    (tmp_path / "empty").mkdir()
+    assert "indices.txt cannot be read (No such file or directory)" in refused(tmp_path / "empty", "indices")
+    assert "lacks the class folder: 0, 1, 2, 3, 4 and 5 more" in refused(tmp_path / "empty", "folder")
+    assert "not a readable HDF5 file" in refused(tmp_path / "empty", "hdf5")
+    soft = np.ones((0, 10), dtype=np.float32)
+    nothing = hdf5(tmp_path / "a.h5", images=images()[:0], labels=np.arange(0), soft_labels=soft)
+    assert "other counts: '0' (0)" in refused(nothing, "hdf5")
+
+
+def test_links_out_of_an_hdf5_are_not_followed(tmp_path: Path) -> None:
+    """What lies in another file is not under the digest."""
+    hdf5(tmp_path / "other.h5")
+    with h5py.File(hdf5(tmp_path / "set.h5", images=None), "a") as file:
+        file["images"] = h5py.ExternalLink("other.h5", "images")
+    assert "'images' is missing" in refused(tmp_path / "set.h5", "hdf5")
+
+
 def test_an_hdf5_is_put_in_order_of_classes(tmp_path: Path) -> None:
     """Images keep their order within a class, and take their soft labels with them."""
     soft_NK = np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float16)
@@ -148,11 +242,11 @@ Spoil = Callable[[Path], object]
         (lambda p: (p / "3").rename(p / "three"), ["lacks the class folder: 3", "no class of the dataset: three"]),
         (lambda p: (p / "0" / "1.png").unlink(), ["expected 2 images of each class (`ipc`), other counts: '0' (1)"]),
         (lambda p: (p / "readme.txt").write_text("x"), ["not a class folder: readme.txt"]),
-        (lambda p: (p / "0" / "notes.txt").write_text("x"), ["0/notes.txt is not an image file"]),
+        (lambda p: (p / "0" / "notes.txt").write_text("x"), ["not an image file: 0/notes.txt"]),
         (lambda p: (p / "0" / "0.png").write_text("x"), ["0.png: not a readable image"]),
         (
             lambda p: Image.fromarray(images(1, 9)[0]).save(p / "0" / "0.png"),
-            ["0/0.png is 9×9 pixels, expected 8×8; for sets of this size write resolution = 9"],
+            ["9×9 pixels, expected 8×8 (for sets of this size write resolution = 9): 0/0.png"],
         ),
         (lambda p: np.save(p / external.SOFT_LABELS, np.ones((20, 10), np.float32)), ["sum to 10.000"]),
         (lambda p: np.save(p / external.SOFT_LABELS, np.ones((3, 10))), ["float64 (3, 10), expected floats (20, 10)"]),
@@ -196,21 +290,10 @@ def test_a_torn_hdf5_is_an_error(keep: int, tmp_path: Path) -> None:
 
 
 def test_a_list_that_does_not_fit_is_told_by_line(tmp_path: Path) -> None:
-    """Unknown, repeated, out of range, of another split: all at once."""
+    """Lines and counts."""
     path = tmp_path / "list.txt"
-    other = INDEX.splits["test"].paths[0]
-    path.write_text(f"3\n3\nnobody.png\n-1\n99999\n{other}\n")
-    text = refused(path, "indices")
-    for line in (
-        "line 2: '3': the same image as in line 1",
-        "line 3: 'nobody.png': no such image in the dataset",
-        "line 4: '-1': expected a position in 0..",
-        "line 5: '99999': expected a position in 0..",
-        f"line 6: '{other}': an image of the split 'test', expected one of 'train'",
-    ):
-        assert line in text
-    path.write_bytes(b"\xff\xfe\x00")
-    assert "not a readable text file" in refused(path, "indices")
+    path.write_text("3\n3\n")
+    assert "line 2: '3': the same image as in line 1" in refused(path, "indices")
     path.write_text("# nothing\n")
     assert "names no image" in refused(path, "indices")
     path.write_text("\n".join(map(str, range(30))))

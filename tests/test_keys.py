@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,13 @@ def test_digest_of_a_folder(tmp_path: Path) -> None:
     assert keys.sha256_of(tmp_path / "a") == keys.sha256_file(tmp_path / "a")
     with pytest.raises(OSError, match="No such file"):
         keys.sha256_of(tmp_path / "gone")
+
+
+def test_a_folder_with_a_name_that_is_no_text_has_a_digest(tmp_path: Path) -> None:
+    """Names are bytes to the file system, and enter as these."""
+    (tmp_path / os.fsdecode(b"caf\xe9")).write_text("1")
+    line = hashlib.sha256(b"1").hexdigest().encode() + b"  caf\xe9\n"
+    assert keys.sha256_of(tmp_path) == hashlib.sha256(line).hexdigest()
 
 
 def _changed(value: Any) -> Iterator[Any]:

@@ -44,7 +44,8 @@ def _mismatch(found: Relabelling, class_names: Sequence[str], weights: WeightsSp
     ]
     more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
     return (
-        f"weights '{weights.name}': label order mismatch: test accuracy is {found.before_pct:.2f} %, near chance, but "
-        f"{found.after_pct:.2f} % when outputs are renamed: {', '.join(moved[:_SHOWN])}{more}. They were trained with "
-        "the classes in another order: list `classes` in that order in a [datasets.x] block, or use other weights"
+        f"weights '{weights.name}': label order mismatch: test accuracy is {found.before_pct:.2f} %, but "
+        f"{found.after_pct:.2f} % when outputs are renamed one to one: {', '.join(moved[:_SHOWN])}{more}. They were "
+        "trained with the classes in another order: list `classes` in that order in a [datasets.x] block, or use other "
+        "weights"
     )

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from made_image_files import image_folder, smooth
 from made_stages import DATASET, INDEX, Lab, analyze, embed, evaluate
 from made_training import digits
 
-from condhpc import arrays, keys
+from condhpc import arrays, keys, registry
 from condhpc.arrays import ArrayFile
 from condhpc.spec import CondenseSpec, Task
+
+IMAGE_FOLDER = registry.load("datasets", "image_folder")
 
 
 def take(path: Path, form: str, ipc: int = 10, resolution: int = 8) -> Task:
@@ -74,8 +77,27 @@ def test_soft_labels_of_a_set_teach(tmp_path: Path, lab: Lab) -> None:
     assert plain["top1_pct"] > 60
 
 
-def test_a_set_is_trained_and_tested_at_its_own_resolution(tmp_path: Path, lab: Lab) -> None:
-    """Resolution belongs to the set: digits as loaded have 8 pixels, so another one is refused where tests need it."""
+def test_a_set_is_trained_and_tested_at_its_own_resolution(tmp_path: Path) -> None:
+    """Images of 12 pixels of a dataset that is used with 8: student and test images have 12."""
+    home = image_folder(tmp_path / "data", classes=("a", "b"), each=4)
+    index = IMAGE_FOLDER.index(home, ("train", "test"))
+    changes: dict[str, Any] = {"name": "pets", "loader": "image_folder", "index": index.digest(), "classes": 2}
+    dataset = msgspec.structs.replace(DATASET, **changes)
+    for label, name in enumerate(index.class_names):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(2):
+            smooth(12, 12, 10 * label + i).save(tmp_path / "set" / name / f"{i}.png")
+    lab = Lab(tmp_path / "root", sets={"theirs": str(tmp_path / "set")}, data={"pets": str(home)})
+    lab.layout.index(index.digest()).write_bytes(keys.encode(index))
+    held = take(tmp_path / "set", "folder", ipc=2, resolution=12)
+    task = msgspec.structs.replace(held, spec=msgspec.structs.replace(held.spec, dataset=dataset))
+    assert arrays.read_condensed_set(lab.artefact(task, "set")).images_NHWC.shape == (4, 12, 12, 3)
+    values = lab.record(evaluate("erm", {"set": lab.key(task)}, steps=3, dataset=dataset)).values
+    assert (values["resolution"], values["test_count"]) == (12, 8)
+
+
+def test_a_set_of_another_size_says_what_to_write(tmp_path: Path, lab: Lab) -> None:
+    """Nothing is resized: a published set is judged as it was published."""
     train = digits("train")
     positions = np.concatenate([train.of_class(label)[:10] for label in range(10)])
     large = train.read(positions).repeat(2, axis=1).repeat(2, axis=2)
