@@ -154,7 +154,7 @@ def test_everything_is_recorded(tables: Path) -> None:
 
 
 def test_more_images_are_better(tables: Path) -> None:
-    """Ten images per class beat one by at least three points: under each protocol on average, and with a teacher always.
+    """Ten images per class beat one by three points or more: on average under each protocol, and with a teacher always.
 
     With hard labels k-center gains little: at low ipc it picks the oddest images, which is known of it.
     """
