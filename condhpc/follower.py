@@ -6,6 +6,7 @@ No decision is taken here. Signals reach every rank of an element, and rank 0 al
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
@@ -25,6 +26,18 @@ _IDLE_POLL_S = 0.5
 _BUSY_POLL_S = 10.0
 """While a child computes, rank 0 is listened to now and then only: it may have given the attempt up."""
 _CHILD_POLL_S = 1.0
+_PR_SET_PDEATHSIG = 1
+"""Linux's number of that request to prctl(2)."""
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends: an orphan would go on computing with rank 0.
+
+    Then Slurm, which saw one rank of the step end, could not end the step before its own time.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
 
 
 class Follower:
@@ -67,8 +80,10 @@ class Follower:
         """Compute this rank's share in a child; kill it where rank 0 goes on without it."""
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            _die_with(parent)
             self._child(call)
         look_at = time.monotonic() + _BUSY_POLL_S
         killed = False

@@ -213,3 +213,36 @@ def test_the_slurm_example_is_valid() -> None:
         assert resources.time_min is not None
         assert resources.max_running == 64
     assert found.stage("analyze").gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[stages.evaluate]\nnodes = 2", "stages.evaluate.nodes = 2: expected 1: of all stages only teacher and embed"),
+        ("[stages.condense]\nranks_per_node = 2", "stages.condense.ranks_per_node = 2: expected 1: of all stages"),
+        ("[stages.evaluate]\nconcurrent = 2", "stages.evaluate.concurrent = 2: expected at most `pack` (1)"),
+        (
+            "[stages.teacher]\nnodes = 2\npack = 2\nconcurrent = 2",
+            "stages.teacher.concurrent = 2: expected 1 where 2 ranks share a task",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    """Ranks share the tasks of two stages, lanes an element with as many tasks."""
+    path = tmp_path / "p.toml"
+    path.write_text(f'backend = "slurm"\nroot = "r"\n{text}\n')
+    with pytest.raises(ProblemsError) as caught:
+        profile.load(path, {})
+    assert any(found.startswith(f"{path}: {problem}") for found in caught.value.problems), caught.value.problems
+
+
+def test_ranks_are_one_per_gpu_unless_said_otherwise(tmp_path: Path) -> None:
+    """In the stages that can: two nodes of four GPUs are eight ranks of a teacher, and one process of a student."""
+    path = tmp_path / "p.toml"
+    path.write_text(
+        'backend = "slurm"\nroot = "r"\n[stages.default]\ngpus = 4\n[stages.teacher]\nnodes = 2\n'
+        "[stages.embed]\nranks_per_node = 1\n"
+    )
+    found = profile.load(path, {})
+    assert (found.stage("teacher").ranks, found.stage("teacher").all_gpus) == (8, 8)
+    assert (found.stage("embed").ranks, found.stage("evaluate").ranks) == (1, 1)
