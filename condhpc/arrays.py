@@ -223,12 +223,18 @@ def read(path: Path, kind: str) -> ArrayFile:
 
 
 def read_any(path: Path, names: Sequence[str]) -> ArrayFile:
-    """Read those of the named arrays that an HDF5 of others has in itself, not behind links; CorruptArtefactError."""
+    """Read those of the named arrays that an HDF5 of others has, in this very file, for its digest covers no other.
+
+    What is behind an external link counts as missing; raises CorruptArtefactError for values kept in another file.
+    """
     try:
         with h5py.File(path, "r") as file:
-            held = {name: file[name][()] for name in _dataset_names(file) if name in names}
-            return ArrayFile(held, dict(file.attrs))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            held = {name: file[name] for name in _dataset_names(file) if name in names}
+            for name, found in held.items():
+                if found.external or found.is_virtual:
+                    raise CorruptArtefactError(f"{path}: '{name}' keeps its values in another file, expected them here")
+            return ArrayFile({name: found[()] for name, found in held.items()}, dict(file.attrs))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:  # promised too much
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error})") from error
 
 

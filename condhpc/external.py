@@ -7,6 +7,7 @@ set is judged as it was published. Shapes: N images of the set, R × R pixels, K
 from __future__ import annotations
 
 import re
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -149,10 +150,10 @@ def _by_number(folders: Mapping[str, Path], names: Sequence[str]) -> tuple[dict[
 
 def _image_files(folder: Path, problems: list[str]) -> Iterator[Path]:
     stray = []
-    for file in sorted(folder.iterdir()):
+    for file in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):  # as in the digest
         if file.suffix.lower() in SUFFIXES and file.is_file():
             yield file
-        elif not file.name.startswith("."):
+        else:
             stray.append(f"{folder.name}/{file.name}")
     problems += listed("has something that is not an image file", stray)
 
@@ -215,17 +216,18 @@ def _hdf5(path: Path, wanted: Wanted, problems: list[str]) -> Content | None:
         problems.append(str(error))
         return None
     images, labels = held.arrays.get("images"), held.arrays.get("labels")
+    wrong = []
     if images is None or images.dtype != np.uint8 or images.ndim != 4:
-        problems.append(f"'images' is {kind_of(images)}, expected uint8 (N, R, R, 3)")
+        wrong.append(f"'images' is {kind_of(images)}, expected uint8 (N, R, R, 3)")
     if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
-        problems.append(f"'labels' is {kind_of(labels)}, expected integers (N,)")
-    if images is None or labels is None or problems:
-        return None
-    if len(images) != len(labels):
-        problems.append(f"{len(images)} images but {len(labels)} labels")
-        return None
+        wrong.append(f"'labels' is {kind_of(labels)}, expected integers (N,)")
+    if not wrong and images is not None and labels is not None and len(images) != len(labels):
+        wrong.append(f"{len(images)} images but {len(labels)} labels")
+    problems += wrong
     if (names := held.attributes.get("class_names")) is not None:
         problems += _other_names([_text(name) for name in np.atleast_1d(names)], wanted)
+    if images is None or labels is None or wrong:
+        return None
     return Content(images, labels.astype(np.int64), None, held.arrays.get("soft_labels"))
 
 
@@ -250,12 +252,8 @@ def _other_names(names: Sequence[str], wanted: Wanted) -> Iterator[str]:
 def _soft_file(path: Path, problems: list[str]) -> NDArray[np.floating] | None:
     if not path.exists():
         return None
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that promises too much allocates nothing
-    except (OSError, ValueError, EOFError) as error:
-        problems.append(f"{path.name} is not a readable array ({error})")
+    try:  # mapped: a header that promises too much allocates nothing; and neither pickles nor archives are opened
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except (OSError, EOFError, TypeError, ValueError, tokenize.TokenError) as error:
+        problems.append(f"{path.name} is not a readable array ({error}), expected one saved by numpy.save")
         return None
-    if not isinstance(found, np.ndarray):
-        problems.append(f"{path.name} is an archive of arrays, expected one array saved by numpy.save")
-        return None
-    return np.array(found)

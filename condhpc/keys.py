@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -70,13 +72,25 @@ def parse_preimage(data: bytes) -> Task:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a folder: of one line `<SHA-256>  <relative path>` per file, sorted by path.
 
-    Hidden files do not count. Raises OSError for what cannot be read.
+    Hidden files do not count, links are followed. Raises OSError for what cannot be read, a link to nothing too.
     """
     if not path.is_dir():
         return sha256_file(path)
-    found = sorted((p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.is_file())
-    lines = [f"{sha256_file(p)}  {name}\n" for name, p in found if not any(x.startswith(".") for x in name.split("/"))]
+    found = sorted((p.relative_to(path).as_posix(), p) for p in _visible_files(path))
+    lines = [f"{sha256_file(p)}  {name}\n" for name, p in found]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Whatever a reader of the folder could open; `rglob` would pass over linked and unreadable folders in silence."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for home, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(home, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.is_file() or path.is_symlink())
 
 
 def sha256_file(path: Path) -> str:

@@ -36,8 +36,9 @@ def misfits(content: Content, wanted: Wanted) -> Iterator[str]:
     """Sizes, labels, counts and soft labels that are not as wanted."""
     side, classes = wanted.resolution, len(wanted.class_names)
     if content.images_NHWC.shape[1:] != (side, side, 3):
-        found = content.images_NHWC.shape[1:]
-        yield f"images are {found}, expected {(side, side, 3)}; write resolution = {found[0]} if that is meant"
+        found = height, width, channels = content.images_NHWC.shape[1:]
+        hint = f"; write resolution = {height} if that is meant" if (height, channels) == (width, 3) else ""
+        yield f"images are {found}, expected {(side, side, 3)}{hint}"
     outside = sorted({int(label) for label in content.labels_N if not 0 <= label < classes})
     yield from listed(f"has labels outside 0..{classes - 1}", list(map(str, outside)))
     counts = Counter(content.labels_N.tolist())

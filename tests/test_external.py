@@ -157,14 +157,17 @@ def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not a readable array (No data left in file)"),
+        (b"", "is not a readable array (EOF: reading magic string"),
         (
             b"\x93NUMPY\x01\x00v\x00"
             + b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 10), }".ljust(118),
             "is not a readable array (mmap length is greater than file size)",
         ),
+        (b"PK\x03\x04torn", "is not a readable array (the magic string is not correct"),
+        (b"\x93NUMPY\x01\x00\x0f\x00{'descr': '<f8'", "is not a readable array (('EOF in multi-line statement'"),
+        (b"\x93NUMPY\x01\x00\x11\x00{b'a': 1, 'b': 2}", "is not a readable array ('<' not supported"),
     ],
-    ids=["empty", "promises 7 TB"],
+    ids=["empty", "promises 7 TB", "torn archive", "torn header", "odd header"],
 )
 def test_torn_soft_labels_are_an_error(content: bytes, message: str, tmp_path: Path) -> None:
     """Whatever stands in the file, nothing is loaded that is not there."""
@@ -174,11 +177,11 @@ def test_torn_soft_labels_are_an_error(content: bytes, message: str, tmp_path: P
 
 
 def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
-    """Numpy reads it under any name."""
+    """Whatever its name says."""
     path = folder(tmp_path / "set")
     with (path / external.SOFT_LABELS).open("wb") as file:
         np.savez(file, soft=np.ones((20, 10)))
-    assert "is an archive of arrays" in refused(path, "folder")
+    assert "is not a readable array (the magic string is not correct" in refused(path, "folder")
 
 
 def test_a_path_of_another_format_is_an_error(tmp_path: Path) -> None:
@@ -192,6 +195,50 @@ def test_a_path_of_another_format_is_an_error(tmp_path: Path) -> None:
     soft = np.ones((0, 10), dtype=np.float32)
     nothing = hdf5(tmp_path / "a.h5", images=images()[:0], labels=np.arange(0), soft_labels=soft)
     assert "other counts: '0' (0)" in refused(nothing, "hdf5")
+
+
+def test_hidden_files_are_not_in_a_folder(tmp_path: Path) -> None:
+    """They are not under the digest; and macOS leaves `._0.png` beside each file."""
+    path = folder(tmp_path / "set")
+    before = keys.sha256_of(path)
+    (path / "0" / "._0.png").write_bytes(b"\0\5\x16\7")
+    Image.fromarray(images()[7]).save(path / "1" / ".more.png")
+    assert np.array_equal(load(path, "folder", sha256=before).images_NHWC, images())
+
+
+def test_values_outside_an_hdf5_are_refused(tmp_path: Path) -> None:
+    """Neither raw storage in another file nor a view of another HDF5 is under the digest."""
+    (tmp_path / "raw").write_bytes(images().tobytes())
+    with h5py.File(hdf5(tmp_path / "raw.h5", images=None), "a") as file:
+        file.create_dataset("images", images().shape, np.uint8, external=[(str(tmp_path / "raw"), 0, images().nbytes)])
+    layout = h5py.VirtualLayout(images().shape, np.uint8)
+    layout[:] = h5py.VirtualSource(str(hdf5(tmp_path / "other.h5")), "images", images().shape)
+    with h5py.File(hdf5(tmp_path / "view.h5", images=None), "a") as file:
+        file.create_virtual_dataset("images", layout)
+    for name in ("raw.h5", "view.h5"):
+        assert "'images' keeps its values in another file, expected them here" in refused(tmp_path / name, "hdf5")
+
+
+def test_an_hdf5_that_promises_too_much_is_an_error(tmp_path: Path) -> None:
+    """A header of 140 TB in a file of kilobytes."""
+    with h5py.File(hdf5(tmp_path / "set.h5", images=None), "a") as file:
+        file.create_dataset("images", (10**9, 224, 224, 3), np.uint8, chunks=(1, 224, 224, 3))
+    assert "not a readable HDF5 file (Unable to allocate" in refused(tmp_path / "set.h5", "hdf5")
+
+
+def test_class_order_is_told_beside_wrong_types(tmp_path: Path) -> None:
+    """Both at once, so that nobody mends one to meet the other."""
+    path = hdf5(tmp_path / "set.h5", images=images().astype(np.float32), class_names=list(reversed(NAMES)))
+    text = refused(path, "hdf5")
+    assert "'images' is float32" in text
+    assert "classes in another order" in text
+
+
+def test_resolution_is_not_blamed_for_grey_images(tmp_path: Path) -> None:
+    """No resolution in the manifest makes them fit."""
+    text = refused(hdf5(tmp_path / "set.h5", images=images()[..., :1]), "hdf5")
+    assert "images are (8, 8, 1), expected (8, 8, 3)" in text
+    assert "write resolution" not in text
 
 
 def test_links_out_of_an_hdf5_are_not_followed(tmp_path: Path) -> None:

@@ -199,6 +199,26 @@ def test_digest_of_a_folder(tmp_path: Path) -> None:
         keys.sha256_of(tmp_path / "gone")
 
 
+def test_digest_of_a_folder_follows_links(tmp_path: Path) -> None:
+    """A linked folder counts like the folder itself; a link to nothing or in a circle is an error, not an empty set."""
+    plain, linked = tmp_path / "plain", tmp_path / "linked"
+    (plain / "a").mkdir(parents=True)
+    (plain / "a" / "x").write_text("1")
+    linked.mkdir()
+    (linked / "a").symlink_to(plain / "a")
+    before = keys.sha256_of(linked)
+    assert before == keys.sha256_of(plain)
+    (plain / "a" / "x").write_text("2")
+    assert keys.sha256_of(linked) != before
+    (linked / "b").symlink_to(tmp_path / "gone")
+    with pytest.raises(OSError, match="No such file"):
+        keys.sha256_of(linked)
+    (linked / "b").unlink()
+    (linked / "b").symlink_to(linked)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        keys.sha256_of(linked)
+
+
 def test_a_folder_with_a_name_that_is_no_text_has_a_digest(tmp_path: Path) -> None:
     """Names are bytes to the file system, and enter as these."""
     (tmp_path / os.fsdecode(b"caf\xe9")).write_text("1")
