@@ -125,10 +125,12 @@ class LabelWriter:
             shutil.copyfile(held, path)
             try:
                 self._file = h5py.File(path, "r+", libver=_LIBVER)
-            except OSError:
-                path.unlink()
-            else:
-                return
+                if _label_shape(self._file) == shape and int(self._file.attrs["step"]) >= 0:
+                    return
+                self._file.close()
+            except (OSError, KeyError, TypeError):
+                pass  # torn, or something else
+            path.unlink()
         self._file = h5py.File(path, "x", libver=_LIBVER)
         self._create(shape)
 
@@ -168,6 +170,13 @@ class LabelWriter:
             self._file.create_dataset(name, extent, dtype, chunks=chunk, fletcher32=True)
 
 
+def _label_shape(file: h5py.File) -> LabelShape:
+    """What a file of labels says of itself; raises KeyError for another kind of file."""
+    if (file.attrs["kind"], int(file.attrs["schema"])) != ("labels", SCHEMA):
+        raise KeyError("kind")
+    return LabelShape(len(file["values"]), int(file.attrs["class_count"]), int(file.attrs["kept"]))
+
+
 class LabelReader:
     """Rows of cached labels, a few at a time."""
 
@@ -176,16 +185,11 @@ class LabelReader:
         self._path = path
         try:
             self._file = h5py.File(path, "r")
-            kind, held = self._file.attrs.get("kind"), self._file.attrs
-            numbers = (int(held[name]) for name in ("schema", "class_count", "kept"))
-            found = (kind, *numbers, len(self._file["values"]))
+            found = _label_shape(self._file)
         except (OSError, KeyError) as error:
             raise CorruptArtefactError(f"{path}: not a readable file of labels ({error})") from error
-        expected = ("labels", SCHEMA, shape.classes, shape.kept, shape.rows)
-        if found != expected:
-            raise CorruptArtefactError(
-                f"{path}: holds {found}, expected {expected} (kind, schema, classes, kept, rows)"
-            )
+        if found != shape:
+            raise CorruptArtefactError(f"{path}: holds {found}, expected {shape}")
         self._columns = [self._file[name] for name in _LABEL_COLUMNS if name in self._file]
 
     def read(self, row: int, count: int) -> list[NDArray[Any]]:

@@ -217,6 +217,7 @@ def _own_info(own: OwnDataset) -> DatasetInfo:
         mirror=own.mirror,
         crop_scale_min=own.crop_scale_min,
         epochs=own.epochs,
+        full_epochs=own.full_epochs,
         test_split=own.test_split,
         train_split=own.train_split,
     )

@@ -7,6 +7,7 @@ Shapes: N images of the source, n of a batch, H × W pixels, C channels.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from math import ceil
@@ -75,6 +76,29 @@ class Batch:
     def share(self) -> float:
         """Weight of this part's mean in the mean of the whole batch."""
         return len(self.positions_n) / len(self.whole_positions_N)
+
+
+def parts_of(batch: Batch, count: int) -> list[Batch]:
+    """The batch itself, or so many equal parts of it, in order; fewer where a part would be a single image."""
+    size = len(batch.positions_n)
+    count = min(count, max(size // 2, 1))
+    if count == 1:
+        return [batch]
+    cuts = [size * i // count for i in range(count + 1)]
+    return [_slice(batch, start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    return dataclasses.replace(
+        batch,
+        row=batch.row + start,
+        positions_n=batch.positions_n[start:stop],
+        labels_n=batch.labels_n[start:stop],
+        images_nCHW=batch.images_nCHW[start:stop],
+        unmixed_nCHW=batch.unmixed_nCHW[start:stop],
+        partner_labels_n=batch.partner_labels_n[start:stop],
+        start=batch.start + start,
+    )
 
 
 @dataclass(frozen=True)

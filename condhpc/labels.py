@@ -90,7 +90,8 @@ def online(teachers: Sequence[nn.Module], recipe: TeacherLabels, side: int, comp
     def source(batch: Batch) -> Tensor:
         with torch.no_grad():
             images_nCHW = _resized(batch.images_nCHW, side)
-            logits_MnK = torch.stack([ask(images_nCHW).float() for ask in asked])
+            cuts = images_nCHW.tensor_split(_parts(recipe, len(images_nCHW)))
+            logits_MnK = torch.stack([torch.cat([ask(part_nCHW).float() for part_nCHW in cuts]) for ask in asked])
             return combined(logits_MnK, recipe, weights_M)
 
     return source
@@ -109,7 +110,7 @@ def cached(reader: LabelReader, classes: int, device: str) -> Source:
 
 
 def combined(logits_MnK: Tensor, recipe: TeacherLabels, weights_M: Sequence[float]) -> Tensor:
-    """One label (n, K) of several teachers' logits: weighted mean of softmax at T, or of the logits themselves."""
+    """One label (n, K) of several teachers' logits, by the recipe's form, with a weight for each teacher."""
     if recipe.form == "softmax":
         votes_MnK = functional.softmax(logits_MnK / recipe.temperature, dim=2)
     elif recipe.equal_norms:
@@ -118,7 +119,8 @@ def combined(logits_MnK: Tensor, recipe: TeacherLabels, weights_M: Sequence[floa
     else:
         votes_MnK = logits_MnK
     weights_M11 = torch.tensor(weights_M, device=logits_MnK.device)[:, None, None]
-    return (weights_M11 * votes_MnK).sum(dim=0)
+    mean_nK = (weights_M11 * votes_MnK).sum(dim=0)
+    return functional.softmax(mean_nK / recipe.temperature, dim=1) if recipe.form == "softmax_of_logits" else mean_nK
 
 
 def kept(labels_nK: Tensor, k: int | None) -> tuple[Tensor, ...]:
@@ -167,6 +169,10 @@ def _weights(recipe: TeacherLabels, count: int) -> tuple[float, ...]:
     if recipe.weights and len(recipe.weights) != count:
         raise StageError(f"{len(recipe.weights)} weights for {count} teachers, expected one for each")
     return recipe.weights or (1.0 / count,) * count
+
+
+def _parts(recipe: TeacherLabels, count: int) -> int:
+    return 1 if recipe.group is None else min(-(-count // recipe.group), max(count // 2, 1))
 
 
 def _use_batch_statistics(teacher: nn.Module) -> None:

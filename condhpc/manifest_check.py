@@ -55,6 +55,7 @@ def check(reader: Reader, manifest: Manifest, prefixes: Sequence[str]) -> None:
     for name in manifest.training.keys() - known:
         reader.problem(dotted("training", name), f"no dataset of this name{nearest(name, known)}")
     _check_external(reader, manifest)
+    _check_labels(reader, manifest, {name for grid in sound.grids for name in grid.protocols})
     _check_extent(reader, sound)
 
 
@@ -168,6 +169,15 @@ def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> 
     where = f"{dotted('teachers', use.role)}.arch"
     if found != use.archs and not reader.noted(where):
         reader.wrong(where, list(found), f"{use.user} has a fixed committee, expected {list(use.archs)} in this order")
+
+
+def _check_labels(reader: Reader, manifest: Manifest, protocols: Iterable[str]) -> None:
+    taught = [p for p in map(demands.protocol, protocols) if p.teacher is not None]
+    cached = any((manifest.labels.source or p.source) == "cached" for p in taught)
+    if manifest.labels.top_k is not None and not cached:
+        reader.wrong(
+            "labels.top_k", manifest.labels.top_k, 'counts for cached labels alone; expected source = "cached"'
+        )
 
 
 def _check_external(reader: Reader, manifest: Manifest) -> None:

@@ -15,7 +15,7 @@ from condhpc.manifest_check import ipc_problems
 from condhpc.planned import Cell, Encoded, Label, Plan, Planned, Sheet, no_collection
 from condhpc.recipe import full_training, resolved, rule_of, student_training
 from condhpc.references import REFERENCES
-from condhpc.spec import ENGINE_VERSION, EvaluateSpec, RelabelSpec, Rule
+from condhpc.spec import ENGINE_VERSION, EvaluateSpec, RelabelSpec
 from condhpc.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -141,11 +141,11 @@ class _Expansion:
         info, manifest = self._facts[cell.dataset].info, self._manifest
         literal, schedule = demands.protocol(cell.protocol), _is_schedule(cell.condenser)
         choice = LabelChoice(source="online") if cell.condenser in REFERENCES else manifest.labels
-        rule = Rule() if schedule else rule_of(literal, info.classes, cell.ipc)
+        images = self._facts[cell.dataset].images(info.train_split)
+        rule = rule_of(literal, info.classes, images if schedule else cell.ipc)
         protocol = resolved(literal, rule, choice)
         override = manifest.training.get(cell.dataset)
         if schedule:
-            images = self._facts[cell.dataset].images(info.train_split)
             training = full_training(info, images, literal, override, manifest.precision)
         else:
             training = student_training(info, cell.ipc, literal, override, manifest.precision)

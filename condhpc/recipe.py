@@ -57,6 +57,8 @@ def resolved(protocol: Protocol, rule: Rule, choice: LabelChoice) -> Protocol:
         return protocol
     if rule.teacher_weights:
         teacher = msgspec.structs.replace(teacher, weights=rule.teacher_weights)
+    if rule.teacher_group is not None:
+        teacher = msgspec.structs.replace(teacher, group=rule.teacher_group)
     source = choice.source or protocol.source
     top_k = choice.top_k or teacher.top_k if source == "cached" else None
     return msgspec.structs.replace(protocol, teacher=msgspec.structs.replace(teacher, top_k=top_k), source=source)
@@ -78,10 +80,11 @@ def student_training(
 def full_training(
     info: DatasetInfo, images: int, protocol: Protocol, override: TrainingOverride | None, precision: Precision
 ) -> Training:
-    """A whole schedule on all `images` of the training split: the protocol's recipe, the dataset's length."""
+    """A whole schedule on all `images` of the training split: the protocol's recipe for large sets, our length."""
     epochs = (override.full_epochs if override is not None else None) or info.full_epochs
     batch = min(FULL_BATCH * (2 if info.classes >= MANY_CLASSES else 1), images)
-    return _training(info, protocol, Rule(), precision, (steps(images, batch, epochs), batch))
+    rule = rule_of(protocol, info.classes, images)
+    return _training(info, protocol, rule, precision, (steps(images, batch, epochs), batch))
 
 
 def _training(
@@ -93,7 +96,7 @@ def _training(
     return Training(
         steps=length[0],
         batch=length[1],
-        bn_group=length[1],
+        bn_group=ceil(length[1] / protocol.accumulate),
         optimizer=msgspec.structs.replace(protocol.optimizer, **changes),
         augment=Augment(
             crop_scale_min=protocol.crop_scale_min or info.crop_scale_min,

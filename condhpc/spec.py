@@ -105,16 +105,16 @@ class Training(Value, frozen=True):
     """One training run, fixed in steps."""
 
     steps: Positive
-    """Batches; an optimiser step each, unless `accumulate` joins several."""
+    """Batches, with an optimiser step each."""
     batch: Positive
     """Global batch, images."""
     bn_group: Positive
-    """Images that share batch-norm statistics; equals `batch`, over however many devices."""
+    """Images that share batch-norm statistics, over however many devices: a batch, or a part of one (`accumulate`)."""
     optimizer: Optimizer
     augment: Augment
     precision: Precision
     accumulate: Positive = 1
-    """Batches whose mean gradient makes one optimiser step."""
+    """Equal parts of a batch that pass one after the other, each with batch statistics of its own."""
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     """Decay per optimiser step of the average of weights that is tested; 0 tests the weights themselves."""
     extra_forward: bool = False
@@ -176,8 +176,8 @@ class CondenseSpec(Value, frozen=True):
 class TeacherLabels(Value, frozen=True):
     """How a committee's logits (a committee of one, too) become the label of an image."""
 
-    form: Literal["softmax", "logits"]
-    """What is averaged: softmax at `temperature`, or raw logits."""
+    form: Literal["softmax", "logits", "softmax_of_logits"]
+    """Mean of softmax at `temperature`, mean of raw logits, or softmax at `temperature` of the mean of logits."""
     temperature: Annotated[float, Meta(gt=0.0)] = 1.0
     """Of the softmax; not used by logits."""
     equal_norms: bool = False
@@ -186,6 +186,8 @@ class TeacherLabels(Value, frozen=True):
     """One per member; empty: all the same."""
     batch_statistics: bool = False
     """Members normalise by the statistics of the batch they label, not by their running ones (CV-DD)."""
+    group: Positive | None = None
+    """Images that share these statistics: a batch is cut into equal parts of about so many; None: the whole batch."""
     top_k: Positive | None = None
     """Largest entries kept of a cached label, the rest is spread evenly; None keeps all."""
 
@@ -202,6 +204,7 @@ class Rule(Value, frozen=True):
     lr: Annotated[float, Meta(gt=0.0)] | None = None
     weight_decay: Annotated[float, Meta(ge=0.0)] | None = None
     teacher_weights: tuple[Fraction, ...] = ()
+    teacher_group: Positive | None = None
 
 
 class Probes(Value, frozen=True):
@@ -245,6 +248,7 @@ class Protocol(Value, frozen=True):
     lighting_std: Annotated[float, Meta(ge=0.0)] = 0.0
     rules: tuple[Rule, ...] = ()
     accumulate: Positive = 1
+    """Parts of a batch, each with its own batch statistics in the student."""
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     extra_forward: bool = False
     student_norm: Literal["batch", "instance"] = "batch"

@@ -15,7 +15,7 @@ import torch
 
 from condhpc import models, rng
 from condhpc.errors import StageError
-from condhpc.feed import Plan, feed
+from condhpc.feed import Plan, feed, parts_of
 from condhpc.optimize import Average, learning_rate, make_optimizer, set_learning_rate
 from condhpc.ranks import Alone
 from condhpc.training_state import State, Watch
@@ -120,22 +120,17 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
         step = batch.step
         team.begin(batch)
         _seed_layers(rng.torch_seed(run.seed, "layers", step), device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
-            if training.extra_forward:
-                _move_statistics(forward, batch)
-            logits_nK = forward(batch.images_nCHW).float()
-            loss = _share_of_loss(run.loss, batch, logits_nK)
-        (loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
-        loss = team.reduced(model, loss.detach())
-        if (step + 1) % training.accumulate == 0 or step + 1 == training.steps:
-            set_learning_rate(optimizer, learning_rate(training.optimizer, step, training.steps))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            average.update()
+        optimizer.zero_grad(set_to_none=True)
+        passed = [_passed(forward, run, part) for part in parts_of(batch, training.accumulate)]
+        logits_nK = torch.cat([logits for logits, _ in passed]) if len(passed) > 1 else passed[0][0]
+        loss = team.reduced(model, torch.stack([loss for _, loss in passed]).sum())
+        set_learning_rate(optimizer, learning_rate(training.optimizer, step, training.steps))
+        optimizer.step()
+        average.update()
 
         losses_S[step] = loss
         if dynamics is not None:
-            whole_NK = team.gathered(logits_nK.detach(), batch)
+            whole_NK = team.gathered(logits_nK, batch)
             dynamics.note(batch.epoch, batch.whole_positions_N, whole_NK, batch.whole_labels_N)
         values = watch.after(step, len(batch.whole_positions_N))
         if step + 1 in probe_after and run.probe is not None:
@@ -143,6 +138,18 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
         report.tick(step + 1, training.steps, state.saver(step + 1, watch), **values)
     average.exchange()
     return Trained(float(losses_S[-_LOSS_WINDOW_STEPS:].mean()), tuple(state.probed))
+
+
+def _passed(forward: Callable[..., torch.Tensor], run: Run, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forward and backward of a batch or a part of one: its logits, and what it adds to the whole batch's loss."""
+    training = run.training
+    with torch.autocast(run.device, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
+        if training.extra_forward:
+            _move_statistics(forward, part)
+        logits_nK = forward(part.images_nCHW).float()
+        loss = _share_of_loss(run.loss, part, logits_nK)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return logits_nK.detach(), loss.detach()
 
 
 def _share_of_loss(loss: Loss, batch: Batch, logits_nK: torch.Tensor) -> torch.Tensor:
@@ -188,8 +195,8 @@ def _require_possible(training: Training, device: str, team: Alone) -> None:
             f"accumulate {training.accumulate} with {team.place.ranks} ranks: ranks hold the parts of a batch already; "
             "set nodes and ranks_per_node to 1 in the profile"
         )
-    if training.bn_group != training.batch:
+    if training.bn_group != -(-training.batch // training.accumulate):
         raise StageError(
-            f"bn_group {training.bn_group} with batch {training.batch}: batch norm is over the whole batch; "
-            "set them equal"
+            f"bn_group {training.bn_group} with batch {training.batch} in {training.accumulate} parts: batch norm is "
+            "over a whole part; set it to their quotient"
         )

@@ -100,8 +100,6 @@ class State:
         self._losses_S.copy_(held["losses"])
         for value, kept in zip(self._average.values, held["average"], strict=True):
             value.copy_(kept)
-        for parameter, kept in zip(self._model.parameters(), held["gradients"], strict=True):
-            parameter.grad = kept
         self.probed = list(held["probed"])
         if self._dynamics is not None:
             self._dynamics.restore(held["dynamics"])
@@ -113,7 +111,6 @@ class State:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average.values,
-            "gradients": [p.grad for p in self._model.parameters()],
             "losses": self._losses_S,
             "probed": self.probed,
             "dynamics": self._dynamics.state() if self._dynamics is not None else {},

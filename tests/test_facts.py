@@ -24,6 +24,7 @@ std = [0.2, 0.2, 0.2]
 mirror = false
 crop_scale_min = 0.5
 epochs = 2
+full_epochs = 5
 """
 
 
@@ -104,7 +105,7 @@ def test_own_folders_take_their_classes_from_the_files(tmp_path: Path) -> None:
     found = gather("mine", OWN, mine=classes(tmp_path, "b", "a"))
     assert found.index is not None
     assert (found.loader, found.index.class_names, found.info.classes) == ("folder", ("a", "b"), 2)
-    assert (found.info.resolution, found.info.epochs) == (16, 2)
+    assert (found.info.resolution, found.info.epochs, found.info.full_epochs) == (16, 2, 5)
 
 
 def test_own_folders_follow_the_manifests_class_list(tmp_path: Path) -> None:

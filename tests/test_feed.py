@@ -125,3 +125,16 @@ def test_parts_of_streamed_batches_join_to_the_whole() -> None:
     for step, batch in enumerate(whole):
         joined_nCHW = torch.cat([part[step].images_nCHW for part in parts])
         assert torch.allclose(joined_nCHW, batch.images_nCHW, atol=1e-5)
+
+
+def test_parts_of_a_batch_are_its_rows_in_order() -> None:
+    """Joined they are the batch; no part is a single image, which has no batch statistics."""
+    (batch,) = feed.feed(few_digits(20), plan(1, batch=7))
+    parts = feed.parts_of(batch, 3)
+    assert [len(part.positions_n) for part in parts] == [2, 2, 3]
+    assert torch.equal(torch.cat([part.images_nCHW for part in parts]), batch.images_nCHW)
+    assert torch.equal(torch.cat([part.partner_labels_n for part in parts]), batch.partner_labels_n)
+    assert [part.row for part in parts] == [batch.row, batch.row + 2, batch.row + 4]
+    assert sum(part.share for part in parts) == pytest.approx(1.0)
+    assert [len(part.positions_n) for part in feed.parts_of(batch, 9)] == [2, 2, 3]
+    assert feed.parts_of(batch, 1) == [batch]

@@ -128,8 +128,8 @@ GOLDEN: dict[Stage, str] = {
     "teacher": "136146da0e49758f78d2615132577c0d",
     "embed": "f03d135eb5bdf1cbd8cddff0c7a182ee",
     "condense": "5c01eaf19185d1bef654981eaa67ec8d",
-    "relabel": "38d82f0ac518187e1d5c96c971a5d9cf",
-    "evaluate": "3f0bbd287585c7be71af728b426d52de",
+    "relabel": "0644367fd8a531ea93dfdae525abafa0",
+    "evaluate": "2aac4bce57ee7412bb89d7d374c92688",
     "analyze": "b32e4d1b706b7393c74229e6640b1469",
 }
 

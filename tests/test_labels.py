@@ -233,3 +233,21 @@ def test_cached_labels_are_what_was_written(kept: int, tmp_path: Path) -> None:
     seen = dataclasses.replace(batch(), row=4)
     expected = labels.spread(columns, 3)[4:8]
     assert torch.allclose(ask(seen), expected, atol=1e-3)
+
+
+def test_softmax_of_the_mean_of_logits() -> None:
+    """CV-DD: logits are averaged first, then softened."""
+    logits_MnK = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
+    found_nK = labels.combined(logits_MnK, told(7.0, form="softmax_of_logits"), (0.25, 0.75))
+    assert torch.allclose(found_nK, ((0.25 * logits_MnK[0] + 0.75 * logits_MnK[1]) / 7.0).softmax(1))
+
+
+def test_teachers_may_see_a_batch_in_parts() -> None:
+    """With a group of two, four images are normalised two by two, whatever the other two are."""
+    teacher = models.frozen(models.build("convnet3", 3, 8, 0))
+    peer = models.build("convnet3", 3, 8, 0).train()
+    seen = batch(side=8)
+    ask = labels.online([teacher], told(form="logits", batch_statistics=True, group=2), 8)
+    with torch.no_grad():
+        expected_nK = torch.cat([peer(seen.images_nCHW[:2]), peer(seen.images_nCHW[2:])])
+    assert torch.allclose(ask(seen), expected_nK, atol=1e-5)

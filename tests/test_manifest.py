@@ -371,3 +371,6 @@ def test_labels_may_be_cached(path: Path) -> None:
     found = read(path, MANIFEST + '[labels]\nsource = "cached"\ntop_k = 3\n').labels
     assert (found.source, found.top_k) == ("cached", 3)
     assert problems(path, MANIFEST + "[labels]\ntop_k = 0\n") == ["labels.top_k = 0: expected int >= 1"]
+    assert problems(path, MANIFEST + "[labels]\ntop_k = 3\n") == [
+        'labels.top_k = 3: counts for cached labels alone; expected source = "cached"'
+    ]

@@ -13,12 +13,11 @@ import torch
 from made_training import MEAN, STD, Reporter, bits, digits, few_digits, run, student, teacher_loss, training
 from torch import nn
 
-from condhpc import augment, images, judge, labels, models, rng, train
+from condhpc import images, judge, labels, models, rng, train
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError, Stopped
 from condhpc.images import ResidentImages
 from condhpc.labels import Loss
-from condhpc.optimize import learning_rate, make_optimizer, set_learning_rate
 from condhpc.spec import Augment, Optimizer, Probes, Training
 
 SGD = Optimizer(name="sgd", lr=0.05, weight_decay=0.001)
@@ -34,7 +33,7 @@ def _teacher_loss() -> Loss:
         (training(7, 20), labels.hard_labels(0.0)),
         (training(7, 20, optimizer=SGD), labels.hard_labels(0.1)),
         (training(7, 20), _teacher_loss()),
-        (training(7, 20, ema_decay=0.9, accumulate=3, extra_forward=True), labels.hard_labels(0.0)),
+        (training(7, 20, ema_decay=0.9, accumulate=2, bn_group=10, extra_forward=True), labels.hard_labels(0.0)),
     ],
     ids=["adamw", "sgd", "teacher", "average"],
 )
@@ -169,7 +168,8 @@ def test_a_checkpoint_of_a_diverged_training_is_not_written(tmp_path: Path, monk
     ("changes", "message"),
     [
         ({"precision": "bf16"}, "precision bf16 needs CUDA, this is cpu"),
-        ({"bn_group": 5}, "bn_group 5 with batch 10: batch norm is over the whole batch"),
+        ({"bn_group": 4}, "bn_group 4 with batch 10 in 1 parts: batch norm is over a whole part"),
+        ({"bn_group": 10, "accumulate": 2}, "bn_group 10 with batch 10 in 2 parts: batch norm is over a whole part"),
     ],
 )
 def test_what_the_device_cannot_do_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -194,28 +194,28 @@ def test_a_set_of_constant_images_trains() -> None:
     assert math.isfinite(trained.loss_last)
 
 
-def test_joined_batches_are_one_step() -> None:
-    """The mean gradient of two batches makes the step, as if they had been one batch without batch norm."""
+def test_parts_of_a_batch_make_one_step() -> None:
+    """Without batch norm, a batch in parts is the batch: losses and gradients add up, also where parts are uneven."""
 
     def network() -> nn.Module:
         torch.manual_seed(0)
         return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
 
-    plain = Augment(crop_scale_min=1.0, flip=False, cutmix_alpha=0.0)
-    joined, whole = network(), network()
-    train.train(joined, few_digits(40), run(training(4, 20, accumulate=2, augment=plain, optimizer=SGD)))
-    constant = Optimizer(name="sgd", lr=0.05, weight_decay=0.001)
-    rates = [learning_rate(constant, step, 4) for step in (1, 3)]
-    optimizer = make_optimizer(whole, constant)
-    source = few_digits(40)
-    for rate in rates:
-        set_learning_rate(optimizer, rate)
-        optimizer.zero_grad()
-        images_NCHW = augment.plain(source.images_NHWC, MEAN, STD)
-        nn.functional.cross_entropy(whole(images_NCHW), source.labels_N).backward()
-        optimizer.step()
-    for ours, theirs in zip(joined.parameters(), whole.parameters(), strict=True):
+    parted, whole = network(), network()
+    found = train.train(parted, few_digits(41), run(training(6, 21, accumulate=4, bn_group=6, optimizer=SGD)))
+    expected = train.train(whole, few_digits(41), run(training(6, 21, optimizer=SGD)))
+    assert found.loss_last == pytest.approx(expected.loss_last, rel=1e-5)
+    for ours, theirs in zip(parted.parameters(), whole.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_parts_of_a_batch_have_statistics_of_their_own() -> None:
+    """Batch norm sees each part as a batch: as many updates, and other weights than of the whole."""
+    parted, whole = student(), student()
+    train.train(parted, few_digits(20), run(training(1, 20, accumulate=2, bn_group=10)))
+    train.train(whole, few_digits(20), run(training(1, 20)))
+    assert int(parted.features[1].num_batches_tracked) == 2  # type: ignore[index,arg-type,union-attr]
+    assert not torch.equal(parted.head.weight, whole.head.weight)  # type: ignore[union-attr]
 
 
 def test_the_average_of_weights_is_what_comes_out() -> None:

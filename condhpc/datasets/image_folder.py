@@ -175,6 +175,18 @@ def pixels(data: bytes, where: str, scratch: Scratch | None = None) -> NDArray[n
     return _pillow_pixels(data, where)
 
 
+def damage(data: bytes) -> str:
+    """What a strict decoder says of a JPEG that Pillow would decode all the same, such as bytes lost in the middle."""
+    import simplejpeg
+
+    try:
+        if simplejpeg.decode_jpeg_header(data)[2] == "YCbCr":
+            simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _pillow_pixels(data: bytes, where: str) -> NDArray[np.uint8]:
     import io
     import struct

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PREFIX = "weights/"
 _SHOWN = 3
+_UNREADABLE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
+"""What torch.load makes of files that others wrote."""
 
 
 def to_arrays(model: nn.Module) -> dict[str, NDArray[Any]]:
@@ -56,13 +58,22 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
         raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
     state = published_weights.unwrapped(state)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not _is_state_dict(state):
         raise StageError(f"weights '{spec.name}': {path} holds no state dict (name to tensor); save one and name it")
     state = published_weights.under_own_names(state, model.state_dict())
     _require_classes(model, state, path, spec)
+    _require_finite(state, path, spec)
     wrong = _differences(model.state_dict(), {name: value.numel() for name, value in state.items()})
     if wrong:
         raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {wrong}")
@@ -70,6 +81,20 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {error}") from error
+
+
+def _is_state_dict(state: object) -> bool:
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        return False
+    return all(isinstance(value, torch.Tensor) and not value.is_complex() for value in state.values())
+
+
+def _require_finite(state: Mapping[str, Tensor], path: Path, spec: WeightsSpec) -> None:
+    bad = sorted(name for name, value in state.items() if not torch.isfinite(value).all())
+    if bad:
+        raise StageError(
+            f"weights '{spec.name}': {path} holds NaN or infinite numbers, in {bad[0]} and {len(bad)} tensors"
+        )
 
 
 def _require_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path, spec: WeightsSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_another_weights_file_is_refused(tmp_path: Path) -> None:
         (lambda: models.build("convnet3", 11, 8, 0).state_dict(), "tells 11 classes apart, the dataset has 10"),
         (lambda: models.build("resnet18", 10, 8, 0).state_dict(), "has unknown bn1.bias"),
         (Path("code"), "is not a file of plain tensors"),
+        ({1: torch.ones(1)}, "holds no state dict"),
+        ({"a": torch.ones(1, dtype=torch.complex64)}, "holds no state dict"),
+        (lambda: {n: v * math.nan for n, v in models.build("convnet3", 10, 8, 0).state_dict().items()}, "holds NaN"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -188,3 +192,12 @@ def test_a_head_for_other_classes_is_named(tmp_path: Path) -> None:
     spec = _weights(path, models.build("convnet3", 1000, 8, 4).state_dict())
     reason = Lab(tmp_path / "root", weights={"mine": str(path)}).failure(teacher(weights=spec))
     assert "tells 1000 classes apart, the dataset has 10" in reason
+
+
+def test_a_text_file_is_no_weights_file(tmp_path: Path) -> None:
+    """Whatever torch makes of it, the error names the file."""
+    path = tmp_path / "w.pth"
+    path.write_text("hello")
+    spec = WeightsSpec(name="mine", sha256=keys.sha256_file(path))
+    reason = Lab(tmp_path / "root", weights={"mine": str(path)}).failure(teacher(weights=spec))
+    assert f"{path} is not a file of plain tensors" in reason

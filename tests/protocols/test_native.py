@@ -17,7 +17,7 @@ _ADAMW = ("adamw", 1e-3, 0.01)
 # name: (labels, loss, source, members, optimiser, stretch, smallest crop, hard weight, average, probes)
 _PUBLISHED: dict[str, tuple[Any, ...]] = {
     "sre2l": ("teacher", "kl", "cached", 0, _ADAMW, 1.0, 0.08, 0.0, 0.0, 30),
-    "rded": ("teacher", "kl", "online", 0, _ADAMW, 2.0, 0.5, 0.0, 0.0, 60),
+    "rded": ("teacher", "kl", "online", 0, _ADAMW, 2.0, 0.5, 0.0, 0.0, 6),
     "delt": ("teacher", "kl", "online", 0, _ADAMW, 2.0, 0.25, 0.0, 0.0, 30),
     "gvbsm": ("teacher", "mse", "cached", 4, _ADAMW, 1.0, 0.08, 0.1, 0.0, 30),
     "edc": ("teacher", "mse", "cached", 4, _ADAMW, 2.0, 0.5, 0.025, 0.99, 10),
@@ -104,7 +104,24 @@ def test_votes_of_cvdd_are_a_softmax_of_its_priors(classes: int, priors: tuple[f
     total = sum(exp(p / 10) for p in priors)
     assert teacher is not None
     assert teacher.weights == pytest.approx([exp(p / 10) / total for p in priors], abs=1e-5)
-    assert teacher.batch_statistics
+    assert (teacher.form, teacher.batch_statistics) == ("softmax_of_logits", True)
+    assert teacher.group == {1000: 8, 10: 5}[classes]  # halves of 16 and of 10
+
+
+def test_halves_of_a_batch_have_their_own_statistics() -> None:
+    """SRe2L and CV-DD pass a batch in two halves, with one optimiser step for both."""
+    assert [(t.batch, t.bn_group, t.accumulate) for t in (training("sre2l", 1000, 10), training("cvdd", 1000, 10))] == [
+        (1024, 512, 2),
+        (16, 8, 2),
+    ]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("idc_hard", 1000), ("idc_hard", 10), ("cvdd", 10), ("cvdd", 1000)])
+def test_the_ceiling_has_the_recipe_of_the_cells(name: str, classes: int) -> None:
+    """Rate and decay are those that the protocol's rules give such datasets; only the length is our own."""
+    whole = recipe.full_training(fake_plugins.info(classes=classes), 5000, protocol(name), None, "fp32")
+    assert whole.optimizer == training(name, classes, 50).optimizer
+    assert whole.steps == recipe.steps(5000, whole.batch, 200)
 
 
 def test_what_only_some_do() -> None:
@@ -115,7 +132,7 @@ def test_what_only_some_do() -> None:
         "lighting_std": {"idc_hard": 0.1},
         "student_norm": {"idc_hard": "instance"},
         "extra_forward": {"rded": True},
-        "accumulate": {"cvdd": 2},
+        "accumulate": {"cvdd": 2, "sre2l": 2},
         "test_per_class": {"rded": 50, "delt": 50},
     }
     usual = protocol("rethinkdc_hard")
