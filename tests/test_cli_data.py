@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,13 @@ def test_what_cannot_be_found_is_said(arguments: tuple[str, ...], message: str) 
         done = call(command, *arguments)
         assert done.exit_code == 2
         assert message in done.stderr
+
+
+def test_digest_is_printed_for_manifests(tmp_path: Path) -> None:
+    """SHA-256 of a file alone on stdout; a path that is not there is exit code 2 with its name."""
+    (tmp_path / "set.h5").write_bytes(b"1")
+    done = call("digest", "set.h5")
+    assert (done.exit_code, done.stdout) == (0, f"{hashlib.sha256(b'1').hexdigest()}\n")
+    gone = call("digest", "gone.h5")
+    assert gone.exit_code == 2
+    assert "gone.h5: cannot be read (No such file or directory); expected a file or a folder" in gone.stderr

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,32 @@ import pytest
 from made_image_files import image_folder, smooth
 from made_stages import DATASET, INDEX, Lab, analyze, embed, evaluate
 from made_training import digits
+from PIL import Image
 
 from condhpc import arrays, keys, registry
 from condhpc.arrays import ArrayFile
 from condhpc.spec import CondenseSpec, Task
+
+MANIFEST = """
+name = "published"
+
+[[grid]]
+datasets = ["digits"]
+condensers = ["listed", "painted", "packed"]
+ipc = [3]
+protocols = ["erm"]
+students = ["convnet3"]
+
+[[grid]]
+datasets = ["digits"]
+condensers = ["painted", "packed"]
+ipc = [3]
+protocols = ["set_labels"]
+students = ["convnet3"]
+
+[training.digits]
+epochs = 2
+"""
 
 IMAGE_FOLDER = registry.load("datasets", "image_folder")
 
@@ -120,3 +146,60 @@ def test_another_content_is_refused(tmp_path: Path, lab: Lab) -> None:
     (tmp_path / "set").write_text("0")
     assert "the task names" in lab.failure(task)
     assert msgspec.structs.asdict(task)["stage"] == "condense"
+
+
+def three_sets(home: Path) -> dict[str, tuple[str, Path]]:
+    """Format and path of the same thirty digits as a list, as a folder, as an HDF5; the last two with soft labels."""
+    train = digits("train")
+    positions = np.concatenate([train.of_class(label)[:3] for label in range(10)])
+    soft_NK = np.full((30, 10), 0.05, dtype=np.float32)
+    soft_NK[np.arange(30), train.labels_N[positions]] = 0.55
+    (home / "listed.txt").write_text("\n".join(INDEX.splits["train"].paths[p] for p in positions))
+    for rank, position in enumerate(positions):
+        folder = home / "painted" / f"{train.labels_N[position]:05}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(train.raw(int(position))).save(folder / f"{rank:02}.png")
+    np.save(home / "painted" / "soft_labels.npy", soft_NK)
+    hdf5(home / "packed.h5", train.read(positions), train.labels_N[positions], soft_labels=soft_NK)
+    paths = {"listed": ("indices", "listed.txt"), "painted": ("folder", "painted"), "packed": ("hdf5", "packed.h5")}
+    return {name: (form, home / path) for name, (form, path) in paths.items()}
+
+
+def test_published_sets_from_the_command_line_to_the_tables(tmp_path: Path) -> None:
+    """Digests, submit, collect: equal sets in three formats give equal students, under `set_labels` too."""
+
+    def condhpc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "condhpc", "--profile", "here.toml", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def table(name: str) -> list[dict[str, str]]:
+        return list(csv.DictReader((tmp_path / "tables" / name).read_text(encoding="utf-8").splitlines()))
+
+    lines = ['backend = "local"', 'root = "root"', "workers = 1", 'device = "cpu"', "[sets]"]
+    text = MANIFEST
+    sets = three_sets(tmp_path)
+    (tmp_path / "here.toml").write_text(
+        "\n".join([*lines, *(f'{name} = "{path}"' for name, (_, path) in sets.items())])
+    )
+    for name, (form, path) in sets.items():
+        sha256 = condhpc("data", "digest", str(path)).strip()
+        text += f'\n[external.{name}]\nformat = "{form}"\nsha256 = "{sha256}"\nipc = 3\n'
+        text += 'class_folders = "numbers"\n' if form == "folder" else "gpu_h = 6.5\n" if form == "hdf5" else ""
+    (tmp_path / "published.toml").write_text(text)
+    condhpc("submit", "published.toml")
+    condhpc("collect", "--out", "tables")
+    found = {(row["condenser"], row["protocol"]): row["top1_pct"] for row in table("results.csv")}
+    assert found["listed", "erm"] == found["painted", "erm"] == found["packed", "erm"]
+    assert found["painted", "set_labels"] == found["packed", "set_labels"]
+    assert len(found) == 5
+    costs = {row["condenser"]: (row["kind"], row["count"], row["cost"], row["gpu_h"]) for row in table("sets.csv")}
+    assert costs == {
+        "listed": ("external", "30", "n/a", ""),
+        "painted": ("external", "30", "n/a", ""),
+        "packed": ("external", "30", "declared", "6.5"),
+    }
