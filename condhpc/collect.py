@@ -24,8 +24,8 @@ from condhpc.task_state import BAD
 
 RESULTS = (
     "dataset", "condenser", "kind", "ipc", "protocol", "student", "set_seed", "student_seed", "top1_pct", "test_count",
-    "steps", "batch", "resolution", "train_count", "label_bytes", "top1_pct_best", "wall_s", "cpu_s", "gpu_s", "device",
-    "attempts", "evaluate_key", "set_key",
+    "steps", "batch", "resolution", "train_count", "label_bytes", "label_cpu_s", "label_gpu_s", "top1_pct_best",
+    "wall_s", "cpu_s", "gpu_s", "device", "attempts", "evaluate_key", "set_key",
 )  # fmt: skip
 SETS = (
     "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "soft_label_bytes", "cost",
@@ -45,6 +45,7 @@ FAILURES = (
 )  # fmt: skip
 TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "n", "top1 %", "± 95 %", "status")
 _UNKNOWN = "n/a"
+_COLLECTED = frozenset({"condense", "relabel", "evaluate", "analyze"})
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Co
     Only the tables are written, and from equal records the same bytes.
     """
     plan = runs.plan(run)
-    wanted = [(line.stage, line.key) for line in plan if line.stage in {"condense", "evaluate", "analyze"}]
+    wanted = [(line.stage, line.key) for line in plan if line.stage in _COLLECTED]
     tables = _Tables(run, layout, plan, shot, ledger.read(layout, wanted))
     cells = list(tables.cells())
     paths = [
@@ -176,10 +177,15 @@ class _Tables:
             yield (
                 dataset, condenser, self._kind(set_key), *rest, line.label.set_seed, line.label.student_seed,
                 values.top1_pct, values.test_count, values.steps, values.batch, values.resolution, values.train_count,
-                values.label_bytes, values.top1_pct_best, entry.cost.get("wall_s"), entry.cost.get("cpu_s"),
-                entry.cost.get("gpu_s"), entry.environment.get("device"), entry.attempt,
+                values.label_bytes, *self._label_cost(line), values.top1_pct_best, entry.cost.get("wall_s"),
+                entry.cost.get("cpu_s"), entry.cost.get("gpu_s"), entry.environment.get("device"), entry.attempt,
                 line.key, set_key,
             )  # fmt: skip
+
+    def _label_cost(self, line: PlanLine) -> tuple[Cell, Cell]:
+        """CPU and GPU seconds of the task that wrote its cached labels, which other students may share."""
+        entry = self._entries.get(line.inputs.get("labels", ""))
+        return (None, None) if entry is None else (entry.cost.get("cpu_s"), entry.cost.get("gpu_s"))
 
     def cells(self) -> Iterator[tuple[Label, int, Statistics]]:
         """(label, planned evaluations, statistics) of every cell that the plan has, filled or not."""

@@ -82,6 +82,8 @@ def _look(chunk: tuple[str, int, int]) -> list[str]:
     for position in range(start, end):
         try:
             _splits[name].raw(position)
+            if doubt := _splits[name].doubt(position):
+                problems.append(doubt)
         except StageError as error:
             problems.append(str(error))
     return problems

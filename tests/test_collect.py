@@ -56,7 +56,7 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
     assert headers == [",".join(columns) for columns in (RESULTS, CELLS, SETS, METRICS, FAILURES)]
     assert headers[0] == (
         "dataset,condenser,kind,ipc,protocol,student,set_seed,student_seed,top1_pct,test_count,steps,batch,"
-        "resolution,train_count,label_bytes,top1_pct_best,wall_s,cpu_s,gpu_s,device,attempts,evaluate_key,set_key"
+        "resolution,train_count,label_bytes,label_cpu_s,label_gpu_s,top1_pct_best,wall_s,cpu_s,gpu_s,device,attempts,evaluate_key,set_key"
     )
     assert headers[1] == (
         "dataset,condenser,ipc,protocol,student,status,n,n_planned,n_sets,top1_pct_mean,top1_pct_sd,"
@@ -90,7 +90,8 @@ def test_one_row_per_recorded_evaluation(made: MadeRun, tmp_path: Path) -> None:
             "dataset": "digits", "condenser": "random", "kind": "coreset", "ipc": "1", "protocol": "erm",
             "student": "convnet3", "set_seed": "7", "student_seed": "0", "top1_pct": "71.25", "test_count": "360",
             "steps": "5", "batch": "10", "resolution": "8", "train_count": "10", "label_bytes": "0",
-            "top1_pct_best": "", "wall_s": "2.5", "cpu_s": "2.0", "gpu_s": "0.0", "device": "cpu",
+            "label_cpu_s": "", "label_gpu_s": "", "top1_pct_best": "", "wall_s": "2.5", "cpu_s": "2.0",
+            "gpu_s": "0.0", "device": "cpu",
             "attempts": "2", "evaluate_key": first, "set_key": chosen,
         }
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from made_image_files import image_folder
+from made_image_files import image_folder, smooth
 
 from condhpc import data_check, facts, registry
 from condhpc.errors import InputError
@@ -53,6 +53,22 @@ def test_all_bad_images_are_found(tmp_path: Path, processes: int, monkeypatch: p
     assert [text.partition(": ")[0] for text in told] == [str(path) for path in (gone, cut, grown, other)]
     for text, reason in zip(told, ("cannot be read", "not a readable", "bytes", "not a readable"), strict=True):
         assert reason in text
+
+
+def test_damage_that_decoding_passes_over_is_found(tmp_path: Path) -> None:
+    """Bytes that do not belong into a JPEG leave a picture, perhaps not the one that was stored."""
+    folder = image_folder(tmp_path)
+    path = folder / "train" / "a" / "0.jpg"
+    smooth(300, 200, 3).save(path, quality=95)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes(40) + data[-2:])
+    found = held(folder)
+    assert found.index is not None
+    position = found.index.splits["train"].paths.index("train/a/0.jpg")
+    split = registry.load("datasets", "image_folder").split(found.index, folder, "train", 16)
+    assert split.raw(position).shape == (200, 300, 3)
+    (text,) = problems(found)
+    assert text.startswith(f"{path}: damaged, though it decodes (")
 
 
 def test_a_sound_folder_has_no_problems(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ class Split(ABC):
         """As `raw`, for a look: the pixels may be gone with this thread's next glimpse."""
         return self.raw(position)
 
+    def doubt(self, position: int) -> str:
+        """Where and how an image is damaged that decodes all the same; empty where nothing is known to be."""
+        del position
+        return ""
+
     def encoded(self, position: int) -> bytes:
         """The image's file as it stands. Raises StageError where images are not files of their own."""
         raise StageError(f"image {position} is not a file of its own; only datasets of image files can be packed")

@@ -27,6 +27,8 @@ _MARGIN = (256, 224)
 _MARGIN_FROM_PX = 64
 _CACHE_BYTES = 1 << 30
 _SHOWN = 5
+_JPEG = b"\xff\xd8"
+"""How a JPEG begins."""
 _LISTERS = 8
 """Class folders that are listed at a time: a network file system answers each question late, and many at once."""
 
@@ -135,6 +137,11 @@ class FolderSplit(Split):
         """The file's bytes."""
         return self._files.read(position)
 
+    def doubt(self, position: int) -> str:
+        """Path and damage that decoding passes over."""
+        found = damage(self.encoded(position))
+        return f"{self._files.where(position)}: damaged, though it decodes ({found})" if found else ""
+
     def _squared(self, position: int) -> NDArray[np.uint8]:
         import numpy as np
         from PIL import Image
@@ -179,6 +186,8 @@ def damage(data: bytes) -> str:
     """What a strict decoder says of a JPEG that Pillow would decode all the same, such as bytes lost in the middle."""
     import simplejpeg
 
+    if not data.startswith(_JPEG):
+        return ""
     try:
         if simplejpeg.decode_jpeg_header(data)[2] == "YCbCr":
             simplejpeg.decode_jpeg(data, "RGB", strict=True)

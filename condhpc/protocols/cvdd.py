@@ -4,8 +4,8 @@ Labels are kept in a file; batches of 16 (10 up to ten classes), seen in halves 
 with its own batch statistics; 300 epochs, AdamW 1e-3 (5e-4 up to ten classes), weight decay 0.01, cosine to zero, crops
 from 0.08 of the area, CutMix α = 1, KL at T = 20. Weights are softmax(prior / 10) of its code's priors for
 ImageNet-1K, up to ten classes for ImageNette. Deviations: published runs tune the end of the cosine per cell on test
-data, this one ends at zero always; up to ten classes they train batches of 16 on labels of batches of 10, and some large
-students at 1e-3; teachers' dropout is off; the last epoch is the result, the best of every tenth stands beside it.
+data, this one ends at zero always; up to ten classes they train batches of 16 on labels of batches of 10, and some
+large students at 1e-3; teachers' dropout is off; the last epoch is the result, the best of every tenth beside it.
 """
 
 from __future__ import annotations

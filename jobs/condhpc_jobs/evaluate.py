@@ -88,11 +88,20 @@ def _values(ctx: Context, score: judge.Score, trained: train.Trained, source: _S
         "batch": training.batch,
         "train_count": len(source.images),
         "resolution": source.images.side,
-        "label_bytes": ctx.record("labels").record.values["label_bytes"] if "labels" in ctx.task.inputs else 0,
+        "label_bytes": _label_bytes(ctx, source),
     }
     if trained.probed_top1_pct:
         found |= {"probed_top1_pct": list(trained.probed_top1_pct), "top1_pct_best": max(trained.probed_top1_pct)}
     return found
+
+
+def _label_bytes(ctx: Context, source: _Source) -> int:
+    """Storage of cached labels, or of those that came with a set and are used."""
+    if "labels" in ctx.task.inputs:
+        return int(ctx.record("labels").record.values["label_bytes"])
+    if ctx.spec.protocol.labels != "set" or source.soft_NK is None:
+        return 0
+    return int(source.soft_NK.nbytes)
 
 
 def _source(ctx: Context) -> _Source:

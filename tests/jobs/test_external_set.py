@@ -100,6 +100,7 @@ def test_soft_labels_of_a_set_teach(tmp_path: Path, lab: Lab) -> None:
     taught = lab.record(evaluate("set_labels", {"set": key}, steps=80)).values
     plain = lab.record(evaluate("erm", {"set": key}, steps=80)).values
     assert taught["top1_pct"] < 15
+    assert (taught["label_bytes"], plain["label_bytes"]) == (200 * 10 * 2, 0)
     assert plain["top1_pct"] > 60
 
 
