@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -67,8 +68,10 @@ class Follower:
         """Compute this rank's share in a child; kill it where rank 0 goes on without it."""
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
             self._child(call)
         look_at = time.monotonic() + _BUSY_POLL_S
         killed = False
@@ -114,3 +117,10 @@ class Follower:
         stage = keys.parse_preimage(self._preimages[call.key]).stage
         folder = Layout(Path(self._header.site.root)).task(stage, call.key)
         joining.tell_failure(folder, call.attempt, self._place.rank, reason)
+
+
+def _end_with(parent: int) -> None:
+    """In a child's thread: end it when its parent is gone. Slurm tells of a killed task once all its forks ended."""
+    while os.getppid() == parent:
+        time.sleep(_CHILD_POLL_S)
+    os._exit(1)
