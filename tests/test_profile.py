@@ -213,3 +213,65 @@ def test_the_slurm_example_is_valid() -> None:
         assert resources.time_min is not None
         assert resources.max_running == 64
     assert found.stage("analyze").gpus == 0
+
+
+def test_ranks_are_one_per_gpu_where_a_stage_can_share_its_tasks(tmp_path: Path) -> None:
+    """Teachers and embeddings use all GPUs that they ask for, on all nodes; other stages one process, as before."""
+    found = load(
+        tmp_path,
+        """
+        backend = "slurm"
+        [stages.default]
+        gpus = 4
+        [stages.teacher]
+        nodes = 2
+        [stages.embed]
+        gpus = 0
+        nodes = 3
+        ranks_per_node = 2
+        """,
+    )
+    ranks = {stage: found.stage(stage).ranks for stage in STAGES}
+    assert ranks == dict.fromkeys(STAGES, 1) | {"teacher": 8, "embed": 6}
+    assert (found.stage("teacher").all_gpus, found.stage("embed").all_gpus, found.stage("evaluate").all_gpus) == (
+        8,
+        0,
+        4,
+    )
+
+
+def test_lanes_share_the_threads(tmp_path: Path) -> None:
+    """Cores are divided among the tasks that run at a time, each has one at least."""
+    text = 'backend = "slurm"\n[stages.evaluate]\npack = 8\nconcurrent = 4\ncpus = {}\n'
+    assert [load(tmp_path, text.format(cpus)).stage("evaluate").threads for cpus in (1, 4, 9)] == [1, 1, 2]
+
+
+def test_what_cannot_be_shared_is_said(tmp_path: Path) -> None:
+    """Several nodes for a stage that has one process, lanes of several ranks, and more lanes than tasks."""
+    found = problems(
+        tmp_path,
+        """
+        backend = "slurm"
+        [stages.condense]
+        nodes = 2
+        [stages.analyze]
+        ranks_per_node = 2
+        [stages.teacher]
+        gpus = 2
+        pack = 2
+        concurrent = 2
+        [stages.evaluate]
+        concurrent = 3
+        [stages.evaluate.sbatch]
+        ntasks-per-node = 2
+        """,
+    )
+    assert len(found) == 5
+    for start in (
+        "stages.condense.nodes = 2: expected 1",
+        "stages.analyze.ranks_per_node = 2: expected 1",
+        "stages.teacher.concurrent = 2: expected 1 where 2 ranks share a task",
+        "stages.evaluate.concurrent = 3: expected at most `pack` (1)",
+        "stages.evaluate.sbatch.ntasks-per-node: has a field of its own; write stages.evaluate.ranks_per_node",
+    ):
+        assert [text for text in found if text.startswith(start)], start
