@@ -7,7 +7,7 @@ Files are written once under a fresh temporary name and published by rename (`st
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from condhpc.errors import CorruptArtefactError
 SCHEMA = 1
 _LIBVER = ("earliest", "v110")
 _CHUNK_BYTES = 1 << 20
+_LABEL_COLUMNS = ("values", "classes", "rest")
 
 Attributes = Mapping[str, Any]
 
@@ -34,6 +35,7 @@ class CondensedSet:
     source_index_N: NDArray[np.int64] | None = None
     attributes: Attributes = field(default_factory=dict)
     soft_labels_NK: NDArray[np.float16] | None = None
+    """Probabilities that came with a set made elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class ArrayFile:
 
 
 def write_condensed_set(path: Path, condensed: CondensedSet) -> None:
-    """Write `images` (N,H,W,C) uint8, `labels`, and `source_index` where known, and read it back.
+    """Write `images` (N,H,W,C) uint8, `labels`, `source_index` and `soft_labels` (N,K) where known, and read it back.
 
     Refuses an existing path; raises CorruptArtefactError for arrays of another kind.
     """
     arrays: dict[str, NDArray[Any]] = {"images": condensed.images_NHWC, "labels": condensed.labels_N}
     if condensed.source_index_N is not None:
         arrays["source_index"] = condensed.source_index_N
+    if condensed.soft_labels_NK is not None:
+        arrays["soft_labels"] = condensed.soft_labels_NK
     write(path, "condensed_set", ArrayFile(arrays, condensed.attributes))
     read_condensed_set(path)
 
@@ -75,7 +79,10 @@ def read_condensed_set(path: Path) -> CondensedSet:
     source = _require(path, held, "source_index", np.int64, 1) if "source_index" in held.arrays else None
     if source is not None and len(source) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(source)} source indices but {len(labels)} labels")
-    return CondensedSet(images, labels, source, held.attributes)
+    soft = _require(path, held, "soft_labels", np.float16, 2) if "soft_labels" in held.arrays else None
+    if soft is not None and len(soft) != len(labels):
+        raise CorruptArtefactError(f"{path}: {len(soft)} soft labels but {len(labels)} labels")
+    return CondensedSet(images, labels, source, held.attributes, soft)
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -130,15 +137,10 @@ class LabelWriter:
         """Steps that the file held when it was last saved."""
         return int(self._file.attrs["step"])
 
-    def write(
-        self, row: int, values_nk: NDArray[np.float16], classes_nk: NDArray[np.uint16], rest_n: NDArray[np.float32]
-    ) -> None:
-        """Labels of the images from `row` on; classes and rest count only where not all entries are kept."""
-        end = row + len(values_nk)
-        self._file["values"][row:end] = values_nk
-        if "classes" in self._file:
-            self._file["classes"][row:end] = classes_nk
-            self._file["rest"][row:end] = rest_n
+    def write(self, row: int, columns: Sequence[NDArray[Any]]) -> None:
+        """Labels of the images from `row` on: `values`, and where not all entries are kept `classes` and `rest`."""
+        for name, column in zip(_LABEL_COLUMNS, columns, strict=False):
+            self._file[name][row : row + len(column)] = column
 
     def save(self, path: Path, step: int) -> None:
         """A copy to go on from after `step` steps."""
@@ -174,8 +176,9 @@ class LabelReader:
         self._path = path
         try:
             self._file = h5py.File(path, "r")
-            names = ("kind", "schema", "class_count", "kept")
-            found = (*(self._file.attrs.get(name) for name in names), len(self._file["values"]))
+            kind, held = self._file.attrs.get("kind"), self._file.attrs
+            numbers = (int(held[name]) for name in ("schema", "class_count", "kept"))
+            found = (kind, *numbers, len(self._file["values"]))
         except (OSError, KeyError) as error:
             raise CorruptArtefactError(f"{path}: not a readable file of labels ({error})") from error
         expected = ("labels", SCHEMA, shape.classes, shape.kept, shape.rows)
@@ -183,7 +186,7 @@ class LabelReader:
             raise CorruptArtefactError(
                 f"{path}: holds {found}, expected {expected} (kind, schema, classes, kept, rows)"
             )
-        self._columns = [self._file[name] for name in ("values", "classes", "rest") if name in self._file]
+        self._columns = [self._file[name] for name in _LABEL_COLUMNS if name in self._file]
 
     def read(self, row: int, count: int) -> list[NDArray[Any]]:
         """`values` (n, kept) float16, and where not all entries are kept `classes` uint16 and `rest` (n,) float32."""
@@ -217,6 +220,16 @@ def read(path: Path, kind: str) -> ArrayFile:
             return ArrayFile(arrays, {k: v for k, v in file.attrs.items() if k not in {"kind", "schema"}})
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py makes of broken bytes
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error}); it will not be used") from error
+
+
+def read_any(path: Path, names: Sequence[str]) -> ArrayFile:
+    """Read those of the named arrays that an HDF5 of others has in itself, not behind links; CorruptArtefactError."""
+    try:
+        with h5py.File(path, "r") as file:
+            held = {name: file[name][()] for name in _dataset_names(file) if name in names}
+            return ArrayFile(held, dict(file.attrs))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error})") from error
 
 
 def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:

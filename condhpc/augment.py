@@ -1,7 +1,10 @@
 """Augmentation of whole batches on the device, from parameters drawn on the CPU by a named stream.
 
 Shapes: N images of a batch, H × W pixels, C channels. Drawing and applying are apart, so that a step's
-parameters depend on its stream alone and never on the device.
+parameters depend on its stream alone and never on the device; applying never waits for the device.
+
+The order is that of the codes that publications run: RandAugment on the stored image (DELT, EDC), strips shuffled
+(RDED), crop, mirror, colour jitter and lighting on values that are not yet normalised (IDC), normalise, mix.
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
+
+from condhpc import colour, crops, randaugment
+from condhpc.device import to_device
+from condhpc.errors import StageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +28,9 @@ if TYPE_CHECKING:
 
     from condhpc.spec import Augment
 
-_RATIO = (3 / 4, 4 / 3)
-_TRIES = 10
-
 
 class Mix(NamedTuple):
-    """CutMix of one batch: a box of each image is taken from another image of the batch."""
+    """How the images of one batch are mixed: CutMix takes a box from another image of the batch, MixUp blends."""
 
     partner_N: NDArray[np.int64]
     top: int
@@ -35,7 +38,9 @@ class Mix(NamedTuple):
     bottom: int
     right: int
     own_share: float
-    """Share of the area that stays the image's own: the weight of its own label."""
+    """Weight of the image's own label: the share of the area that stays its own, or its weight in the blend."""
+    blended: bool = False
+    """MixUp: own_share · image + (1 − own_share) · partner. The box is empty and not used."""
 
 
 @dataclass(frozen=True)
@@ -46,35 +51,40 @@ class Draws:
     """Crops as (top, left, height, width), pixels."""
     flips_N: NDArray[np.bool_] | None
     mix: Mix | None
+    operations: randaugment.Operations | None = None
+    strips: crops.Strips | None = None
+    jitter: colour.Jitter | None = None
+    shifts_NC: NDArray[np.float32] | None = None
+    """Lighting: what is added to each channel, images in [0, 1]."""
 
 
 def draw(augment: Augment, count: int, side: int, generator: np.random.Generator) -> Draws:
-    """Parameters for `count` square images of `side` pixels."""
-    cropping, mixing = augment.crop_scale_min < 1.0, augment.cutmix_alpha > 0.0
+    """Parameters for `count` square images of `side` pixels.
+
+    What is off draws nothing. Crops, mirrors and mixing are drawn first, so that they stay the same where RandAugment,
+    strips, jitter or lighting are added. Raises StageError for CutMix and MixUp together.
+    """
+    cropping = augment.crop_scale_min < 1.0
     return Draws(
-        boxes_N4=draw_crops(count, side, augment.crop_scale_min, generator) if cropping else None,
+        boxes_N4=crops.draw_crops(count, side, augment.crop_scale_min, generator) if cropping else None,
         flips_N=generator.random(count) < 0.5 if augment.flip else None,
-        mix=draw_mix(count, side, augment.cutmix_alpha, generator) if mixing else None,
+        mix=_draw_mixing(augment, count, side, generator),
+        operations=randaugment.draw(augment.randaugment, count, generator) if augment.randaugment else None,
+        strips=crops.draw_strips(count, augment.patch_shuffle, generator) if augment.patch_shuffle > 1 else None,
+        jitter=colour.draw_jitter(count, augment.color_jitter, generator) if augment.color_jitter > 0.0 else None,
+        shifts_NC=colour.draw_lighting(count, augment.lighting_std, generator) if augment.lighting_std > 0.0 else None,
     )
 
 
-def draw_crops(count: int, side: int, scale_min: float, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Random resized crops by torchvision's rule: area share in [scale_min, 1], log-uniform aspect in [3/4, 4/3].
-
-    The first of ten tries that fits into the image counts; the whole (square) image where none does. All ten
-    are drawn for every image, so that an image's crop does not depend on its neighbours' luck.
-    """
-    area_TN = side * side * generator.uniform(scale_min, 1.0, (_TRIES, count))
-    aspect_TN = np.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1]), (_TRIES, count)))
-    width_TN = np.rint(np.sqrt(area_TN * aspect_TN)).astype(np.int64)
-    height_TN = np.rint(np.sqrt(area_TN / aspect_TN)).astype(np.int64)
-    fits_TN = (width_TN > 0) & (width_TN <= side) & (height_TN > 0) & (height_TN <= side)
-    first_N, any_N, columns_N = fits_TN.argmax(axis=0), fits_TN.any(axis=0), np.arange(count)
-    width_N = np.where(any_N, width_TN[first_N, columns_N], side)
-    height_N = np.where(any_N, height_TN[first_N, columns_N], side)
-    top_N = generator.integers(0, side - height_N + 1)
-    left_N = generator.integers(0, side - width_N + 1)
-    return np.stack([top_N, left_N, height_N, width_N], axis=1)
+def _draw_mixing(augment: Augment, count: int, side: int, generator: np.random.Generator) -> Mix | None:
+    if augment.cutmix_alpha > 0.0 and augment.mixup_alpha > 0.0:
+        raise StageError(
+            f"CutMix with alpha {augment.cutmix_alpha} and MixUp with alpha {augment.mixup_alpha}: a batch is mixed in "
+            "one way only; set one of the two to 0 in the protocol"
+        )
+    if augment.mixup_alpha > 0.0:
+        return draw_mixup(count, augment.mixup_alpha, generator)
+    return draw_mix(count, side, augment.cutmix_alpha, generator) if augment.cutmix_alpha > 0.0 else None
 
 
 def draw_mix(count: int, side: int, alpha: float, generator: np.random.Generator) -> Mix:
@@ -90,28 +100,54 @@ def draw_mix(count: int, side: int, alpha: float, generator: np.random.Generator
     return Mix(generator.permutation(count), top, left, bottom, right, own_share)
 
 
+def draw_mixup(count: int, alpha: float, generator: np.random.Generator) -> Mix:
+    """MixUp (Zhang et al., 2018): one λ ~ Beta(α, α) for the batch, and a partner for each image."""
+    own_share = float(generator.beta(alpha, alpha))
+    return Mix(generator.permutation(count), 0, 0, 0, 0, own_share, blended=True)
+
+
 def apply(images_NHWC: Tensor, draws: Draws, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Crop, mirror, normalise and mix uint8 images; float32 (N, C, H, W) in channels-last layout."""
-    images_NCHW = prepared(images_NHWC, draws, mean, std)
-    return images_NCHW if draws.mix is None else mixed(images_NCHW, draws.mix)
-
-
-def mixed(images_NCHW: Tensor, mix: Mix) -> Tensor:
-    """A mixed copy."""
-    found = images_NCHW.clone(memory_format=torch.preserve_format)
-    _mix_(found, mix)
-    return found
+    """All of it: uint8 images prepared and mixed; float32 (N, C, H, W) in channels-last layout."""
+    return mixed(prepared(images_NHWC, draws, mean, std), draws.mix)
 
 
 def prepared(images_NHWC: Tensor, draws: Draws, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """All but mixing."""
-    images_NCHW = images_NHWC.permute(0, 3, 1, 2).float()
+    """Uint8 images after all that is done to each on its own, normalised; float32 (N, C, H, W), channels-last.
+
+    An image's pixels do not depend on its neighbours. RandAugment fills with the rounded mean colour, as the codes do.
+    """
+    if draws.operations is not None:
+        fill_C = [round(255 * m) for m in mean]
+        images_NCHW = randaugment.apply(images_NHWC.permute(0, 3, 1, 2), draws.operations, fill_C)
+        images_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous()
+    if draws.strips is not None:
+        images_NHWC = crops.shuffle_strips(images_NHWC, draws.strips)
+    images_NCHW = images_NHWC.permute(0, 3, 1, 2)
     if draws.boxes_N4 is not None:
-        images_NCHW = crop_and_flip(images_NCHW, draws.boxes_N4, draws.flips_N)
+        images_NCHW = crops.crop_and_flip(images_NCHW, draws.boxes_N4, draws.flips_N)
     elif draws.flips_N is not None:
-        flips_N = torch.from_numpy(draws.flips_N).to(images_NCHW.device)
-        images_NCHW = torch.where(flips_N[:, None, None, None], images_NCHW.flip(3), images_NCHW)
+        images_NCHW = crops.flip(images_NCHW, draws.flips_N)
+    images_NCHW = images_NCHW.float()
+    if draws.jitter is not None:
+        images_NCHW = colour.jitter(images_NCHW, draws.jitter)
+    if draws.shifts_NC is not None:
+        images_NCHW = colour.lighten(images_NCHW, draws.shifts_NC)
     return _normalised(images_NCHW, mean, std)
+
+
+def mixed(images_NCHW: Tensor, mix: Mix | None) -> Tensor:
+    """Images with their partner's box pasted or the partner blended in; a new tensor unless nothing is mixed."""
+    if mix is None:
+        return images_NCHW
+    partner_N = to_device(mix.partner_N, images_NCHW.device)
+    images_NHWC = images_NCHW.permute(0, 2, 3, 1)
+    if mix.blended:
+        mixed_NHWC = images_NHWC.index_select(0, partner_N).mul_(1.0 - mix.own_share).add_(images_NHWC * mix.own_share)
+    else:
+        box = (slice(None), slice(mix.top, mix.bottom), slice(mix.left, mix.right))
+        mixed_NHWC = images_NHWC.clone()
+        mixed_NHWC[box] = images_NHWC[box].index_select(0, partner_N)
+    return mixed_NHWC.permute(0, 3, 1, 2)
 
 
 def plain(images_NHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -119,40 +155,15 @@ def plain(images_NHWC: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return _normalised(images_NHWC.permute(0, 3, 1, 2).float(), mean, std)
 
 
-def crop_and_flip(images_NCHW: Tensor, boxes_N4: NDArray[np.int64], flips_N: NDArray[np.bool_] | None) -> Tensor:
-    """Each image's box, resized to H × W (bilinear, not antialiased), then mirrored where asked.
-
-    The same numbers as torchvision's `resized_crop(antialias=False)` up to rounding: sampling points are kept
-    inside the box, so that nothing outside it shines in.
-    """
-    height, width = images_NCHW.shape[2:]
-    boxes_4N = torch.from_numpy(boxes_N4.T.astype(np.float32)).to(images_NCHW.device)
-    y_NH = _sampling_points(boxes_4N[0], boxes_4N[2], height)
-    x_NW = _sampling_points(boxes_4N[1], boxes_4N[3], width)
-    if flips_N is not None:
-        x_NW = torch.where(torch.from_numpy(flips_N).to(x_NW.device)[:, None], x_NW.flip(1), x_NW)
-    grid_NHW2 = torch.stack([x_NW[:, None, :].expand(-1, height, -1), y_NH[:, :, None].expand(-1, -1, width)], dim=-1)
-    return functional.grid_sample(images_NCHW, grid_NHW2, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _sampling_points(start_N: Tensor, length_N: Tensor, side: int) -> Tensor:
-    """Where each of `side` output pixels looks along one axis (N, side), in grid_sample's −1..1."""
-    steps = torch.arange(side, device=start_N.device, dtype=torch.float32) + 0.5
-    inside_NS = steps * (length_N / side)[:, None] - 0.5
-    inside_NS = torch.minimum(inside_NS.clamp(min=0.0), (length_N - 1.0)[:, None])
-    return (2.0 * (start_N[:, None] + inside_NS) + 1.0) / side - 1.0
-
-
 def _normalised(images_NCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(x/255 − mean)/std per channel, channels-last; the argument is overwritten."""
-    device = images_NCHW.device
-    scale = torch.tensor([1.0 / (255.0 * s) for s in std], device=device)[:, None, None]
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)[:, None, None]
-    return images_NCHW.mul_(scale).add_(shift).contiguous(memory_format=torch.channels_last)
+    """(x/255 − mean)/std per channel, channels-last; the argument may be overwritten.
 
-
-def _mix_(images_NCHW: Tensor, mix: Mix) -> None:
-    """Paste each partner's box, in place."""
-    box = (slice(None), slice(None), slice(mix.top, mix.bottom), slice(mix.left, mix.right))
-    partner_N = torch.from_numpy(mix.partner_N).to(images_NCHW.device)
-    images_NCHW[box] = images_NCHW[box][partner_N]  # the right-hand side is gathered into a copy first
+    Whole rows of H × (W·C) values at a time: a broadcast over three channels alone keeps vector units idle.
+    """
+    images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = images_NCHW.shape
+    rows = images_NCHW.permute(0, 2, 3, 1).view(count, height, width * channels)
+    scale_C = np.array([1.0 / (255.0 * s) for s in std], dtype=np.float32)
+    shift_C = np.array([-m / s for m, s in zip(mean, std, strict=True)], dtype=np.float32)
+    rows.mul_(to_device(np.tile(scale_C, width), rows.device)).add_(to_device(np.tile(shift_C, width), rows.device))
+    return images_NCHW

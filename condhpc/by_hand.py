@@ -8,11 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
-from condhpc import attempt, profile, store
+from condhpc import attempt, facts, profile, store
 from condhpc.attempt import Result
 from condhpc.context import Site
 from condhpc.errors import CondhpcError, InputError
 from condhpc.layout import Layout, TaskFolder
+from condhpc.spec import Task, TeacherSpec
 
 _WORDS: dict[Result, str] = {
     "busy": "another attempt holds the lease; see its newest lease.NNNN",
@@ -44,19 +45,22 @@ def _run(stage: str, path: Path) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
-    result = attempt.run(folder.task.read_bytes(), _site(root), stop)
+    result = attempt.run(folder.task.read_bytes(), _site(root, task), stop)
     if text := _WORDS.get(result):
         print(f"{path}: {text}", file=sys.stderr)
     return attempt.exit_code(result)
 
 
-def _site(root: Path) -> Site:
+def _site(root: Path, task: Task) -> Site:
     """Paths and pace of the user's profile; an input that is missing is reported at once."""
     found = profile.resolve(None, str(root), dict(os.environ))
+    if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
+        found = facts.with_downloaded([task.spec.weights.name], found, os.environ)
     return Site(
         root=str(root),
         data={name: str(folder) for name, folder in found.data.items()},
         weights={name: str(file) for name, file in found.weights.items()},
+        sets={name: str(path) for name, path in found.sets.items()},
         compile=found.compile,
         threads=found.threads,
         pulse_s=found.pulse_s,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_data import data
 from condhpc.errors import CondhpcError, InputError
+from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
     from condhpc.findings import Snapshot
@@ -81,19 +82,6 @@ class Session:
 
         layout = self.layout()
         return runs.find(layout, name), layout
-
-
-def say(text: str) -> None:
-    """Talk goes to stderr; on a terminal it replaces a line of progress that stands there."""
-    click.echo(f"\r\x1b[2K{text}" if sys.stderr.isatty() else text, err=True)
-
-
-def show_progress(text: str) -> None:
-    """Progress overwrites itself on a terminal, else it is said like everything."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
-    else:
-        click.echo(text, err=True)
 
 
 def on_terminal() -> bool:
@@ -327,6 +315,9 @@ def ls(session: Session, what: str | None) -> None:
         lines = [line for kind in registry.KINDS if kind == what for line in listing.plugin_lines(kind)]
     for line in lines:
         click.echo(line)
+
+
+main.add_command(data)
 
 
 @main.command()

@@ -28,8 +28,8 @@ RESULTS = (
     "attempts", "evaluate_key", "set_key",
 )  # fmt: skip
 SETS = (
-    "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "cost", "wall_s", "cpu_s",
-    "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "set_key",
+    "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "soft_label_bytes", "cost",
+    "wall_s", "cpu_s", "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "set_key",
 )  # fmt: skip
 CELLS = (
     "dataset", "condenser", "ipc", "protocol", "student", "status", "n", "n_planned", "n_sets", "top1_pct_mean",
@@ -203,7 +203,7 @@ class _Tables:
             values = entry.values if entry is not None else {}
             yield (
                 label.dataset, label.condenser, kind, label.ipc, label.set_seed, status, values.get("count"),
-                values.get("set_bytes"), *_costs(entry, block), line.key,
+                values.get("set_bytes"), values.get("soft_label_bytes"), *_costs(entry, block), line.key,
             )  # fmt: skip
 
     def metrics(self) -> Iterator[tuple[Cell, ...]]:

@@ -37,9 +37,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     """Name of the run that this work belongs to; empty by hand."""
     data: dict[str, str] = {}
-    """Dataset name to folder."""
+    """Dataset name to folder or pack."""
     weights: dict[str, str] = {}
     """External weights name to file."""
+    sets: dict[str, str] = {}
+    """Name of a condensed set made elsewhere to its file or folder."""
     device: str = "auto"
     """`auto` takes CUDA where the job has it, `cuda` insists, `cpu` avoids it."""
     threads: int = 1
@@ -50,8 +52,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pulse_s: float = 30.0
     checkpoint_s: float = 300.0
     lease_stale_s: float = 900.0
-    compile: bool = False
-    """Whether networks go through torch.compile."""
+    compile: str = ""
+    """Mode of torch.compile that networks go through; empty: none."""
     patience_s: float = 90.0
     """How long a missing input may be a slow file system's illusion."""
 
@@ -139,9 +141,16 @@ class Context:
             return None
 
     def data_folder(self, name: str) -> Path | None:
-        """Folder of a dataset as the profile maps it; None for data that ships in a package."""
+        """Folder or pack of a dataset as the profile maps it; None for data that ships in a package."""
         folder = self.site.data.get(name)
         return Path(folder) if folder is not None else None
+
+    def set_path(self, name: str) -> Path:
+        """File or folder of a condensed set made elsewhere; raises StageError where the profile does not name it."""
+        path = self.site.sets.get(name)
+        if path is None:
+            raise StageError(f"set '{name}': the profile has no path for it; add `{name} = \"…\"` under [sets]")
+        return Path(path)
 
     def weights_file(self, name: str) -> Path:
         """File of external weights; raises StageError where the profile does not name it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from condhpc import registry
-from condhpc.check import Check, fail, ok
+from condhpc.check import Check, fail, ok, warn
 from condhpc.check_files import root_checks
 from condhpc.check_slurm import slurm_checks
 from condhpc.errors import CondhpcError
@@ -30,7 +30,7 @@ def version(name):
         return str(getattr(importlib.import_module(name), "__version__", "here"))
     except Exception as error:
         return "! " + type(error).__name__ + ": " + str(error)
-names = ["condhpc.worker", "condhpc_jobs", "numpy", "h5py", "PIL", "torch", "torchvision"]
+names = ["condhpc.worker", "condhpc_jobs", "numpy", "h5py", "PIL", "simplejpeg", "torch", "torchvision"]
 found = {"python": platform.python_version(), "packages": {name: version(name) for name in names}, "gpus": []}
 if not found["packages"]["torch"].startswith("!"):
     import torch
@@ -58,23 +58,32 @@ def examine(profile: Profile, slurm: Slurm | None, *, scan: bool = False) -> Ite
         yield _data_check(name, folder, scan=scan)
     for name, path in profile.weights.items():
         yield _weights_check(name, path)
+    for name, path in profile.sets.items():
+        if path.exists():
+            yield ok(f"set {name}", str(path))
+        else:
+            yield fail(f"set {name}", f"{path}: not here", f"correct sets.{name} in the profile")
     yield from _python_checks(profile)
 
 
 def _data_check(name: str, folder: Path, *, scan: bool) -> Check:
     advice = f"correct data.{name} in the profile, or fetch the data"
-    if not folder.is_dir():
-        return fail(f"data {name}", f"{folder}: no such folder on this machine", advice)
-    if not os.access(folder, os.R_OK | os.X_OK):
+    if not folder.exists():
+        return fail(f"data {name}", f"{folder}: no such folder or pack on this machine", advice)
+    if not os.access(folder, os.R_OK | (os.X_OK if folder.is_dir() else 0)):
         return fail(f"data {name}", f"{folder}: you may not read it", "ask its owner for read access")
     if not scan or name not in registry.names("datasets"):
         return ok(f"data {name}", str(folder))
+    plugin = registry.load("datasets", name)
     try:
-        index = registry.load("datasets", name).index(folder)
+        index = plugin.index(folder)
     except CondhpcError as error:
         return fail(f"data {name}", str(error), advice)
     sizes = ", ".join(f"{split} {len(held.labels)}" for split, held in index.splits.items())
-    return ok(f"data {name}", f"{folder}: {len(index.class_names)} classes, images: {sizes}")
+    found = f"{folder}: {len(index.class_names)} classes, images: {sizes}"
+    if remarks := plugin.remarks(index):
+        return warn(f"data {name}", found, "; ".join(remarks))
+    return ok(f"data {name}", found)
 
 
 def _weights_check(name: str, path: Path) -> Check:

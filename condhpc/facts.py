@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,13 @@ from condhpc.errors import InputError, ProblemsError
 from condhpc.spec import DatasetInfo, DatasetSpec
 
 if TYPE_CHECKING:
-    from condhpc.datasets.base import Dataset, Index, SplitIndex
+    from condhpc.datasets.base import Dataset
+    from condhpc.file_index import Index, SplitIndex
     from condhpc.manifest import Manifest, OwnDataset
     from condhpc.profile import Profile
+
+Lister = Callable[[str, "Path | None", "Sequence[str]"], "Index"]
+"""Loader, folder and splits (empty: the loader's own) to the index of the files; raises InputError."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Facts:
     info: DatasetInfo
     """`classes` and `train_class_sizes` are those of the files where these are here."""
     folder: Path | None
-    """None for data that ships in a package."""
+    """Its folder, or its pack; None for data that ships in a package."""
     index: Index | None
     """None when the files are not on this machine."""
     digest: str
@@ -63,7 +68,13 @@ class Facts:
         )
 
 
-def gather(manifest: Manifest, profile: Profile) -> dict[str, Facts]:
+def list_files(loader: str, folder: Path | None, splits: Sequence[str]) -> Index:
+    """The index by looking at every file; raises InputError."""
+    plugin: Dataset = registry.load("datasets", loader)
+    return plugin.index(folder, splits)
+
+
+def gather(manifest: Manifest, profile: Profile, lister: Lister = list_files) -> dict[str, Facts]:
     """Facts of every dataset on an axis of the manifest.
 
     A folder that is not here gives a warning; raises ProblemsError for one that is here and cannot be used.
@@ -72,7 +83,7 @@ def gather(manifest: Manifest, profile: Profile) -> dict[str, Facts]:
     problems: list[str] = []
     for name in dict.fromkeys(d for grid in manifest.grids for d in grid.datasets):
         try:
-            found[name] = _one(name, manifest.datasets.get(name), profile)
+            found[name] = of(name, manifest.datasets.get(name), profile, lister)
         except InputError as error:
             found_here = error.problems if isinstance(error, ProblemsError) else (str(error),)
             problems += [f"dataset '{name}': {problem}" for problem in found_here]
@@ -88,20 +99,46 @@ def require(facts: Mapping[str, Facts]) -> None:
         raise ProblemsError(missing)
 
 
+def require_sets(names: Iterable[str], profile: Profile) -> None:
+    """Raise ProblemsError unless the profile maps every condensed set made elsewhere to something that is here."""
+    problems = []
+    for name in sorted(set(names)):
+        path = profile.sets.get(name)
+        if path is None:
+            problems.append(f"profile '{profile.name}': sets.{name}: missing, expected the path of this set")
+        elif not path.exists():
+            problems.append(f"profile '{profile.name}': sets.{name} = '{path}': not on this machine")
+    if problems:
+        raise ProblemsError(problems)
+
+
 def require_weights(names: Iterable[str], profile: Profile) -> None:
     """Raise ProblemsError unless the profile maps every name of external weights to a file that is here."""
     problems = []
     for name in sorted(set(names)):
         path = profile.weights.get(name)
         if path is None:
-            problems.append(f"profile '{profile.name}': weights.{name}: missing, expected the path of this file")
+            where = "expected the path of this file (or a file of this name among torch's own downloads, $TORCH_HOME)"
+            problems.append(f"profile '{profile.name}': weights.{name}: missing, {where}")
         elif not path.is_file():
             problems.append(f"profile '{profile.name}': weights.{name} = '{path}': no such file on this machine")
     if problems:
         raise ProblemsError(problems)
 
 
-def _one(name: str, own: OwnDataset | None, profile: Profile) -> Facts:
+def with_downloaded(names: Iterable[str], profile: Profile, environ: Mapping[str, str]) -> Profile:
+    """The profile with weights that it does not name, where torch has downloaded a file of that name before.
+
+    That is `$TORCH_HOME/hub/checkpoints`, by default `~/.cache/torch/hub/checkpoints`. Nothing is downloaded.
+    """
+    cache = environ.get("XDG_CACHE_HOME") or f"{environ.get('HOME') or Path.home()}/.cache"
+    folder = Path(environ.get("TORCH_HOME") or f"{cache}/torch") / "hub" / "checkpoints"
+    found = {name: folder / name for name in names if name not in profile.weights and (folder / name).is_file()}
+    return msgspec.structs.replace(profile, weights={**profile.weights, **found})
+
+
+def of(name: str, own: OwnDataset | None, profile: Profile, lister: Lister = list_files) -> Facts:
+    """Facts of one dataset: a preset, or with `own` the one that a manifest describes. Raises InputError."""
     loader = own.loader if own is not None else name
     plugin: Dataset = registry.load("datasets", loader)
     folder = profile.data.get(name)
@@ -109,7 +146,7 @@ def _one(name: str, own: OwnDataset | None, profile: Profile) -> Facts:
     if info is None:
         raise InputError(f"'{loader}' is a loader; describe your folder in a [datasets.<name>] block")
     try:
-        index, warning = _index(plugin, folder, info if own is not None else None), ""
+        index, warning = _index(partial(lister, loader), folder, info if own is not None else None), ""
     except _AbsentError as absent:
         index, warning = None, _absent_warning(name, str(absent), profile)
     if index is None:
@@ -118,22 +155,25 @@ def _one(name: str, own: OwnDataset | None, profile: Profile) -> Facts:
         return Facts(name, loader, info, folder, None, f"absent:{name}", (warning,))
     if own is not None and own.classes:
         index = relabelled(index, own.classes)
-    return Facts(name, loader, _sized(info, index), folder, index, index.digest())
+    remarks = tuple(f"dataset '{name}': {remark}" for remark in plugin.remarks(index))
+    return Facts(name, loader, _sized(info, index), folder, index, index.digest(), remarks)
 
 
 class _AbsentError(Exception):
     """The files are not on this machine, and why one thinks so."""
 
 
-def _index(plugin: Dataset, folder: Path | None, own: DatasetInfo | None) -> Index:
+def _index(
+    listed: Callable[[Path | None, Sequence[str]], Index], folder: Path | None, own: DatasetInfo | None
+) -> Index:
     """The index of the files; without a folder the loader says whether it needs one. Raises _AbsentError."""
     splits = () if own is None else (own.train_split, own.test_split)
     if folder is not None:
-        if not folder.is_dir():
+        if not folder.exists():
             raise _AbsentError(f"its folder {folder} is not on this machine")
-        return plugin.index(folder, splits)
+        return listed(folder, splits)
     try:
-        return plugin.index(None, splits)
+        return listed(None, splits)
     except InputError as error:
         raise _AbsentError(str(error)) from error
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
-import torch
 
 from condhpc import augment, parts, rng
+from condhpc.device import to_device
 from condhpc.errors import StageError
+from condhpc.images import StreamedImages, draw_crops
 from condhpc.joining import Place
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from condhpc.augment import Mix
-    from condhpc.images import Images
+    from condhpc.augment import Draws, Mix
+    from condhpc.images import CropDraws, Images
     from condhpc.spec import Augment
 
 _ALONE = Place()
@@ -75,39 +77,77 @@ class Batch:
         return len(self.positions_n) / len(self.whole_positions_N)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """One batch before its images are there."""
+
+    step: int
+    epoch: int
+    row: int
+    positions_N: NDArray[np.int64]
+    draws: Draws
+    crops: CropDraws | None
+    """Of stored images that are cropped while they are decoded; None where `draws` crop."""
+
+
 def feed(images: Images, plan: Plan, first: int = 0, place: Place = _ALONE) -> Iterator[Batch]:
-    """All batches from step `first` on; of each the part that falls to a rank."""
+    """All batches from step `first` on; of each the part that falls to a rank.
+
+    Images that are decoded batch by batch are cropped out of the whole stored image, the next ones while the caller
+    computes. Resident ones are cropped on the device.
+    """
+    streamed = isinstance(images, StreamedImages) and plan.augment.crop_scale_min < 1.0
+    orders, ahead = itertools.tee(_orders(images, plan, first, streamed=streamed))
+    for order, read_mHWC in zip(orders, _read(images, ahead, place), strict=True):
+        yield _batch(images, plan, order, read_mHWC, place)
+
+
+def _orders(images: Images, plan: Plan, first: int, *, streamed: bool) -> Iterator[_Order]:
     cuts = _cuts(len(images), plan.batch)
+    drawn = msgspec.structs.replace(plan.augment, crop_scale_min=1.0) if streamed else plan.augment
     for step, epoch, positions_N in batches(len(images), plan.batch, plan.seed, first, plan.steps):
-        row = epoch * len(images) + cuts[step % (len(cuts) - 1)]
-        yield _batch(images, plan, (step, epoch, row), positions_N, place)
+        count, crops = len(positions_N), None
+        draws = augment.draw(drawn, count, images.side, rng.stream(plan.seed, "augment", step))
+        if streamed:
+            crops = draw_crops(count, plan.augment.crop_scale_min, rng.stream(plan.seed, "crop", step))
+        yield _Order(step, epoch, epoch * len(images) + cuts[step % (len(cuts) - 1)], positions_N, draws, crops)
 
 
-def _batch(images: Images, plan: Plan, at: tuple[int, int, int], positions_N: NDArray[np.int64], place: Place) -> Batch:
-    """The part of one batch; `at` is its (step, epoch, first row)."""
-    step, epoch, row = at
-    draws = augment.draw(plan.augment, len(positions_N), images.side, rng.stream(plan.seed, "augment", step))
-    labels_N = images.labels_N[torch.from_numpy(positions_N).to(images.labels_N.device)]
+def _read(images: Images, orders: Iterator[_Order], place: Place) -> Iterator[Tensor]:
+    """The uint8 images that a rank needs of each batch; a batch without crops drawn beforehand is read as it is."""
+    needed = ((order, _needed(order, place)) for order in orders)
+    if isinstance(images, StreamedImages):
+        return images.ahead((o.positions_N[rows_m], o.crops.rows(rows_m) if o.crops else None) for o, rows_m in needed)
+    return (images.read(order.positions_N[rows_m]) for order, rows_m in needed)
+
+
+def _needed(order: _Order, place: Place) -> NDArray[np.int64]:
+    return parts.needed_rows(order.draws.mix, *parts.part_of(len(order.positions_N), place))
+
+
+def _batch(images: Images, plan: Plan, order: _Order, read_mHWC: Tensor, place: Place) -> Batch:
+    """The part of one batch."""
+    draws = order.draws
+    labels_N = images.labels_N[to_device(order.positions_N, images.labels_N.device)]
     partner_labels_N = labels_N
     if draws.mix is not None:
-        partner_labels_N = labels_N[torch.from_numpy(draws.mix.partner_N).to(labels_N.device)]
-    start, stop = parts.part_of(len(positions_N), place)
-    rows_m = parts.needed_rows(draws.mix, start, stop)
+        partner_labels_N = labels_N[to_device(draws.mix.partner_N, labels_N.device)]
+    start, stop = parts.part_of(len(order.positions_N), place)
     if place.ranks > 1:
-        draws = parts.drawn_for(draws, rows_m)
-    unmixed_mCHW = augment.prepared(images.read(positions_N[rows_m]), draws, plan.mean, plan.std)
+        draws = parts.drawn_for(draws, _needed(order, place))
+    unmixed_mCHW = augment.prepared(read_mHWC, draws, plan.mean, plan.std)
     unmixed_nCHW = unmixed_mCHW[: stop - start]
     return Batch(
-        step=step,
-        epoch=epoch,
-        row=row + start,
-        positions_n=positions_N[start:stop],
+        step=order.step,
+        epoch=order.epoch,
+        row=order.row + start,
+        positions_n=order.positions_N[start:stop],
         labels_n=labels_N[start:stop],
         images_nCHW=unmixed_nCHW if draws.mix is None else augment.mixed(unmixed_mCHW, draws.mix)[: stop - start],
         unmixed_nCHW=unmixed_nCHW,
         mix=draws.mix,
         partner_labels_n=partner_labels_N[start:stop],
-        whole_positions_N=positions_N,
+        whole_positions_N=order.positions_N,
         whole_labels_N=labels_N,
         start=start,
     )

@@ -6,11 +6,11 @@ No decision is taken here. Signals reach every rank of an element, and rank 0 al
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +26,18 @@ _IDLE_POLL_S = 0.5
 _BUSY_POLL_S = 10.0
 """While a child computes, rank 0 is listened to now and then only: it may have given the attempt up."""
 _CHILD_POLL_S = 1.0
+_PR_SET_PDEATHSIG = 1
+"""Linux's number of that request to prctl(2)."""
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends: an orphan would go on computing with rank 0.
+
+    Then Slurm, which saw one rank of the step end, could not end the step before its own time.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
 
 
 class Follower:
@@ -71,7 +83,7 @@ class Follower:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+            _die_with(parent)
             self._child(call)
         look_at = time.monotonic() + _BUSY_POLL_S
         killed = False
@@ -117,10 +129,3 @@ class Follower:
         stage = keys.parse_preimage(self._preimages[call.key]).stage
         folder = Layout(Path(self._header.site.root)).task(stage, call.key)
         joining.tell_failure(folder, call.attempt, self._place.rank, reason)
-
-
-def _end_with(parent: int) -> None:
-    """In a child's thread: end it when its parent is gone. Slurm tells of a killed task once all its forks ended."""
-    while os.getppid() == parent:
-        time.sleep(_CHILD_POLL_S)
-    os._exit(1)

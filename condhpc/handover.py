@@ -117,6 +117,7 @@ class Handover:
             run=self.run.name,
             data={name: str(folder) for name, folder in profile.data.items()},
             weights={name: str(file) for name, file in profile.weights.items()},
+            sets={name: str(path) for name, path in profile.sets.items()},
             device=profile.device,
             threads=resources.threads,
             gpus=resources.all_gpus,

@@ -67,6 +67,18 @@ def parse_preimage(data: bytes) -> Task:
     return Task(stage=raw.stage, spec=spec, inputs=raw.inputs, version=raw.version)
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of a folder: of one line `<SHA-256>  <relative path>` per file, sorted by path.
+
+    Hidden files do not count. Raises OSError for what cannot be read.
+    """
+    if not path.is_dir():
+        return sha256_file(path)
+    found = sorted((p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.is_file())
+    lines = [f"{sha256_file(p)}  {name}\n" for name, p in found if not any(x.startswith(".") for x in name.split("/"))]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
     state = hashlib.sha256()

@@ -6,16 +6,20 @@ Shapes: n images of a batch, K classes, M teachers, k entries kept of a label.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from condhpc import models
+from condhpc.device import to_device
 from condhpc.errors import StageError
 from condhpc.feed import Batch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from condhpc.arrays import LabelReader
@@ -41,7 +45,7 @@ def set_labels(soft_NK: Tensor) -> Loss:
     """Cross-entropy with the soft labels (N, K) that came with a set; of mixed images, both weighted by share."""
 
     def loss(batch: Batch, logits_nK: Tensor) -> Tensor:
-        own_nK = soft_NK[torch.from_numpy(batch.positions_n).to(soft_NK.device)]
+        own_nK = soft_NK[to_device(batch.positions_n, soft_NK.device)]
         return functional.cross_entropy(logits_nK, _mixed(own_nK, batch.mix))
 
     return loss
@@ -72,7 +76,7 @@ def teacher_labels(source: Source, protocol: Protocol) -> Loss:
     return loss
 
 
-def online(teachers: Sequence[nn.Module], recipe: TeacherLabels, side: int) -> Source:
+def online(teachers: Sequence[nn.Module], recipe: TeacherLabels, side: int, compile_mode: str = "") -> Source:
     """Frozen teachers see the very images that the student sees, resized to their `side` where that differs."""
     if not teachers:
         raise StageError("labels come from teachers, but the task has no teacher among its inputs")
@@ -81,11 +85,12 @@ def online(teachers: Sequence[nn.Module], recipe: TeacherLabels, side: int) -> S
         if recipe.batch_statistics:
             _use_batch_statistics(teacher)
     weights_M = _weights(recipe, len(teachers))
+    asked = [models.compiled(teacher, compile_mode) for teacher in teachers]
 
     def source(batch: Batch) -> Tensor:
         with torch.no_grad():
             images_nCHW = _resized(batch.images_nCHW, side)
-            logits_MnK = torch.stack([teacher(images_nCHW).float() for teacher in teachers])
+            logits_MnK = torch.stack([ask(images_nCHW).float() for ask in asked])
             return combined(logits_MnK, recipe, weights_M)
 
     return source
@@ -95,11 +100,10 @@ def cached(reader: LabelReader, classes: int, device: str) -> Source:
     """Labels that a relabel task wrote for exactly these batches."""
 
     def source(batch: Batch) -> Tensor:
-        columns = [torch.from_numpy(c).to(device) for c in reader.read(batch.row, len(batch.positions_n))]
-        if len(columns) == 1:
-            return columns[0].float()
-        values_nk, classes_nk, rest_n = columns
-        return spread(values_nk.float(), classes_nk.long(), rest_n, classes)
+        columns = reader.read(batch.row, len(batch.positions_n))
+        # Few operations on a GPU take unsigned 16-bit integers, the type of classes in the file.
+        plain = (column.astype(np.int32) if column.dtype == np.uint16 else column for column in columns)
+        return spread([to_device(column, device) for column in plain], classes)
 
     return source
 
@@ -117,20 +121,31 @@ def combined(logits_MnK: Tensor, recipe: TeacherLabels, weights_M: Sequence[floa
     return (weights_M11 * votes_MnK).sum(dim=0)
 
 
-def top_k(labels_nK: Tensor, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest entries (n, k), their classes, and the mean (n,) of the others, which keeps each row's sum."""
+def kept(labels_nK: Tensor, k: int | None) -> tuple[Tensor, ...]:
+    """What is kept of labels: all (n, K), or the k largest entries (n, k), their classes, and the mean of the others.
+
+    The mean (n,) keeps each row's sum.
+    """
     classes = labels_nK.shape[1]
     if k is None or k >= classes:
-        everything_nK = torch.arange(classes, device=labels_nK.device).expand(labels_nK.shape)
-        return labels_nK, everything_nK, torch.zeros_like(labels_nK[:, 0])
+        return (labels_nK,)
     values_nk, classes_nk = labels_nK.topk(k, dim=1)
     rest_n = (labels_nK.sum(dim=1) - values_nk.sum(dim=1)) / (classes - k)
     return values_nk, classes_nk, rest_n
 
 
-def spread(values_nk: Tensor, classes_nk: Tensor, rest_n: Tensor, classes: int) -> Tensor:
-    """Labels (n, K) from what `top_k` kept."""
-    return rest_n[:, None].expand(-1, classes).scatter(1, classes_nk, values_nk)
+def spread(columns: Sequence[Tensor], classes: int) -> Tensor:
+    """Labels (n, K) float32 from what `kept` left of them."""
+    if len(columns) == 1:
+        return columns[0].float()
+    values_nk, classes_nk, rest_n = columns
+    return rest_n[:, None].expand(-1, classes).scatter(1, classes_nk.long(), values_nk.float())
+
+
+def stored(columns: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """The same as arrays in the types of a file of labels: float16, and uint16 and float32 beside it."""
+    types = (np.float16, np.uint16, np.float32)
+    return [column.cpu().numpy().astype(dtype) for column, dtype in zip(columns, types, strict=False)]
 
 
 def _hard(logits_nK: Tensor, batch: Batch, smoothing: float) -> Tensor:
@@ -144,7 +159,7 @@ def _hard(logits_nK: Tensor, batch: Batch, smoothing: float) -> Tensor:
 def _mixed(own_nK: Tensor, mix: Mix | None) -> Tensor:
     if mix is None:
         return own_nK
-    partner_nK = own_nK[torch.from_numpy(mix.partner_N).to(own_nK.device)]
+    partner_nK = own_nK[to_device(mix.partner_N, own_nK.device)]
     return mix.own_share * own_nK + (1.0 - mix.own_share) * partner_nK
 
 

@@ -125,6 +125,10 @@ class Layout:
         """File list and label map of a dataset, by digest."""
         return self.root / "indexes" / f"{digest}.json"
 
+    def listed(self, digest: str) -> Path:
+        """Which index a listing of a folder gave, and what the folder looked like; by digest of what was asked."""
+        return self.root / "indexes" / "listed" / f"{digest}.json"
+
     def run(self, name: str) -> RunFolder:
         """Folder of a run."""
         return RunFolder(self.runs / name)

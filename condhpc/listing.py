@@ -40,11 +40,7 @@ def _summary(kind: Kind, name: str, plugin: Any) -> str:
 
 def _facts(plugin: Any) -> Iterator[str]:
     if isinstance(plugin, Protocol):
-        labels = (
-            "hard labels" if plugin.teacher_role is None else f"labels from the teacher role '{plugin.teacher_role}'"
-        )
-        optimizer = plugin.optimizer
-        yield f"{labels}; {optimizer.name}, lr {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}"
+        yield from _protocol_facts(plugin)
         return
     info = getattr(plugin, "INFO", None)
     if isinstance(info, DatasetInfo):
@@ -53,6 +49,17 @@ def _facts(plugin: Any) -> Iterator[str]:
         yield from _needs(plugin)
     if unit := getattr(plugin, "unit", ""):
         yield f"unit {unit}; {getattr(plugin, 'better', '')} is better"
+
+
+def _protocol_facts(protocol: Protocol) -> Iterator[str]:
+    own = {"hard": "hard labels", "set": "soft labels that came with the set", "teacher": ""}[protocol.labels]
+    members = f" ({', '.join(protocol.committee)})" if protocol.committee else ""
+    asked = "kept in a file" if protocol.source == "cached" else "asked online"
+    labels = own or f"labels from the teacher role '{protocol.teacher_role}'{members}, {asked}"
+    optimizer = protocol.optimizer
+    yield f"{labels}; {optimizer.name}, lr {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}"
+    if protocol.follows != "condhpc":
+        yield f"a native protocol; where a publication's text and code differ, it follows its {protocol.follows}"
 
 
 def _needs(plugin: Plugin) -> Iterator[str]:

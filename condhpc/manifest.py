@@ -119,7 +119,7 @@ class External(Value, frozen=True):
 
     format: Literal["folder", "indices", "hdf5"]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    """As `condhpc digest` prints it."""
+    """As `condhpc data digest` prints it."""
     ipc: Positive
     resolution: Positive | None = None
     """Side of its images, pixels; None: the dataset's."""

@@ -179,6 +179,16 @@ def placed(model: nn.Module, device: str) -> nn.Module:
     return model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def compiled(model: nn.Module, mode: str) -> Callable[..., Tensor]:
+    """The network's forward pass through torch.compile in that mode; itself where the mode is empty."""
+    import torch
+
+    if not mode:
+        return model
+    found: Callable[..., Tensor] = torch.compile(model, mode=mode)
+    return found
+
+
 def forward_with_features(model: nn.Module, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N, D) that enter the last linear layer, and logits (N, K), in one forward pass."""
     held: list[Tensor] = []

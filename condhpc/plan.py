@@ -35,7 +35,7 @@ def expand(manifest: Manifest, facts: Mapping[str, Facts]) -> Plan:
     sheet = Sheet()
     with no_collection():
         expansion = _Expansion(manifest, facts, sheet)
-        rows = [expansion.cell(cell, blocks) for cell, blocks in found.blocks.items()]
+        rows = [expansion.cell(cell, blocks) for cell, blocks in _once(found.blocks).items()]
         tasks = sheet.ordered()
     warnings = [w for f in facts.values() for w in f.warnings]
     warnings += [unmatched_warning(manifest, i) for i in found.unmatched]
@@ -82,7 +82,11 @@ class _Expansion:
                 for metric in grid.metrics:
                     analyses[seed, metric] = self.upstream.analysis(metric, set_key, label)
         return Cell(
-            *cell,
+            cell.dataset,
+            cell.condenser,
+            _shown_ipc(cell),
+            cell.protocol,
+            cell.student,
             sets=tuple(sets.items()),
             evaluations=tuple((*seeds, key) for seeds, key in evaluations.items()),
             analyses=tuple((*which, key) for which, key in analyses.items()),
@@ -101,10 +105,9 @@ class _Expansion:
         teachers = self.upstream.labelling(dataset, demands.protocol(protocol).teacher_role)
         version = (ENGINE_VERSION["evaluate"], 1)
         recipe, kind = self._recipe(cell), self._kind(condenser)
-        shown_ipc = None if _is_schedule(condenser) else ipc  # one line for all of them
         inputs = {**sets, **teachers}
         for seed in student_seeds:
-            label = Label(dataset, condenser, shown_ipc, protocol, student, set_seed, seed)
+            label = Label(dataset, condenser, _shown_ipc(cell), protocol, student, set_seed, seed)
             if recipe.relabel is not None:
                 inputs = {**sets, "labels": self._relabel(recipe.relabel, {**sets, **teachers}, label)}
             spec = self._specs.get((dataset, ipc, protocol, student, kind, seed)) or self._spec(cell, seed)
@@ -160,6 +163,19 @@ class _Expansion:
 def _is_schedule(condenser: str) -> bool:
     reference = REFERENCES.get(condenser)
     return reference is not None and reference.length == "schedule"
+
+
+def _once(blocks: Mapping[CellId, list[Grid]]) -> dict[CellId, list[Grid]]:
+    """A whole schedule on all data is one cell, whatever the ipc (0 here, none in tables)."""
+    found: dict[CellId, list[Grid]] = {}
+    for cell, grids in blocks.items():
+        held = found.setdefault(cell._replace(ipc=0) if _is_schedule(cell.condenser) else cell, [])
+        held += [grid for grid in grids if grid not in held]
+    return found
+
+
+def _shown_ipc(cell: CellId) -> int | None:
+    return cell.ipc or None
 
 
 def _relabelling(spec: EvaluateSpec) -> RelabelSpec | None:

@@ -40,7 +40,8 @@ class Cell(msgspec.Struct, frozen=True, omit_defaults=True):
 
     dataset: str
     condenser: str
-    ipc: int
+    ipc: int | None
+    """None for a whole schedule on all data."""
     protocol: str
     student: str
     sets: tuple[tuple[int | None, str], ...]

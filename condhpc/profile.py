@@ -57,9 +57,11 @@ class Profile(Value, frozen=True, kw_only=True):
     root: Path = Path()
     """Folder of the store and of runs, on the shared file system. Empty in a file that leaves it to `resolve`."""
     data: dict[Name, Path] = msgspec.field(default_factory=dict)
-    """Dataset name to folder."""
+    """Dataset name to folder, or to a pack."""
     weights: dict[Name, Path] = msgspec.field(default_factory=dict)
     """External weights name to file; its digest is in the manifest."""
+    sets: dict[Name, Path] = msgspec.field(default_factory=dict)
+    """Name of a condensed set made elsewhere to its file or folder; its digest is in the manifest."""
     workers: Positive = msgspec.field(default_factory=_local_workers)
     """Processes of the local back-end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -85,8 +87,8 @@ class Profile(Value, frozen=True, kw_only=True):
     requeue: bool = True
     max_requeues: Count = 20
     poll_s: Seconds = 30.0
-    compile: bool = False
-    """Networks go through torch.compile: slower to start, then faster where steps are short."""
+    compile: Literal["", "default", "reduce-overhead"] = ""
+    """Mode of torch.compile that networks in training go through; empty: none. `reduce-overhead` uses CUDA graphs."""
     pulse_s: Seconds = 30.0
     """Heartbeat, progress and meter: one write per running task."""
     checkpoint_s: Seconds = 300.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 _DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _COUNTER = "num_batches_tracked"
+_WRAPPERS, _PARALLEL = ("state_dict", "model"), "module."
+
+
+def unwrapped(held: Any) -> Any:
+    """The state dict inside a training checkpoint (`state_dict`, `model`), without DataParallel's `module.` prefix."""
+    for name in _WRAPPERS:
+        if isinstance(held, dict) and isinstance(held.get(name), dict):
+            held = held[name]
+    if isinstance(held, dict) and held and all(str(name).startswith(_PARALLEL) for name in held):
+        return {name.removeprefix(_PARALLEL): value for name, value in held.items()}
+    return held
 
 
 def under_own_names(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

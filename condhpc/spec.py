@@ -59,7 +59,9 @@ class RandAugment(Value, frozen=True):
 
 
 class Augment(Value, frozen=True):
-    """Training-time augmentation, in this order: patches, crop, flip, colour per image; then mixing per batch."""
+    """Training-time augmentation, in this order: RandAugment, patches, crop, flip, jitter and lighting per image; then
+    mixing per batch.
+    """
 
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0)]
     """Smallest share of the area that a random resized crop keeps; 1.0 turns cropping off."""

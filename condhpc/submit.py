@@ -21,6 +21,7 @@ from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
+from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Plan
 from condhpc.profile import Profile
@@ -44,22 +45,28 @@ class Prepared:
     facts: dict[str, Facts]
     weights: tuple[str, ...]
     """Names of external weights that it uses."""
+    sets: tuple[str, ...]
+    """Names of condensed sets made elsewhere."""
     profile: Profile
     overview: Overview
+    indexes: IndexCache
+    """Listings of folders that are not kept under the root yet."""
 
 
 def prepare(path: Path, profile: Profile) -> Prepared:
     """Read, check and plan a manifest; writes nothing. Raises ProblemsError with all problems."""
     loaded = manifest.load(path)
-    found = facts.gather(loaded, profile)
+    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
+    profile = facts.with_downloaded(weights, profile, os.environ)
+    indexes = IndexCache(Layout(profile.root))
+    found = facts.gather(loaded, profile, indexes.index)
     planned = plan.expand(loaded, found)
     slurm = _slurm(profile)
     taken = survey.take(planned, Layout(profile.root), slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
-    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
     overview = survey.overview(planned, taken, arrangement, profile, warnings)
-    return Prepared(path.read_bytes(), planned, found, weights, profile, overview)
+    return Prepared(path.read_bytes(), planned, found, weights, (*loaded.external,), profile, overview, indexes)
 
 
 def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
@@ -70,6 +77,7 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> R
     _require_data(prepared)
     layout = Layout(prepared.profile.root)
     with _lock(layout):
+        prepared.indexes.keep()
         taken = _survey(prepared, layout, accept_code=accept_code)
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
@@ -97,12 +105,13 @@ def resume(
             f"since); submit the manifest again, what is unchanged is reused"
         )
     with _lock(layout):
+        prepared.indexes.keep()
         taken = _survey(prepared, layout, accept_code=accept_code)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
             return run
         run.cancel.unlink(missing_ok=True)
-        files.replace(run.profile, profiles.encode(profile))
+        files.replace(run.profile, profiles.encode(prepared.profile))
         pool = _hand_over(run, layout, taken, prepared.profile, say)
     return _follow(run, pool, prepared.profile, say, progress)
 
@@ -153,6 +162,7 @@ def _slurm(profile: Profile) -> Slurm | None:
 def _require_data(prepared: Prepared) -> None:
     facts.require(prepared.facts)
     facts.require_weights(prepared.weights, prepared.profile)
+    facts.require_sets(prepared.sets, prepared.profile)
 
 
 def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:
@@ -207,9 +217,10 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
     """Make the run's folder; `plan.jsonl` last, so that a half-made run is not taken for one."""
     for held in prepared.facts.values():
         if held.index is not None:
-            path = layout.index(held.index.digest())
+            path = layout.index(held.digest)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.publish(path, keys.encode(held.index))
+            if not path.exists():
+                files.publish(path, keys.encode(held.index))
     run = _new_folder(layout, prepared.plan.name)
     files.publish(run.manifest, prepared.source)
     files.publish(run.profile, profiles.encode(prepared.profile))

@@ -76,8 +76,8 @@ class Run:
     device: str
     report: Reporter
     probe: Probe | None = None
-    compiled: bool = False
-    """Whether the network's forward pass goes through torch.compile."""
+    compile: str = ""
+    """Mode of torch.compile for the network's forward pass; empty: none."""
     team: Alone = _ALONE
     """The ranks that train together."""
 
@@ -107,7 +107,7 @@ def train(model: nn.Module, images: Images, run: Run, dynamics: Dynamics | None 
     _require_possible(training, device, team)
     models.placed(model, device).train()
     team.prepare(model)
-    forward: Callable[..., torch.Tensor] = torch.compile(model) if run.compiled else model
+    forward = models.compiled(model, run.compile)
     optimizer = make_optimizer(model, training.optimizer)
     average = Average(model, training.ema_decay)
     losses_S = torch.zeros(training.steps, device=device)

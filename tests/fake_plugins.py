@@ -63,6 +63,20 @@ class FakeDataset:
             raise InputError(f"{folder}: empty, expected one folder per class")
         return index(names)
 
+    def watched(self, folder: Path, splits: Sequence[str] = ()) -> list[Path]:
+        """Nothing: always list anew."""
+        del folder, splits
+        return []
+
+    def class_names(self) -> tuple[str, ...]:
+        """The files decide."""
+        return ()
+
+    def remarks(self, index: Index) -> tuple[str, ...]:
+        """Nothing to say."""
+        del index
+        return ()
+
 
 class EncoderParams(Value, frozen=True):
     """An encoder and a size."""

@@ -8,13 +8,14 @@ import threading
 from pathlib import Path
 
 import fake_stages
+import made_stages
 import pytest
 from children import PATIENCE_S, fork, kill, until
 from made_tasks import analyze, condense, folder_of, python, site
 
 from condhpc import attempt, by_hand, keys, lease, store
 from condhpc.layout import TaskFolder
-from condhpc.spec import Task
+from condhpc.spec import Task, WeightsSpec
 
 pytestmark = pytest.mark.usefixtures("own_signals", "alone")
 
@@ -75,6 +76,19 @@ def test_it_waits_for_nobody(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "another attempt holds the lease" in capsys.readouterr().err
     kill(pid)
     assert [path.name for path in sorted(folder_of(root, task).path.iterdir())] == ["lease.0001", "task.json"]
+
+
+def test_weights_that_torch_has_downloaded_are_found(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand as by `submit`: what the profile does not name is looked for in $TORCH_HOME."""
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "r18.pth").touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    task = made_stages.teacher(weights=WeightsSpec(name="r18.pth", sha256="0" * 64))
+    assert by_hand._site(root, task).weights == {"r18.pth": str(folder / "r18.pth")}
+    assert by_hand._site(root, condense()).weights == {}
 
 
 @pytest.mark.parametrize(("task", "code"), [(condense(do="fail"), 1), (condense(inputs={"set": "0" * 32}), 3)])

@@ -63,8 +63,8 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
         "top1_pct_ci95_low,top1_pct_ci95_high,ci_over"
     )
     assert headers[2] == (
-        "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,gpu_type,cpu_h,kwh,"
-        "source,set_key"
+        "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,soft_label_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,"
+        "gpu_type,cpu_h,kwh,source,set_key"
     )
     assert headers[3] == (
         "dataset,condenser,ipc,set_seed,metric,status,value,unit,better,reason,encoder,encoder_independent,"
@@ -193,3 +193,31 @@ def test_the_same_records_give_the_same_bytes(made: MadeRun, tmp_path: Path) -> 
     assert b"33.333333333333336" in first[0]
     assert b"33.333333," in first[1]
     assert all(b"\r" not in data for data in first)
+
+
+def test_sets_have_their_storage_and_their_cost(made: MadeRun, tmp_path: Path) -> None:
+    """Measured where they are built here; declared or n/a where the manifest has them from elsewhere."""
+    built, theirs, silent, missing = (
+        made.condense(name, seed=None) for name in ("herding", "theirs", "silent", "kcenter")
+    )
+    made.run.manifest.write_text(
+        f'[external.theirs]\nformat = "hdf5"\nsha256 = "{"a" * 64}"\nipc = 1\ngpu_h = 6.5\nsource = "their page"\n'
+        f'[external.silent]\nformat = "hdf5"\nsha256 = "{"b" * 64}"\nipc = 1\n'
+    )
+    made.write()
+    for key in (built, theirs, silent):
+        made.folder(key)
+        made.record(key, {"count": 10, "set_bytes": 1920, "soft_label_bytes": 0})
+    gather(made, tmp_path)
+    rows = table(tmp_path / "sets.csv")
+    assert [row["set_key"] for row in rows] == [built, theirs, silent, missing]
+    shown = [(row["kind"], row["status"], row["set_bytes"], row["cost"]) for row in rows]
+    assert shown == [
+        ("coreset", "recorded", "1920", "measured"),
+        ("external", "recorded", "1920", "declared"),
+        ("external", "recorded", "1920", "n/a"),
+        ("", "new", "", ""),
+    ]
+    assert [row["cpu_s"] for row in rows] == ["2.0", "", "", ""]
+    assert (rows[1]["gpu_h"], rows[1]["kwh"], rows[1]["source"]) == ("6.5", "n/a", "their page")
+    assert rows[2]["gpu_h"] == ""

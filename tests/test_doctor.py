@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_image_files import imagenette2
 
-from condhpc import check_files, doctor
+from condhpc import check_files, doctor, packing, registry
 from condhpc.check import Check
 from condhpc.check_files import file_system, root_checks
 from condhpc.check_slurm import slurm_checks
@@ -180,6 +181,23 @@ def test_data_and_weights_that_are_missing_fail(tmp_path: Path) -> None:
     found = by_name(doctor.examine(profile, None))
     assert [found[n].verdict for n in ("data a", "data b", "weights w", "weights v")] == ["ok", "fail", "ok", "fail"]
     assert "data.b" in found["data b"].advice
+
+
+def test_data_that_is_here_is_listed_on_demand(tmp_path: Path) -> None:
+    """Folders and packs alike; what there is to know about a split is a warning."""
+    folder = imagenette2(tmp_path / "images")
+    plugin = registry.load("datasets", "imagenette")
+    index = plugin.index(folder)
+    splits = {name: plugin.split(index, folder, name, 16) for name in index.splits}
+    packing.pack(index, splits, tmp_path / "images.h5", 1, lambda _done: None)
+    data = {"imagenette": tmp_path / "images.h5", "imagenette_fastai": folder, "cifar10": tmp_path / "images.h5"}
+    profile = Profile(name="p", backend="local", root=tmp_path, data=data, python="false")
+    found = by_name(doctor.examine(profile, None, scan=True))
+    assert found["data imagenette"].verdict == "ok"
+    assert "10 classes, images: train 30, val 20" in found["data imagenette"].found
+    assert found["data imagenette_fastai"].verdict == "warn"
+    assert "10 of 20 images in 'val'" in found["data imagenette_fastai"].advice
+    assert found["data cifar10"].verdict == "fail"
 
 
 def test_python_of_the_jobs_is_asked_in_a_process_of_its_own(tmp_path: Path) -> None:

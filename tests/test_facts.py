@@ -140,6 +140,27 @@ def test_splits_must_be_there(tmp_path: Path) -> None:
         gather("mine", OWN + 'test_split = "val"\n', mine=classes(tmp_path, "a"))
 
 
+def test_remarks_of_a_loader_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one should know about files that are here is said with the dataset's name, and stops nothing."""
+    monkeypatch.setattr(fake_plugins.PLUGINS["datasets"]["big"], "remarks", lambda _index: ("half of it is noise",))
+    found = gather("big", big=classes(tmp_path, "x"))
+    assert found.warnings == ("dataset 'big': half of it is noise",)
+    facts.require({"big": found})
+
+
+def test_a_lister_may_stand_in_for_the_loader(tmp_path: Path) -> None:
+    """The index comes from it, asked with loader, folder and splits."""
+    asked: list[Any] = []
+
+    def lister(loader: str, folder: Path | None, splits: Sequence[str]) -> Any:
+        asked.append((loader, folder, tuple(splits)))
+        return fake_plugins.index(["a", "b"])
+
+    profile = Profile(name="here", backend="local", data={"big": tmp_path})
+    assert facts.of("big", None, profile, lister).info.classes == 2
+    assert asked == [("big", tmp_path, ())]
+
+
 def test_weights_must_be_named_and_there(tmp_path: Path) -> None:
     """Both faults are told at once, before anything is queued."""
     file = tmp_path / "w.pt"
@@ -152,3 +173,31 @@ def test_weights_must_be_named_and_there(tmp_path: Path) -> None:
     assert f"weights.gone = '{tmp_path / 'gone.pt'}': no such file" in gone
     assert "weights.unnamed: missing" in unnamed
     assert isinstance(caught.value, InputError)
+
+
+def test_weights_that_torch_downloaded_are_found(tmp_path: Path) -> None:
+    """A name that the profile does not map may be a file in torch's own folder; the profile goes first."""
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name in ("r18.pth", "named.pth"):
+        (folder / name).touch()
+    profile = Profile(name="p", backend="local", weights={"named.pth": tmp_path / "other.pth"})
+    found = facts.with_downloaded(["r18.pth", "named.pth", "gone.pth"], profile, {"TORCH_HOME": str(tmp_path)})
+    assert found.weights == {"named.pth": tmp_path / "other.pth", "r18.pth": folder / "r18.pth"}
+    home = tmp_path / "home"
+    (home / ".cache" / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    (home / ".cache" / "torch" / "hub" / "checkpoints" / "r50.pth").touch()
+    assert list(facts.with_downloaded(["r50.pth"], profile, {"HOME": str(home)}).weights) == ["named.pth", "r50.pth"]
+
+
+def test_sets_made_elsewhere_must_be_here(tmp_path: Path) -> None:
+    """Each name has a path in the profile, and something is there."""
+    (tmp_path / "here").mkdir()
+    profile = Profile(name="p", backend="local", sets={"here": tmp_path / "here", "gone": tmp_path / "gone"})
+    facts.require_sets(["here"], profile)
+    with pytest.raises(ProblemsError) as caught:
+        facts.require_sets(["here", "gone", "unnamed"], profile)
+    assert caught.value.problems == (
+        f"profile 'p': sets.gone = '{tmp_path / 'gone'}': not on this machine",
+        "profile 'p': sets.unnamed: missing, expected the path of this set",
+    )

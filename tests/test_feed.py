@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 import torch
-from made_training import MEAN, STD, few_digits
+from made_training import MEAN, STD, digits, few_digits
 
 from condhpc import augment, feed, rng
 from condhpc.errors import StageError
+from condhpc.images import StreamedImages, draw_crops
+from condhpc.joining import Place
 from condhpc.spec import Augment
 
 AUGMENT = Augment(crop_scale_min=0.6, flip=True, cutmix_alpha=1.0)
@@ -98,3 +101,27 @@ def test_without_mixing_nothing_is_copied() -> None:
     (batch,) = feed.feed(few_digits(20), plain)
     assert batch.mix is None
     assert batch.unmixed_nCHW is batch.images_nCHW
+
+
+def test_streamed_images_are_cropped_while_they_are_decoded() -> None:
+    """Crops come out of the stored images by a stream of their own; mirrors and mixing are as for resident ones."""
+    split = digits("train")
+    source = StreamedImages(split, "cpu", 2)
+    for batch in feed.feed(source, plan(3, batch=50)):
+        count = len(batch.positions_n)
+        crops = draw_crops(count, AUGMENT.crop_scale_min, rng.stream(3, "crop", batch.step))
+        plain = msgspec.structs.replace(AUGMENT, crop_scale_min=1.0)
+        draws = augment.draw(plain, count, 8, rng.stream(3, "augment", batch.step))
+        expected_nCHW = augment.apply(source.cropped(batch.positions_n, crops), draws, MEAN, STD)
+        assert torch.equal(batch.images_nCHW, expected_nCHW)
+
+
+def test_parts_of_streamed_batches_join_to_the_whole() -> None:
+    """Each rank decodes what it needs, and the ranks' images are those of one process."""
+    whole = list(feed.feed(StreamedImages(digits("train"), "cpu"), plan(2, batch=30)))
+    parts = [
+        list(feed.feed(StreamedImages(digits("train"), "cpu"), plan(2, batch=30), 0, Place(r, 3))) for r in range(3)
+    ]
+    for step, batch in enumerate(whole):
+        joined_nCHW = torch.cat([part[step].images_nCHW for part in parts])
+        assert torch.allclose(joined_nCHW, batch.images_nCHW, atol=1e-5)

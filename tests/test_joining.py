@@ -1,4 +1,4 @@
-"""Places of ranks, rank 0's calls, and the last words of the others."""
+"""How the ranks of one element find each other."""
 
 from __future__ import annotations
 
@@ -9,48 +9,34 @@ import pytest
 from condhpc import joining
 from condhpc.errors import StoreError
 from condhpc.joining import Call, Caller, Place
-from condhpc.layout import TaskFolder
+
+SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
 
 
-def test_a_place_comes_from_slurm() -> None:
-    """Rank, number of ranks and number within the node are those of the step's task."""
-    environ = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
-    assert joining.place(4, environ) == Place(3, 4, 1)
+def test_a_place_is_what_slurm_says() -> None:
+    """Rank, their number, and the number on the node, which is the GPU."""
+    assert joining.place(4, SLURM) == Place(3, 4, 1)
 
 
 def test_one_process_does_not_look_at_slurm() -> None:
-    """A batch script has these variables, too: they mean nothing where no srun was asked for."""
-    assert joining.place(1, {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}) == Place(0, 1, 0)
+    """A batch script has Slurm's variables, too."""
+    assert joining.place(1, SLURM) == Place()
 
 
-@pytest.mark.parametrize(
-    "environ",
-    [{}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}],
-)
-def test_another_number_of_tasks_is_refused(environ: dict[str, str]) -> None:
-    """Fewer tasks than ranks would wait for each other until the time-out."""
-    with pytest.raises(StoreError, match="asks for 2 ranks"):
-        joining.place(2, environ)
+@pytest.mark.parametrize("changes", [{"SLURM_NTASKS": "2"}, {"SLURM_PROCID": ""}, {"SLURM_LOCALID": "x"}])
+def test_another_number_of_processes_is_an_error(changes: dict[str, str]) -> None:
+    """Ranks that wait for others who never come would wait for long."""
+    with pytest.raises(StoreError, match="the payload asks for 4 ranks"):
+        joining.place(4, {**SLURM, **changes})
 
 
-def test_calls_are_heard_in_order_and_whole(tmp_path: Path) -> None:
-    """Nothing before the file is there; a line that is still being written is not heard; the end has no key."""
-    path = tmp_path / "calls" / "p.0.0.jsonl"
+def test_calls_are_heard_in_their_order(tmp_path: Path) -> None:
+    """Also where the file is not there yet, or its last line is still being written."""
+    path = tmp_path / "calls" / "p.0.jsonl"
     assert joining.calls(path) == []
-    caller = Caller(path, Place(0, 2))
-    caller.call("k1", 2)
-    with path.open("ab") as file:
-        file.write(b'{"key":"k2"')
-    assert joining.calls(path) == [Call("k1", 2)]
-    with path.open("ab") as file:
-        file.write(b',"attempt":1}\n')
+    caller = Caller(path, Place(0, 2, 0))
+    caller.call("abc", 2)
     caller.end()
-    assert joining.calls(path) == [Call("k1", 2), Call("k2", 1), Call()]
-
-
-def test_last_words_are_those_of_their_attempt(tmp_path: Path) -> None:
-    """Each rank leaves its own, with its number; those of another attempt do not count."""
-    folder = TaskFolder(tmp_path)
-    joining.tell_failure(folder, 2, 1, "no memory")
-    joining.tell_failure(folder, 1, 2, "long ago")
-    assert joining.told_failures(folder, Place(0, 3), 2) == ["rank 1: no memory"]
+    with path.open("ab") as file:
+        file.write(b'{"key":"half')
+    assert joining.calls(path) == [Call("abc", 2), Call()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,11 +125,12 @@ TASKS: dict[Stage, Task] = {
     ),
 }
 GOLDEN: dict[Stage, str] = {
-    "teacher": "19c4a44f674d400126fc477189a10a1c",
-    "embed": "e32d416dfde4ff6e5619172924247ba1",
-    "condense": "2a3c2f82057f518b9bd7f700fd2972dd",
-    "evaluate": "4052a013291291e9823731ad0b0fc32b",
-    "analyze": "0f163c2d84a22500c2997c91d695a989",
+    "teacher": "136146da0e49758f78d2615132577c0d",
+    "embed": "f03d135eb5bdf1cbd8cddff0c7a182ee",
+    "condense": "5c01eaf19185d1bef654981eaa67ec8d",
+    "relabel": "38d82f0ac518187e1d5c96c971a5d9cf",
+    "evaluate": "3f0bbd287585c7be71af728b426d52de",
+    "analyze": "b32e4d1b706b7393c74229e6640b1469",
 }
 
 
@@ -182,6 +185,25 @@ def test_digest_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "zeros"
     path.write_bytes(bytes((1 << 20) + 1))
     assert keys.sha256_file(path) == "2cb74edba754a81d121c9db6833704a8e7d417e5b13d1a19f4a52f007d644264"
+
+
+def test_digest_of_a_folder(tmp_path: Path) -> None:
+    """That of the lines `sha256sum` prints for its files in the order of their paths; hidden files do not count."""
+    (tmp_path / "b").mkdir()
+    for name, text in (("b/x", "1"), ("a", "2"), (".hidden", "3")):
+        (tmp_path / name).write_text(text)
+    lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in (("a", "2"), ("b/x", "1"))]
+    assert keys.sha256_of(tmp_path) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert keys.sha256_of(tmp_path / "a") == keys.sha256_file(tmp_path / "a")
+    with pytest.raises(OSError, match="No such file"):
+        keys.sha256_of(tmp_path / "gone")
+
+
+def test_a_folder_with_a_name_that_is_no_text_has_a_digest(tmp_path: Path) -> None:
+    """Names are bytes to the file system, and enter as these."""
+    (tmp_path / os.fsdecode(b"caf\xe9")).write_text("1")
+    line = hashlib.sha256(b"1").hexdigest().encode() + b"  caf\xe9\n"
+    assert keys.sha256_of(tmp_path) == hashlib.sha256(line).hexdigest()
 
 
 def _changed(value: Any) -> Iterator[Any]:

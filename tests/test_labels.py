@@ -204,7 +204,7 @@ def test_labels_from_nobody_are_refused() -> None:
 def test_top_k_keeps_the_largest_and_spreads_the_rest(k: int) -> None:
     """Kept entries are exact, the others share what is left evenly, so that rows still sum to one."""
     soft_nK = torch.rand(6, 5, generator=torch.Generator().manual_seed(3)).softmax(1)
-    found_nK = labels.spread(*labels.top_k(soft_nK, k), 5)
+    found_nK = labels.spread(labels.kept(soft_nK, k), 5)
     assert torch.allclose(found_nK.sum(1), torch.ones(6))
     for row, kept in zip(found_nK.numpy(), soft_nK.numpy(), strict=True):
         largest = np.argsort(-kept)[:k]
@@ -217,19 +217,19 @@ def test_all_entries_are_kept_without_k() -> None:
     """None, or as many as there are classes, changes nothing."""
     soft_nK = torch.rand(6, 5).softmax(1)
     for k in (None, 5, 9):
-        assert torch.equal(labels.spread(*labels.top_k(soft_nK, k), 5), soft_nK)
+        assert torch.equal(labels.spread(labels.kept(soft_nK, k), 5), soft_nK)
 
 
 @pytest.mark.parametrize("kept", [3, 2])
 def test_cached_labels_are_what_was_written(kept: int, tmp_path: Path) -> None:
     """Rows come back in training order, to half precision, whether all entries were kept or some."""
     soft_RK = torch.rand(9, 3, generator=torch.Generator().manual_seed(5)).softmax(1)
-    values, classes, rest = labels.top_k(soft_RK, kept)
+    columns = labels.kept(soft_RK, kept)
     shape = LabelShape(rows=9, classes=3, kept=kept)
     writer = arrays.LabelWriter(tmp_path / "labels.h5", shape)
-    writer.write(0, values.half().numpy(), classes.numpy().astype(np.uint16), rest.numpy())
+    writer.write(0, labels.stored(columns))
     writer.close({})
     ask = labels.cached(arrays.LabelReader(tmp_path / "labels.h5", shape), 3, "cpu")
     seen = dataclasses.replace(batch(), row=4)
-    expected = labels.spread(values, classes, rest, 3)[4:8]
+    expected = labels.spread(columns, 3)[4:8]
     assert torch.allclose(ask(seen), expected, atol=1e-3)

@@ -11,6 +11,7 @@ import tomli
 from condhpc import facts, manifest, plan
 from condhpc.plan import Plan
 from condhpc.profile import Profile
+from condhpc.references import REFERENCES
 
 FOLDER = Path(__file__).parents[1] / "manifests"
 
@@ -27,26 +28,28 @@ def test_shipped_manifests_are_valid_and_named_after_their_file(path: Path) -> N
     found = expand(path)
     assert found.name == path.stem
     assert not [w for w in found.warnings if "not on this machine" not in w and "none was given" not in w]
-    roles = {t.label.role for t in found.tasks if t.task.stage == "teacher"}
+    roles = {str(t.label.role).partition(".")[0] for t in found.tasks if t.task.stage == "teacher"}
     assert roles == set(tomli.loads(path.read_text())["teachers"])
 
 
 def test_the_quick_manifest_shows_the_whole_path() -> None:
-    """Four condensers, two ipc, two protocols, every stage; keys are final, since the data ships with a package."""
+    """Condensers and reference lines, two ipc, two protocols, every stage; keys are final: the data is in a package."""
     found = expand(FOLDER / "quick.toml")
     assert not found.provisional
-    assert {c.condenser for c in found.cells} == {"random", "herding", "kcenter", "rded"}
-    assert len({(c.ipc, c.protocol) for c in found.cells}) == 4
+    assert {c.condenser for c in found.cells} == {"random", "herding", "kcenter", "rded", *REFERENCES}
+    assert {c.ipc for c in found.cells} == {1, 10, None}
+    assert len({c.protocol for c in found.cells}) == 2
     stages = Counter(t.task.stage for t in found.tasks)
     assert set(stages) == {"teacher", "embed", "condense", "evaluate", "analyze"}
-    assert stages["evaluate"] <= 48
+    assert stages["evaluate"] <= 60
 
 
 def test_cifar10_is_planned_without_its_files() -> None:
     """A laptop can look at the plan of what a cluster will compute."""
     found = expand(FOLDER / "cifar10.toml")
     assert found.provisional
-    assert len(found.cells) == 4 * 3 * 2
+    assert len(found.cells) == (4 + 1) * 3 * 3 + 3
+    assert {p.label.role for p in found.tasks if p.task.stage == "teacher"} >= {"single", "judge", "committee.3"}
 
 
 def test_an_own_image_folder(tmp_path: Path) -> None:

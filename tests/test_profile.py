@@ -215,63 +215,34 @@ def test_the_slurm_example_is_valid() -> None:
     assert found.stage("analyze").gpus == 0
 
 
-def test_ranks_are_one_per_gpu_where_a_stage_can_share_its_tasks(tmp_path: Path) -> None:
-    """Teachers and embeddings use all GPUs that they ask for, on all nodes; other stages one process, as before."""
-    found = load(
-        tmp_path,
-        """
-        backend = "slurm"
-        [stages.default]
-        gpus = 4
-        [stages.teacher]
-        nodes = 2
-        [stages.embed]
-        gpus = 0
-        nodes = 3
-        ranks_per_node = 2
-        """,
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[stages.evaluate]\nnodes = 2", "stages.evaluate.nodes = 2: expected 1: of all stages only teacher and embed"),
+        ("[stages.condense]\nranks_per_node = 2", "stages.condense.ranks_per_node = 2: expected 1: of all stages"),
+        ("[stages.evaluate]\nconcurrent = 2", "stages.evaluate.concurrent = 2: expected at most `pack` (1)"),
+        (
+            "[stages.teacher]\nnodes = 2\npack = 2\nconcurrent = 2",
+            "stages.teacher.concurrent = 2: expected 1 where 2 ranks share a task",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    """Ranks share the tasks of two stages, lanes an element with as many tasks."""
+    path = tmp_path / "p.toml"
+    path.write_text(f'backend = "slurm"\nroot = "r"\n{text}\n')
+    with pytest.raises(ProblemsError) as caught:
+        profile.load(path, {})
+    assert any(found.startswith(f"{path}: {problem}") for found in caught.value.problems), caught.value.problems
+
+
+def test_ranks_are_one_per_gpu_unless_said_otherwise(tmp_path: Path) -> None:
+    """In the stages that can: two nodes of four GPUs are eight ranks of a teacher, and one process of a student."""
+    path = tmp_path / "p.toml"
+    path.write_text(
+        'backend = "slurm"\nroot = "r"\n[stages.default]\ngpus = 4\n[stages.teacher]\nnodes = 2\n'
+        "[stages.embed]\nranks_per_node = 1\n"
     )
-    ranks = {stage: found.stage(stage).ranks for stage in STAGES}
-    assert ranks == dict.fromkeys(STAGES, 1) | {"teacher": 8, "embed": 6}
-    assert (found.stage("teacher").all_gpus, found.stage("embed").all_gpus, found.stage("evaluate").all_gpus) == (
-        8,
-        0,
-        4,
-    )
-
-
-def test_lanes_share_the_threads(tmp_path: Path) -> None:
-    """Cores are divided among the tasks that run at a time, each has one at least."""
-    text = 'backend = "slurm"\n[stages.evaluate]\npack = 8\nconcurrent = 4\ncpus = {}\n'
-    assert [load(tmp_path, text.format(cpus)).stage("evaluate").threads for cpus in (1, 4, 9)] == [1, 1, 2]
-
-
-def test_what_cannot_be_shared_is_said(tmp_path: Path) -> None:
-    """Several nodes for a stage that has one process, lanes of several ranks, and more lanes than tasks."""
-    found = problems(
-        tmp_path,
-        """
-        backend = "slurm"
-        [stages.condense]
-        nodes = 2
-        [stages.analyze]
-        ranks_per_node = 2
-        [stages.teacher]
-        gpus = 2
-        pack = 2
-        concurrent = 2
-        [stages.evaluate]
-        concurrent = 3
-        [stages.evaluate.sbatch]
-        ntasks-per-node = 2
-        """,
-    )
-    assert len(found) == 5
-    for start in (
-        "stages.condense.nodes = 2: expected 1",
-        "stages.analyze.ranks_per_node = 2: expected 1",
-        "stages.teacher.concurrent = 2: expected 1 where 2 ranks share a task",
-        "stages.evaluate.concurrent = 3: expected at most `pack` (1)",
-        "stages.evaluate.sbatch.ntasks-per-node: has a field of its own; write stages.evaluate.ranks_per_node",
-    ):
-        assert [text for text in found if text.startswith(start)], start
+    found = profile.load(path, {})
+    assert (found.stage("teacher").ranks, found.stage("teacher").all_gpus) == (8, 8)
+    assert (found.stage("embed").ranks, found.stage("evaluate").ranks) == (1, 1)

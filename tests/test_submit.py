@@ -18,9 +18,10 @@ import msgspec
 import psutil
 import pytest
 from children import until
+from made_image_files import imagenette2, settle
 
 import condhpc
-from condhpc import keys, lease, live, profile, runs, snapshot, store, submit
+from condhpc import keys, lease, live, packing, profile, registry, runs, snapshot, store, submit
 from condhpc.errors import InputError, StoreError
 from condhpc.layout import Layout, RunFolder, TaskFolder
 from condhpc.profile import Profile
@@ -446,3 +447,40 @@ def test_what_others_compute_is_waited_for_and_not_sent(
     said = _send(manifest, _profile(root), lambda: opened.append(1) or FakePool(), monkeypatch)
     assert opened == [1]
     assert said == [f"nothing to submit: 0 recorded, 2 live; see run {runs.find(Layout(root), None).name}"]
+
+
+def test_a_folder_is_listed_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`plan` keeps nothing, `submit` keeps the index, and what comes after lists nothing."""
+    manifest = _here(monkeypatch, tmp_path)
+    manifest.write_text(MANIFEST.format(dataset="imagenette", set_seeds=[0], student_seeds=[0]))
+    folder = settle(imagenette2(tmp_path / "images"))
+    held = _profile(root, data={"imagenette": folder})
+    listed: list[str] = []
+    plugin = registry.load("datasets", "imagenette")
+    monkeypatch.setattr(plugin, "index", lambda *args: listed.append("x") or type(plugin).index(plugin, *args))
+    planned = submit.prepare(manifest, held)
+    assert not list(root.rglob("*.json"))
+    _send(manifest, held, FakePool, monkeypatch)
+    assert len(listed) == 2
+    _send(manifest, held, FakePool, monkeypatch)
+    again = submit.prepare(manifest, held)
+    assert len(listed) == 2
+    assert {p.key for p in again.plan.tasks} == {p.key for p in planned.plan.tasks}
+    assert Layout(root).index(planned.facts["imagenette"].digest).is_file()
+
+
+def test_a_pack_plans_the_same_tasks(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the place of the folder is how, not what: every key stays."""
+    manifest = _here(monkeypatch, tmp_path)
+    manifest.write_text(MANIFEST.format(dataset="imagenette_fastai", set_seeds=[0], student_seeds=[0]))
+    folder = imagenette2(tmp_path / "images")
+    plugin = registry.load("datasets", "imagenette_fastai")
+    index = plugin.index(folder)
+    splits = {name: plugin.split(index, folder, name, 16) for name in index.splits}
+    packing.pack(index, splits, tmp_path / "images.h5", 1, lambda _done: None)
+    loose, packed = (
+        submit.prepare(manifest, _profile(root, data={"imagenette_fastai": home}))
+        for home in (folder, tmp_path / "images.h5")
+    )
+    assert [p.key for p in loose.plan.tasks] == [p.key for p in packed.plan.tasks]
+    assert any("10 of 20 images in 'val' are ImageNet-1K training images" in w for w in packed.overview.warnings)

@@ -7,40 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from condhpc import keys
-from condhpc.spec import DatasetInfo, Value
+from condhpc.errors import StageError
+from condhpc.file_index import Index, SplitIndex
+from condhpc.spec import DatasetInfo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-class SplitIndex(Value, frozen=True):
-    """The files of one split. Position in these tuples is the image's source index."""
-
-    paths: tuple[str, ...]
-    """Relative to the dataset's folder, POSIX."""
-    labels: tuple[int, ...]
-    sizes: tuple[int, ...]
-    """File sizes in bytes, compared when a file is read."""
-
-
-class Index(Value, frozen=True):
-    """All splits of a dataset and its label map, as found on disk once and kept in the store."""
-
-    class_names: tuple[str, ...]
-    """Label order. From the preset's or manifest's list, never from the order of a listing alone."""
-    splits: dict[str, SplitIndex]
-    content: str = ""
-    """What else decides the images: the loader and its version, a digest of bytes that sizes do not tell apart."""
-
-    def digest(self) -> str:
-        """Digest of everything above; part of every key that touches the dataset."""
-        return keys.digest(keys.encode(self))
+__all__ = ["Dataset", "Index", "Split", "SplitIndex"]
 
 
 class Split(ABC):
-    """Random access to the decoded images of one split, square and RGB."""
+    """Random access to the decoded images of one split, square and RGB. Several threads may read at a time."""
 
     labels_N: NDArray[np.int64]
     resolution: int
@@ -54,7 +33,15 @@ class Split(ABC):
 
     @abstractmethod
     def raw(self, position: int) -> NDArray[np.uint8]:
-        """One image (h, w, 3) uint8 as stored, before any resizing."""
+        """One image (h, w, 3) uint8 as stored, before any resizing; the caller may write into it."""
+
+    def glimpse(self, position: int) -> NDArray[np.uint8]:
+        """As `raw`, for a look: the pixels may be gone with this thread's next glimpse."""
+        return self.raw(position)
+
+    def encoded(self, position: int) -> bytes:
+        """The image's file as it stands. Raises StageError where images are not files of their own."""
+        raise StageError(f"image {position} is not a file of its own; only datasets of image files can be packed")
 
     def of_class(self, label: int) -> NDArray[np.int64]:
         """Ascending positions of one class."""
@@ -73,7 +60,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def index(self, folder: Path | None, splits: Sequence[str] = ()) -> Index:
-        """List the files (login node, no torch, no numpy). `folder` is None for data that ships in a package.
+        """List the files (login node, no torch). `folder` is None for data that ships in a package.
 
         `splits` names the splits to list, the training split first; empty: the dataset's own.
         Raises InputError naming the folder and what is missing or too much.
@@ -82,3 +69,17 @@ class Dataset(ABC):
     @abstractmethod
     def split(self, index: Index, folder: Path | None, name: str, resolution: int) -> Split:
         """Open one split. Raises StageError naming a file that is missing, of another size or not an image."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Classes in label order where the plug-in itself fixes them; empty: the files decide."""
+        return ()
+
+    def watched(self, folder: Path, splits: Sequence[str] = ()) -> list[Path]:
+        """Folders and files that all look as before while `index` would find the same; none: always list anew."""
+        del folder, splits
+        return []
+
+    def remarks(self, index: Index) -> tuple[str, ...]:
+        """What one should know about these files before computing with them; said by `plan`, `doctor` and `data`."""
+        del index
+        return ()

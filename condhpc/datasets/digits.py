@@ -32,6 +32,7 @@ INFO = DatasetInfo(
     mirror=False,
     crop_scale_min=0.6,
     epochs=300,
+    full_epochs=100,
 )
 _GREY_MAX = 16
 _TEST_EVERY = 5

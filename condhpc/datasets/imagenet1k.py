@@ -16,6 +16,7 @@ INFO = DatasetInfo(
     mirror=True,
     crop_scale_min=0.08,
     epochs=300,
+    full_epochs=100,
     test_split="val",
 )
 

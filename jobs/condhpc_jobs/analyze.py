@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import torch
+from torch.nn import functional
 
 from condhpc import by_hand, registry, train
 from condhpc.errors import StageError
@@ -31,7 +33,8 @@ def run(ctx: Context) -> dict[str, Any]:
     params = msgspec.convert(spec.params, plugin.Params)
     condensed = inputs.load_set(ctx, spec.dataset)
     real = inputs.load_embeddings(ctx, "embedding")
-    set_MD = embed.encode(ctx, _embed_spec(ctx), ResidentImages(condensed.images_NHWC, condensed.labels_N, ctx.device))
+    images_NRRC = _resized(condensed.images_NHWC, spec.dataset.resolution)
+    set_MD = embed.encode(ctx, _embed_spec(ctx), ResidentImages(images_NRRC, condensed.labels_N, ctx.device))
     found = plugin.compute(points_by_class(real, condensed, set_MD), params)
     return {
         "value": found.value,
@@ -40,6 +43,15 @@ def run(ctx: Context) -> dict[str, Any]:
         "unit": plugin.unit,
         "better": plugin.better,
     }
+
+
+def _resized(images_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Images of a set of another resolution as the dataset's encoders see real ones: bilinear, antialiased."""
+    if images_NHWC.shape[1] == side:
+        return images_NHWC
+    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float()
+    resized_NCHW = functional.interpolate(images_NCHW, size=(side, side), mode="bilinear", antialias=True)
+    return resized_NCHW.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _embed_spec(ctx: Context) -> EmbedSpec:

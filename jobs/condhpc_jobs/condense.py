@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from condhpc import arrays, by_hand, registry, rng, train
+from condhpc import arrays, by_hand, external, registry, rng, train
 from condhpc.arrays import CondensedSet
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Work
+from condhpc.misfits import Wanted
 from condhpc_jobs import inputs
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ def run(ctx: Context) -> dict[str, Any]:
     spec: CondenseSpec = ctx.spec
     train.require_precision(spec.precision, ctx.device)
     split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split, spec.resolution)
-    condensed = _select(ctx, split) if spec.kind == "coreset" else _distil(ctx, split)
+    make = {"coreset": _select, "method": _distil, "external": _take}[spec.kind]
+    condensed = make(ctx, split)
     require_valid(condensed, spec, len(split))
     condensed = dataclasses.replace(condensed, attributes=_attributes(ctx))
     ctx.artefact("set", "h5", partial(arrays.write_condensed_set, condensed=condensed))
-    return {"count": len(condensed.labels_N), "set_bytes": int(condensed.images_NHWC.nbytes)}
+    soft = condensed.soft_labels_NK
+    return {
+        "count": len(condensed.labels_N),
+        "set_bytes": int(condensed.images_NHWC.nbytes),
+        "soft_label_bytes": 0 if soft is None else int(soft.nbytes),
+    }
 
 
 def _select(ctx: Context, train_split: Split) -> CondensedSet:
@@ -74,6 +81,15 @@ def _distil(ctx: Context, train_split: Split) -> CondensedSet:
         report=ctx,
     )
     return plugin.condense(work)
+
+
+def _take(ctx: Context, train_split: Split) -> CondensedSet:
+    """A set made elsewhere, as it is."""
+    spec: CondenseSpec = ctx.spec
+    params = msgspec.convert(spec.params, external.ExternalParams)
+    index = inputs.open_index(ctx, spec.dataset)
+    wanted = Wanted(index.class_names, spec.ipc, spec.resolution)
+    return external.load(ctx.set_path(params.name), params, wanted, external.Real(train_split, index, spec.dataset))
 
 
 def _embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:

@@ -28,7 +28,7 @@ def run(ctx: Context) -> dict[str, Any]:
     spec: EmbedSpec = ctx.spec
     split = inputs.open_split(ctx, spec.dataset, spec.split)
     with ranks.team(ctx) as team:
-        vectors_ND = encode(ctx, spec, images.images_of(split, ctx.device), team)
+        vectors_ND = encode(ctx, spec, images.images_of(split, ctx.device, ctx.threads), team)
     if ctx.place.rank:  # rank 0 has them all
         return {}
     attributes = {

@@ -67,7 +67,7 @@ def run(ctx: Context) -> dict[str, Any]:
         device=ctx.device,
         report=ctx,
         probe=None if probes is None else train.Probe(probes, lambda model: exam.score(model, ctx).top1_pct),
-        compiled=ctx.site.compile,
+        compile=ctx.site.compile,
     )
     trained = train.train(student, source.images, recipe)
     values = _values(ctx, exam.score(student, ctx), trained, source)
@@ -100,7 +100,7 @@ def _source(ctx: Context) -> _Source:
     spec: EvaluateSpec = ctx.spec
     if "set" not in ctx.task.inputs:
         split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split)
-        return _Source(images.images_of(split, ctx.device), None)
+        return _Source(images.images_of(split, ctx.device, ctx.threads), None)
     condensed = inputs.load_set(ctx, spec.dataset)
     held = ResidentImages(condensed.images_NHWC, condensed.labels_N, ctx.device)
     return _Source(held, condensed.soft_labels_NK)
@@ -112,7 +112,7 @@ def _exam(ctx: Context, side: int) -> _Exam:
     split = inputs.open_split(ctx, spec.dataset, spec.test_split, side)
     few = spec.protocol.test_per_class
     positions_N = None if few is None else judge.first_of_each_class(split.labels_N, few)
-    return _Exam(images.images_of(split, ctx.device), positions_N)
+    return _Exam(images.images_of(split, ctx.device, ctx.threads), positions_N)
 
 
 def _loss(ctx: Context, source: _Source) -> Loss:
@@ -131,7 +131,8 @@ def _loss(ctx: Context, source: _Source) -> Loss:
         return labels.teacher_labels(_cached(ctx, len(source.images)), protocol)
     roles = ctx.roles(str(protocol.teacher_role))
     teachers = [inputs.load_teacher(ctx, role) for role in roles]
-    return labels.teacher_labels(labels.online(teachers, protocol.teacher, ctx.spec.dataset.resolution), protocol)
+    side = ctx.spec.dataset.resolution
+    return labels.teacher_labels(labels.online(teachers, protocol.teacher, side, ctx.site.compile), protocol)
 
 
 def _cached(ctx: Context, count: int) -> labels.Source:

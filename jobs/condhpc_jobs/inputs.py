@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from condhpc import arrays, models, registry
-from condhpc.datasets.base import Index
+from condhpc import arrays, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
-from condhpc.spec import TeacherSpec
+from condhpc.file_index import Index
+from condhpc.spec import CondenseSpec, TeacherSpec
 from condhpc_jobs import weights
 
 if TYPE_CHECKING:
@@ -45,15 +45,11 @@ def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
 
 
 def _kept_index(ctx: Context, dataset: DatasetSpec) -> Index | None:
-    """The copy under the root, unless it is missing or damaged."""
+    """The copy under the root, unless it is missing or damaged; its own bytes are digested, not those of a copy."""
     data = ctx.index_bytes(dataset.index)
-    if data is None:
+    if data is None or keys.digest(data) != dataset.index:
         return None
-    try:
-        index = msgspec.json.decode(data, type=Index)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return index if index.digest() == dataset.index else None
+    return msgspec.json.decode(data, type=Index)
 
 
 def open_split(ctx: Context, dataset: DatasetSpec, name: str, resolution: int | None = None) -> Split:
@@ -91,9 +87,10 @@ def load_set(ctx: Context, dataset: DatasetSpec) -> CondensedSet:
     labels = np.unique(held.labels_N)
     if not np.array_equal(labels, np.arange(dataset.classes)):
         raise CorruptArtefactError(f"{path}: {len(labels)} classes, '{dataset.name}' has {dataset.classes}")
-    side = dataset.resolution
+    spec = ctx.record("set").task.spec
+    side = spec.resolution if isinstance(spec, CondenseSpec) else dataset.resolution
     if held.images_NHWC.shape[1:] != (side, side, 3):
         raise CorruptArtefactError(
-            f"{path}: images of shape {held.images_NHWC.shape[1:]}, '{dataset.name}' has ({side}, {side}, 3)"
+            f"{path}: images of shape {held.images_NHWC.shape[1:]}, its task says ({side}, {side}, 3)"
         )
     return held

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from condhpc import arrays, by_hand, labels, train
@@ -45,19 +44,13 @@ def _write(ctx: Context, images: Images, shape: LabelShape, path: Path) -> None:
     spec: RelabelSpec = ctx.spec
     roles = [role for role in ctx.task.inputs if role != "set"]
     teachers = [inputs.load_teacher(ctx, role) for role in sorted(roles, key=_number)]
-    ask = labels.online(teachers, spec.teacher, spec.dataset.resolution)
+    ask = labels.online(teachers, spec.teacher, spec.dataset.resolution, ctx.site.compile)
     plan = Plan(spec.steps, spec.batch, spec.augment, spec.seed, spec.dataset.mean, spec.dataset.std)
     writer = arrays.LabelWriter(path, shape, ctx.checkpoint())
     for batch in feed(images, plan, writer.step):
         with torch.autocast(ctx.device, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
             target_nK = ask(batch)
-        values_nk, classes_nk, rest_n = labels.top_k(target_nK, spec.teacher.top_k)
-        writer.write(
-            batch.row,
-            values_nk.half().cpu().numpy(),
-            classes_nk.cpu().numpy().astype(np.uint16),
-            rest_n.cpu().numpy(),
-        )
+        writer.write(batch.row, labels.stored(labels.kept(target_nK, spec.teacher.top_k)))
         ctx.tick(batch.step + 1, spec.steps, partial(writer.save, step=batch.step + 1))
     writer.close({"form": spec.teacher.form, "temperature": spec.teacher.temperature, "key": ctx.key})
 

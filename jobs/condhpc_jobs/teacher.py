@@ -9,7 +9,7 @@ from condhpc import arrays, by_hand, feed, images, judge, labels, models, ranks,
 from condhpc.arrays import ArrayFile
 from condhpc.dynamics import Dynamics
 from condhpc.errors import StageError
-from condhpc_jobs import inputs, weights
+from condhpc_jobs import inputs, self_test, weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def _train(
     ctx: Context, spec: TeacherSpec, training: Training, model: nn.Module, team: ranks.Alone
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Train in place; values for the record, and dynamics under `dynamics/<name>`, (epochs, N) each."""
-    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device)
+    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device, ctx.threads)
     epochs = feed.epochs(len(source), training.batch, training.steps)
     dynamics = Dynamics(epochs, len(source), ctx.device)
     recipe = train.Run(
@@ -59,7 +59,7 @@ def _train(
         seed=spec.seed,
         device=ctx.device,
         report=team.report,
-        compiled=ctx.site.compile and ctx.place.ranks == 1,
+        compile=ctx.site.compile if ctx.place.ranks == 1 else "",
         team=team,
     )
     trained = train.train(model, source, recipe, dynamics)
@@ -78,9 +78,14 @@ def _train(
 
 def _test(ctx: Context, spec: TeacherSpec, model: nn.Module) -> dict[str, Any]:
     """Test accuracy, the ceiling for its students; it selects nothing."""
-    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.dataset.test_split), ctx.device)
+    source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.dataset.test_split), ctx.device, ctx.threads)
     score = judge.score(model, source, spec.dataset.mean, spec.dataset.std, ctx.device)
+    tested: dict[str, Any] = {}
+    if spec.weights is not None:
+        names = inputs.open_index(ctx, spec.dataset).class_names
+        tested = self_test.check(score, source.labels_N.cpu().numpy(), names, spec.weights)
     return {
+        **tested,
         "parameters": sum(p.numel() for p in model.parameters()),
         "test_top1_pct": score.top1_pct,
         "test_loss": score.loss,

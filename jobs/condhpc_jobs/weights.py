@@ -58,9 +58,11 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
+    state = published_weights.unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StageError(f"weights '{spec.name}': {path} holds no state dict (name to tensor); save one and name it")
     state = published_weights.under_own_names(state, model.state_dict())
+    _require_classes(model, state, path, spec)
     wrong = _differences(model.state_dict(), {name: value.numel() for name, value in state.items()})
     if wrong:
         raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {wrong}")
@@ -68,6 +70,18 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise StageError(f"weights '{spec.name}': {path} does not fit {type(model).__name__}: {error}") from error
+
+
+def _require_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path, spec: WeightsSpec) -> None:
+    """A head for another number of classes is the likeliest misfit, and worth words of its own."""
+    matrices = [(name, p) for name, p in model.state_dict().items() if name.endswith("weight") and p.ndim == 2]
+    name, own = matrices[-1]
+    found = state.get(name)
+    if found is not None and found.ndim == 2 and found.shape[0] != own.shape[0]:
+        raise StageError(
+            f"weights '{spec.name}': {path} tells {found.shape[0]} classes apart, the dataset has {own.shape[0]}; "
+            "use weights trained on this dataset's classes"
+        )
 
 
 def _differences(own: Mapping[str, Tensor], found_sizes: Mapping[str, int]) -> str:

@@ -40,13 +40,17 @@ def test_without_a_folder(name: str) -> None:
 
 
 def folder_of_noise(folder: Path, plugin: ImageFolder) -> tuple[str, str]:
-    """One lossless image of 37 × 53 px in each of the first classes of both splits; the splits' names."""
+    """One lossless image of 37 × 53 px in each of the classes of both splits; the splits' names.
+
+    File names are those of ImageNet, for presets that look at them.
+    """
     splits = (plugin.INFO.train_split, plugin.INFO.test_split) if plugin.INFO is not None else ("train", "test")
     pixels = rng.stream(0, "dataset-contract").integers(0, 256, size=(53, 37, 3), dtype=np.uint8)
     for split in splits:
         for name in plugin.class_names() or ("b", "a"):
             (folder / split / name).mkdir(parents=True)
-            Image.fromarray(pixels).save(folder / split / name / "0.png", compress_level=1)
+            file = f"{name}_0.png" if split == splits[0] else "ILSVRC2012_val_00000000.png"
+            Image.fromarray(pixels).save(folder / split / name / file, compress_level=1)
     return splits
 
 

@@ -1,5 +1,6 @@
 """Images in folders: the index, its problems, decoding and resizing."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from condhpc.datasets import image_folder
-from condhpc.datasets.image_folder import PLUGIN, ImageFolder, square
+from condhpc.datasets.image_folder import PLUGIN, ImageFolder, pixels, square
 from condhpc.errors import InputError, ProblemsError, StageError
 from condhpc.spec import DatasetInfo
 
@@ -142,6 +143,19 @@ def test_read_matches_raw(folder: Path) -> None:
     assert split.of_class(0).tolist() == [4, 5]
 
 
+def test_a_glimpse_is_the_raw_image(folder: Path) -> None:
+    """JPEGs of any order of sizes and other files: the pixels of `raw`, until the next glimpse."""
+    for i, size in enumerate([(30, 50), (90, 80), (12, 9)]):
+        noise(*size, i).save(folder / "train" / "ant" / f"{i}.jpg")
+    split = PRESET.split(PRESET.index(folder), folder, "train", 16)
+    for position in (1, 0, 3, 5, 2, 4):
+        np.testing.assert_array_equal(split.glimpse(position), split.raw(position))
+    kept = split.raw(1)
+    before = kept.copy()
+    split.glimpse(3)
+    np.testing.assert_array_equal(kept, before)
+
+
 @pytest.mark.parametrize("size", [(100, 61), (61, 100), (300, 300), (64, 64), (73, 74), (256, 300)])
 @pytest.mark.parametrize("resolution", [32, 64, 224])
 def test_square_is_the_usual_test_transform(size: tuple[int, int], resolution: int) -> None:
@@ -180,6 +194,40 @@ def test_deep_images_are_refused(folder: Path) -> None:
     index = PRESET.index(folder)
     with pytest.raises(StageError, match=r"train/ant/0.png: more than 8 bits"):
         PRESET.split(index, folder, "train", 16).raw(0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quality": 30}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"restart_marker_blocks": 3}],
+)
+def test_jpegs_have_the_pixels_that_pillow_gives(options: dict[str, int]) -> None:
+    """The faster decoder is taken because it differs in nothing."""
+    for seed, size in enumerate([(1, 1), (17, 8), (63, 97), (301, 200)]):
+        stored = io.BytesIO()
+        noise(*size, seed).save(stored, "JPEG", **options)
+        with Image.open(stored) as image:
+            np.testing.assert_array_equal(pixels(stored.getvalue(), "x"), np.asarray(image))
+
+
+def test_damaged_jpegs_are_judged_by_pillow() -> None:
+    """Random damage: either the pixels that Pillow gives, or an error where Pillow has one."""
+    stored = io.BytesIO()
+    noise(40, 30).save(stored, "JPEG", quality=70)
+    draw, outcomes = np.random.default_rng(5), set()
+    for _ in range(300):
+        data = bytearray(stored.getvalue())
+        for place in draw.integers(0, len(data), 3):
+            data[place] = draw.integers(256)
+        try:
+            expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        except (OSError, SyntaxError, ValueError):
+            outcomes.add("refused")
+            with pytest.raises(StageError, match=r"^here: not a readable image"):
+                pixels(bytes(data), "here")
+        else:
+            outcomes.add("read")
+            np.testing.assert_array_equal(pixels(bytes(data), "here"), expected)
+    assert outcomes == {"refused", "read"}
 
 
 @pytest.mark.parametrize(

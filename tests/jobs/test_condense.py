@@ -44,7 +44,7 @@ def test_every_condenser_leaves_a_balanced_set(lab: Lab, teacher_key: str, embed
         "condenser": name,
         "key": lab.record(task).key,
     }
-    assert lab.record(task).values == {"count": 20, "set_bytes": 20 * 8 * 8 * 3}
+    assert lab.record(task).values == {"count": 20, "set_bytes": 20 * 8 * 8 * 3, "soft_label_bytes": 0}
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "kcenter"])

@@ -84,7 +84,7 @@ def _with_set(lab: Lab, held: CondensedSet) -> store.Record:
 
 
 @pytest.mark.parametrize(
-    ("side", "classes", "message"), [(8, 9, "9 classes, 'digits' has 10"), (9, 10, r"'digits' has \(8, 8, 3\)")]
+    ("side", "classes", "message"), [(8, 9, "9 classes, 'digits' has 10"), (9, 10, r"its task says \(8, 8, 3\)")]
 )
 def test_a_set_of_another_dataset_is_refused(tmp_path: Path, side: int, classes: int, message: str) -> None:
     """Classes and sizes must be the dataset's."""

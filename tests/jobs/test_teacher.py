@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -102,9 +104,10 @@ def test_another_weights_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {"a": torch.ones(1)}}, "holds no state dict"),
+        ({"state_dict": {"a": torch.ones(1)}, "model": 3}, "has unknown a"),
+        ({"weights": {"a": torch.ones(1)}}, "holds no state dict"),
         ({"head.weight": torch.ones(1)}, "lacks features.0.bias, features.0.weight"),
-        (lambda: models.build("convnet3", 11, 8, 0).state_dict(), "other sizes of head.bias, head.weight"),
+        (lambda: models.build("convnet3", 11, 8, 0).state_dict(), "tells 11 classes apart, the dataset has 10"),
         (lambda: models.build("resnet18", 10, 8, 0).state_dict(), "has unknown bn1.bias"),
         (Path("code"), "is not a file of plain tensors"),
     ],
@@ -133,3 +136,55 @@ def test_a_diverging_teacher_fails_with_its_step(tmp_path: Path) -> None:
     failing = teacher(training=msgspec.structs.replace(training, optimizer=hot))
     assert "training diverged" in lab.failure(failing)
     assert not lab.folder(failing).record.exists()
+
+
+def _trained(lab: Lab, teacher_key: str, seed: int) -> dict[str, torch.Tensor]:
+    """The state dict of a good teacher; `seed` is any that no other test has used."""
+    ctx = lab.context(teacher(seed=seed))
+    ctx.task.inputs["single.0"] = teacher_key
+    return inputs.load_teacher(ctx, "single.0").state_dict()
+
+
+def test_weights_are_held_against_what_they_are_known_for(tmp_path: Path, lab: Lab, teacher_key: str) -> None:
+    """Within the tolerance both figures are recorded; outside of it the teacher fails with both."""
+    known = lab.record(teacher()).values["test_top1_pct"]
+    path = tmp_path / "w.pth"
+    spec = _weights(path, _trained(lab, teacher_key, 902))
+    own = Lab(tmp_path / "root", weights={"mine": str(path)})
+    good = msgspec.structs.replace(spec, expected_top1_pct=known - 0.5)
+    values = own.record(teacher(weights=good)).values
+    assert (values["test_top1_pct"], values["expected_top1_pct"]) == (known, known - 0.5)
+    reason = own.failure(teacher(weights=msgspec.structs.replace(spec, expected_top1_pct=20.0, tolerance_pct=2.0)))
+    assert f"test accuracy is {known:.2f} %, the manifest expects 20.00 ± 2 %" in reason
+
+
+def test_another_class_order_is_recognised(tmp_path: Path, lab: Lab, teacher_key: str) -> None:
+    """A head whose outputs are turned by one is near chance; the error says so, and how the outputs are meant."""
+    state = _trained(lab, teacher_key, 903)
+    state["head.weight"], state["head.bias"] = (state[f"head.{n}"].roll(1, 0) for n in ("weight", "bias"))
+    path = tmp_path / "w.pth"
+    spec = _weights(path, state)
+    reason = Lab(tmp_path / "root", weights={"mine": str(path)}).failure(teacher(weights=spec))
+    assert "label order mismatch" in reason
+    assert "output 0 is this dataset's class 9 ('9'), output 1 is this dataset's class 0 ('0')" in reason
+    assert "list `classes` in that order" in reason
+
+
+@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {"epoch": 3, "model": s}], ids=["a", "b"])
+def test_weights_inside_a_checkpoint(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
+    """Wrapped, and saved from several GPUs: the same network."""
+    model = models.build("convnet3", 10, 8, 4)
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    path = tmp_path / "w.pth"
+    spec = _weights(path, wrap(state))
+    loaded = models.build("convnet3", 10, 8, 5)
+    weights.load_file(loaded, path, spec)
+    assert torch.equal(loaded.state_dict()["head.weight"], model.state_dict()["head.weight"])
+
+
+def test_a_head_for_other_classes_is_named(tmp_path: Path) -> None:
+    """The likeliest misfit of published weights, in words of its own."""
+    path = tmp_path / "w.pth"
+    spec = _weights(path, models.build("convnet3", 1000, 8, 4).state_dict())
+    reason = Lab(tmp_path / "root", weights={"mine": str(path)}).failure(teacher(weights=spec))
+    assert "tells 1000 classes apart, the dataset has 10" in reason

@@ -22,6 +22,7 @@ from condhpc import cli, collect, errors, facts, manifest, models, plan, profile
 from condhpc.plan import Plan
 from condhpc.profile import Energy, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
+from condhpc.spec import WeightsSpec
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "manifests/README.md", "slurm/README.md")
@@ -90,11 +91,21 @@ def options_of(command: click.Command) -> set[str]:
     return found - {"--help", "--version"}
 
 
+def commands_of(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    """Commands by their words; those of a group inside count, the group itself does not."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        inside = isinstance(command, click.Group)
+        found |= commands_of(command, f"{prefix}{name} ") if inside else {f"{prefix}{name}": command}
+    return found
+
+
 def test_every_command_and_option_is_in_the_readme() -> None:
     """The table of commands is the command line's: no command and no option is missing or too much."""
     rows = tables(section("README.md", "Commands"))[0]
-    documented = {row[0].strip("`").split()[0]: set(re.findall(r"`(--[a-z-]+)", row[2])) for row in rows}
-    assert documented == {name: options_of(command) for name, command in cli.main.commands.items()}
+    words = [re.sub(r" *\[?[A-Z]+\]?$", "", row[0].strip("`")) for row in rows]
+    documented = {name: set(re.findall(r"`(--[a-z-]+)", row[2])) for name, row in zip(words, rows, strict=True)}
+    assert documented == {name: options_of(command) for name, command in commands_of(cli.main).items()}
     named = set(re.findall(r"`(--[a-z-]+)", section("README.md", "Commands").partition("|")[0]))
     assert named == options_of(cli.main) | {"--help", "--version"}
 
@@ -112,8 +123,8 @@ def test_command_lines_are_understood(line: str) -> None:
     while words[0].startswith("-"):
         assert words[0] in options_of(cli.main)
         words = words[2:]
-    name, *rest = words
-    cli.main.commands[name].make_context(name, rest)
+    name = next(name for name in commands_of(cli.main) if words[: len(name.split())] == name.split())
+    commands_of(cli.main)[name].make_context(name, words[len(name.split()) :])
 
 
 def test_make_targets_exist() -> None:
@@ -216,7 +227,7 @@ def test_every_stage_module_is_named() -> None:
 
 def test_csv_columns() -> None:
     """Every column of every CSV file is explained, in its order."""
-    written = (collect.RESULTS, collect.CELLS, collect.METRICS, collect.FAILURES)
+    written = (collect.RESULTS, collect.CELLS, collect.SETS, collect.METRICS, collect.FAILURES)
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
 
@@ -250,6 +261,9 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,
+    ("manifests/README.md", "Where labels come from: `[labels]`", 0): manifest.LabelChoice,
+    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 1): WeightsSpec,
+    ("manifests/README.md", "Sets made elsewhere: `[external.<name>]`", 0): manifest.External,
     ("manifests/README.md", "Top level", 0): manifest._File,
 }
 
@@ -399,7 +413,7 @@ def test_the_examples_run(condenser: str, tmp_path: Path) -> None:
     embedding = lab.key(made.embed())
     plugin = registry.load(registry.condenser_kind(condenser), condenser)
     chosen = lab.key(made.condense(condenser, dict.fromkeys(plugin.needs(plugin.Params()), embedding)))
-    student = lab.record(made.evaluate("erm_plain", {"set": chosen}, student="mlp2"))
+    student = lab.record(made.evaluate("erm_smooth", {"set": chosen}, student="mlp2"))
     assert 20.0 < student.values["top1_pct"] <= 100.0
     inputs = {"set": chosen, "embedding": embedding}
     measured = lab.record(made.analyze("mean_distance", inputs, encoder="pixels"))
@@ -449,5 +463,6 @@ def test_the_table_of_the_demo() -> None:
     header, *lines = table.splitlines()
     assert re.split(r"\s{2,}", header) == list(collect.TABLE)
     planned = expand(ROOT / "manifests" / "quick.toml").cells
-    cells = [[c.dataset, c.condenser, c.ipc, c.protocol, c.student, len(c.evaluations)] for c in planned]
-    assert [line.split()[:6] for line in lines] == [list(map(str, cell)) for cell in cells]
+    cells = [(c.dataset, c.condenser, c.ipc, c.protocol, c.student, len(c.evaluations)) for c in planned]
+    shown = [[str(field) for field in cell if field is not None] for cell in cells]
+    assert [line.split()[: len(cell)] for line, cell in zip(lines, shown, strict=True)] == shown
