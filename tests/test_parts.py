@@ -12,7 +12,7 @@ from made_training import MEAN, STD, few_digits
 from condhpc import feed, parts
 from condhpc.augment import Draws, Mix
 from condhpc.joining import Place
-from condhpc.spec import Augment
+from condhpc.spec import Augment, RandAugment
 
 
 @pytest.mark.parametrize(("count", "ranks"), [(20, 1), (20, 3), (7, 4), (2, 5)])
@@ -48,10 +48,20 @@ def test_what_was_drawn_is_taken_along_the_axis_of_images() -> None:
 _FULL = [
     Augment(crop_scale_min=0.6, flip=True, cutmix_alpha=1.0),
     Augment(crop_scale_min=1.0, flip=False, cutmix_alpha=0.0),
+    Augment(
+        crop_scale_min=0.6,
+        flip=True,
+        cutmix_alpha=0.0,
+        mixup_alpha=0.8,
+        patch_shuffle=2,
+        randaugment=RandAugment(operations=2, magnitude=6.0, magnitude_std=1.0),
+        color_jitter=0.4,
+        lighting_std=0.1,
+    ),
 ]
 
 
-@pytest.mark.parametrize("augment", _FULL, ids=["mixed", "plain"])
+@pytest.mark.parametrize("augment", _FULL, ids=["mixed", "plain", "everything"])
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_fed_in_parts_a_batch_is_the_same(augment: Augment, ranks: int) -> None:
     """Images, unmixed images, labels, partners' labels and positions of all ranks, joined, are one process's batch.
@@ -64,7 +74,7 @@ def test_fed_in_parts_a_batch_is_the_same(augment: Augment, ranks: int) -> None:
     for whole, *found in zip(feed.feed(images, plan), *of_ranks, strict=True):
         for name in ("images_nCHW", "unmixed_nCHW", "labels_n", "partner_labels_n"):
             joined = torch.cat([getattr(part, name) for part in found])
-            assert torch.equal(joined, getattr(whole, name)), name
+            torch.testing.assert_close(joined, getattr(whole, name), rtol=0, atol=1e-6, msg=name)
         assert np.array_equal(np.concatenate([part.positions_n for part in found]), whole.positions_n)
         assert [part.row for part in found] == [whole.row + part.start for part in found]
         assert sum(part.share for part in found) == pytest.approx(1.0)
