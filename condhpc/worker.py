@@ -14,13 +14,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from condhpc import attempt, joining, keys, lanes, lease, payload, scheduler, store
+from condhpc import attempt, joining, keys, lanes, lease, owners, payload, scheduler, store
 from condhpc.attempt import Result
 from condhpc.context import input_stage
 from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
@@ -34,7 +33,6 @@ from condhpc.supervise import Flags, run_child
 
 _PEER_POLL_S = 0.2
 _BUSY_POLL_S = 5.0
-_QUEUE_POLL_S = 30.0
 _FAILURES = frozenset({"failed", "blocked"})
 
 
@@ -174,7 +172,7 @@ class Worker:
         return lambda held: (
             lease.provably_gone(held.owner, me)
             or self.watch.is_stale(folder, held)
-            or (_is_ours(folder, held) and _job_is_gone(held, me.job))
+            or owners.left_queue(folder, held, me.job)
         )
 
     # -- doing it ------------------------------------------------------------------------------------------
@@ -273,35 +271,6 @@ class Worker:
             scheduler.Slurm().requeue(me.job)
         except SchedulerError as error:
             print(f"{error}\n`condhpc submit` continues this work", file=sys.stderr)
-
-
-def _is_ours(folder: TaskFolder, held: Attempt) -> bool:
-    """Whether the owner is of our user: squeue is asked for our own jobs alone."""
-    try:
-        return folder.lease(held.number).stat().st_uid == os.getuid()
-    except FileNotFoundError:
-        return False
-
-
-def _job_is_gone(held: Attempt, my_job: str) -> bool:
-    """Whether the owner's Slurm job has left the queue; False where that cannot be told."""
-    job = held.owner.job
-    if not job or job == my_job:
-        return False
-    return _left_queue(job, int(time.monotonic() / _QUEUE_POLL_S))
-
-
-@lru_cache(maxsize=64)
-def _left_queue(job: str, _period: int) -> bool:
-    """One squeue per job and half minute, however often somebody waits for its lease."""
-    slurm = scheduler.Slurm()
-    if not slurm.available():
-        return False
-    try:
-        rows = slurm.queue([job])
-    except SchedulerError:
-        return False
-    return not any(job in row.ids.elements() and row.state_class.in_queue for row in rows)
 
 
 def _ranked(header: Header, element: Element, path: Path, index: int, place: Place) -> int:

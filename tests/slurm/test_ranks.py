@@ -193,13 +193,7 @@ def test_a_killed_rank_ends_the_element_without_a_hang(lab: Lab, which: str) -> 
     os.kill(follower.pid if which == "follower" else child.pid, signal.SIGKILL)
     job = f"{lab.job('teacher')}_0"
     left = ("squeue", "-h", "-j", job, "-o", "%T")
-    try:
-        lab.cluster.wait_until(
-            "the element has ended", lambda: not lab.cluster.run(*left, check=False).stdout.strip(), 40
-        )
-    except BaseException:
-        print(lab.logs(), lab.cluster.run(*left).stdout, lease.read_attempt(teacher, 1))
-        raise
+    lab.cluster.wait_until(f"{job} has ended", lambda: not lab.cluster.run(*left, check=False).stdout.strip(), 40)
     outcome = ended(teacher, 1)
     if which == "child":
         held = lease.read_attempt(teacher, 1)
