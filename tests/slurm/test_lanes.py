@@ -32,7 +32,7 @@ def folders(lab: Lab) -> list[TaskFolder]:
 
 def test_four_tasks_two_at_a_time(lab: Lab) -> None:
     """One element, each task recorded by one attempt, charged half a GPU while two share it."""
-    lab.behave(evaluate={"steps": 20, "step_s": 0.1})
+    lab.behave(evaluate={"steps": 60, "step_s": 0.1})
     lab.condhpc("submit", lab.root / "lab.toml")
     lab.wait_for({"running": 2, "queued": 2}, "evaluate")
     lab.wait_for({"recorded": 4}, "evaluate")
@@ -41,7 +41,7 @@ def test_four_tasks_two_at_a_time(lab: Lab) -> None:
         assert record is not None
         assert (record.attempt, record.environment["lanes"]) == (1, 2)
         assert record.cost["gpu_s"] == pytest.approx(0.5 * record.cost["wall_s"], abs=0.01)
-    assert {len(steps) for steps in lab.steps("evaluate").values()} == {20}
+    assert {len(steps) for steps in lab.steps("evaluate").values()} == {60}
 
 
 def test_usr2_stops_both_lanes_and_one_requeue_finishes(lab: Lab) -> None:

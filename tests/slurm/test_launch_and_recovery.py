@@ -240,30 +240,3 @@ def test_a_submit_limit_keeps_the_rest_back(lab: Lab) -> None:
     lab.wait_for({"recorded": 4, "new": 2})
     lab.condhpc("submit", "--continue")
     lab.wait_for({"recorded": 6})
-
-
-def test_students_that_share_an_element_are_stopped_and_go_on_together(lab: Lab) -> None:
-    """Two of four tasks of a pack run at a time; USR2 reaches both, they checkpoint, and the requeued element ends all.
-
-    Every step was done once: nobody's work was lost, and no task ran twice.
-    """
-    lab.behave(evaluate={"steps": 60, "step_s": 0.3})
-    lab.profile["stages"]["evaluate"] = {"pack": 4, "concurrent": 2, "cpus": 2}
-    lab.write(student_seeds=[0, 1, 2, 3])
-    lab.condhpc("submit", lab.root / "lab.toml")
-    lab.cluster.wait_until("two have done some steps", lambda: _long(lab, 5) == 2)
-    job = f"{lab.job('evaluate')}_0"
-    lab.cluster.run("scancel", "--batch", "--signal=USR2", job)
-    stopped = ("squeue", "-h", "-j", job, "-o", "%T")
-    lab.cluster.wait_until("it waits again", lambda: lab.cluster.run(*stopped).stdout.strip() == "PENDING")
-    assert len(lab.steps("evaluate")) == 2
-    assert all(len(steps) < 60 for steps in lab.steps("evaluate").values())
-    lab.behave(evaluate={"steps": 60})
-    lab.restart_now(job)
-    lab.wait_for({"recorded": 4}, "evaluate", timeout_s=120)
-    assert [sorted(steps) for steps in lab.steps("evaluate").values()] == [list(range(60))] * 4
-
-
-def _long(lab: Lab, steps: int) -> int:
-    """Evaluations that have done so many steps."""
-    return sum(len(done) >= steps for done in lab.steps("evaluate").values())
