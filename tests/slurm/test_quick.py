@@ -23,10 +23,10 @@ def test_the_quick_manifest_end_to_end(cluster: DevCluster, tmp_path: Path) -> N
     lab.profile["stages"] = {"default": lab.profile["stages"]["default"] | {"pack": 12, "max_running": 2}}
     lab.condhpc("submit", QUICK)
     tasks = len(runs.plan(lab.run()))
-    lab.wait_for({"recorded": tasks}, timeout_s=500)
+    lab.wait_for({"recorded": tasks}, timeout_s=900)
     lab.condhpc("collect", "--out", tmp_path / "out")
     cells = list(csv.DictReader((tmp_path / "out" / "cells.csv").read_text().splitlines()))
-    assert len(cells) == 4 * 2 * 2
+    assert len(cells) == (4 + 1) * 2 * 2 + 2  # condensers and one reference line by ipc, the other without
     assert all(cell["status"] == "complete" and float(cell["top1_pct_mean"]) > 30.0 for cell in cells)
     results = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
     assert len(results) == sum(line.stage == "evaluate" for line in runs.plan(lab.run()))
