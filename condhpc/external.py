@@ -56,7 +56,8 @@ class Real(NamedTuple):
 def load(path: Path, params: ExternalParams, wanted: Wanted, real: Real) -> CondensedSet:
     """The set, class by class; raises StageError with everything in it that does not fit."""
     problems: list[str] = []
-    _require_digest(path, params)
+    advice = "give the profile the right path under [sets], or correct the manifest and submit again"
+    keys.require_sha256(f"set '{params.name}'", path, params.sha256, advice)
     readers: dict[str, Callable[[], Content | None]] = {
         "folder": lambda: _folder(path, params, wanted, problems),
         "indices": lambda: _indices(path, real, problems),
@@ -81,18 +82,6 @@ def _by_class(content: Content) -> CondensedSet:
         soft_NK = None if soft_NK is None else soft_NK[order_N]
     soft_NK = None if soft_NK is None else soft_NK.astype(np.float16)
     return CondensedSet(np.ascontiguousarray(images_NHWC), labels_N, source_N, soft_labels_NK=soft_NK)
-
-
-def _require_digest(path: Path, params: ExternalParams) -> None:
-    try:
-        found = keys.sha256_of(path)
-    except OSError as error:
-        raise StageError(f"set '{params.name}': {path} cannot be read ({error.strerror or error})") from error
-    if found != params.sha256:
-        raise StageError(
-            f"set '{params.name}': {path} has SHA-256 {found}, the task names {params.sha256}; give the profile the "
-            "right path under [sets], or correct the manifest and submit again"
-        )
 
 
 # Readers

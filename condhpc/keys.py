@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from condhpc.errors import StageError
 from condhpc.spec import SPEC_TYPES, Stage, Task
 
 FORMAT = 2
@@ -100,3 +101,16 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_chunk_bytes):
             state.update(chunk)
     return state.hexdigest()
+
+
+def require_sha256(what: str, path: Path, sha256: str, advice: str) -> None:
+    """Raise StageError unless the file or folder can be read and has that digest (as by `sha256_of`).
+
+    `what` names it in the message, `advice` says what to do about another one.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise StageError(f"{what}: {path} cannot be read ({error.strerror or error})") from error
+    if found != sha256:
+        raise StageError(f"{what}: {path} has SHA-256 {found}, the task names {sha256}; {advice}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from condhpc.errors import first_few
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -69,7 +71,4 @@ def kind_of(array: NDArray[np.generic] | None) -> str:
 
 def listed(what: str, names: Sequence[str]) -> list[str]:
     """One problem that names the first few, or none."""
-    if not names:
-        return []
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"{what}: {', '.join(names[:SHOWN])}{more}"]
+    return [f"{what}: {first_few(names, SHOWN)}"] if names else []

@@ -15,7 +15,7 @@ import msgspec
 
 from condhpc.datasets.base import Index, SplitIndex
 from condhpc.datasets.image_folder import ImageFolder
-from condhpc.errors import InputError, ProblemsError
+from condhpc.errors import InputError, ProblemsError, first_few
 from condhpc.spec import DatasetInfo
 
 INFO = DatasetInfo(
@@ -77,10 +77,9 @@ def is_validation(path: str) -> bool:
 
 
 def _complaint(folder: Path | None, strangers: list[str]) -> str:
-    more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
     return (
         f"{folder}: not the file names of ImageNet (n########_*.JPEG or ILSVRC2012_val_########.JPEG), by which this "
-        f"split is made: {', '.join(strangers[:_SHOWN])}{more}; unpack imagenette2 anew, or name another dataset"
+        f"split is made: {first_few(strangers, _SHOWN)}; unpack imagenette2 anew, or name another dataset"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from condhpc.errors import StageError
+from condhpc.errors import StageError, first_few
 from condhpc.relabelling import Relabelling, best_relabelling
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def _mismatch(found: Relabelling, class_names: Sequence[str], weights: WeightsSp
         for output, label in enumerate(found.class_of_output_K.tolist())
         if output != label
     ]
-    more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
     return (
         f"weights '{weights.name}': label order mismatch: test accuracy is {found.before_pct:.2f} %, but "
-        f"{found.after_pct:.2f} % when outputs are renamed one to one: {', '.join(moved[:_SHOWN])}{more}. They were "
+        f"{found.after_pct:.2f} % when outputs are renamed one to one: {first_few(moved, _SHOWN)}. They were "
         "trained with the classes in another order: list `classes` in that order in a [datasets.x] block, or use other "
         "weights"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from condhpc import keys, published_weights
-from condhpc.errors import CorruptArtefactError, StageError
+from condhpc.errors import CorruptArtefactError, StageError, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,15 +47,8 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
 
     Raises StageError where the file is missing, another one, not a plain state dict, or of another architecture.
     """
-    try:
-        found_sha256 = keys.sha256_file(path)
-    except OSError as error:
-        raise StageError(f"weights '{spec.name}': {path} cannot be read ({error.strerror})") from error
-    if found_sha256 != spec.sha256:
-        raise StageError(
-            f"weights '{spec.name}': {path} has SHA-256 {found_sha256}, the task names {spec.sha256}; "
-            "give the profile the right file, or submit again to use this one"
-        )
+    advice = "give the profile the right file, or submit again to use this one"
+    keys.require_sha256(f"weights '{spec.name}'", path, spec.sha256, advice)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -118,6 +111,5 @@ def _differences(own: Mapping[str, Tensor], found_sizes: Mapping[str, int]) -> s
         ("other sizes of", {n for n in own.keys() & found_sizes.keys() if own[n].numel() != found_sizes[n]}),
     ):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            parts.append(f"{what} {', '.join(sorted(names)[:_SHOWN])}{more}")
+            parts.append(f"{what} {first_few(sorted(names), _SHOWN)}")
     return "; ".join(parts)
