@@ -78,12 +78,5 @@ def _open(loader: str, index: Index, folder: Path | None, resolution: int) -> No
 
 def _look(chunk: tuple[str, int, int]) -> list[str]:
     name, start, end = chunk
-    problems = []
-    for position in range(start, end):
-        try:
-            _splits[name].raw(position)
-            if doubt := _splits[name].doubt(position):
-                problems.append(doubt)
-        except StageError as error:
-            problems.append(str(error))
-    return problems
+    faults = (_splits[name].fault(position) for position in range(start, end))
+    return [fault for fault in faults if fault]

@@ -39,9 +39,12 @@ class Split(ABC):
         """As `raw`, for a look: the pixels may be gone with this thread's next glimpse."""
         return self.raw(position)
 
-    def doubt(self, position: int) -> str:
-        """Where and how an image is damaged that decodes all the same; empty where nothing is known to be."""
-        del position
+    def fault(self, position: int) -> str:
+        """Where and how an image is damaged, also one that decodes all the same; empty where it is sound."""
+        try:
+            self.raw(position)
+        except StageError as error:
+            return str(error)
         return ""
 
     def encoded(self, position: int) -> bytes:

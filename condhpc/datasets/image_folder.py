@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from condhpc.datasets.base import Dataset, Index, Split, SplitIndex
-from condhpc.errors import InputError, ProblemsError, StageError
+from condhpc.errors import InputError, ProblemsError, StageError, first_few
 from condhpc.image_files import Entry, Listing, files_of, listing_of
 
 if TYPE_CHECKING:
@@ -137,10 +137,22 @@ class FolderSplit(Split):
         """The file's bytes."""
         return self._files.read(position)
 
-    def doubt(self, position: int) -> str:
-        """Path and damage that decoding passes over."""
-        found = damage(self.encoded(position))
-        return f"{self._files.where(position)}: damaged, though it decodes ({found})" if found else ""
+    def fault(self, position: int) -> str:
+        """Path and damage, also what Pillow passes over and a strict decoder does not, such as lost bytes."""
+        where, passed_over = self._files.where(position), ""
+        try:
+            data = self._files.read(position)
+            if _turbo_pixels(data, self._scratch) is not None:
+                return ""
+        except StageError as error:
+            return str(error)
+        except ValueError as error:
+            passed_over = str(error) if data.startswith(_JPEG) else ""
+        try:
+            _pillow_pixels(data, where)
+        except StageError as error:
+            return str(error)
+        return f"{where}: damaged, though it decodes ({passed_over})" if passed_over else ""
 
     def _squared(self, position: int) -> NDArray[np.uint8]:
         import numpy as np
@@ -168,32 +180,26 @@ def pixels(data: bytes, where: str, scratch: Scratch | None = None) -> NDArray[n
 
     With `scratch` they may lie in it.
     """
-    import simplejpeg
-
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours == "YCbCr":
-            # The same libjpeg-turbo arithmetic as Pillow's, without its detour over an object.
-            buffer = scratch.of(height * width * 3) if scratch is not None else None
-            image_HWC: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer, strict=True)
-            return image_HWC
+        image_HWC = _turbo_pixels(data, scratch)
     except ValueError:  # not a JPEG, or a damaged one: Pillow decides which, and says why
-        pass
-    return _pillow_pixels(data, where)
+        image_HWC = None
+    return image_HWC if image_HWC is not None else _pillow_pixels(data, where)
 
 
-def damage(data: bytes) -> str:
-    """What a strict decoder says of a JPEG that Pillow would decode all the same, such as bytes lost in the middle."""
+def _turbo_pixels(data: bytes, scratch: Scratch | None) -> NDArray[np.uint8] | None:
+    """A colour JPEG's pixels, by the same libjpeg-turbo arithmetic as Pillow's without its detour over an object.
+
+    None for another JPEG; raises ValueError for what is none, or is damaged in any way.
+    """
     import simplejpeg
 
-    if not data.startswith(_JPEG):
-        return ""
-    try:
-        if simplejpeg.decode_jpeg_header(data)[2] == "YCbCr":
-            simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError as error:
-        return str(error)
-    return ""
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours != "YCbCr":
+        return None
+    buffer = scratch.of(height * width * 3) if scratch is not None else None
+    image_HWC: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer, strict=True)
+    return image_HWC
 
 
 def _pillow_pixels(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -289,10 +295,7 @@ def _is_text(name: str) -> bool:
 
 def _report(folder: Path, what: str, names: list[str]) -> list[str]:
     """One line for all names, the first few of them shown; none for none."""
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{folder}: {what} {', '.join(map(repr, names[:_SHOWN]))}{more}"]
+    return [f"{folder}: {what} {first_few([repr(name) for name in names], _SHOWN)}"] if names else []
 
 
 PLUGIN = ImageFolder(None)
