@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from condhpc.device import to_device
+from condhpc.device import per_image, to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +49,10 @@ def jitter(images_NCHW: Tensor, drawn: Jitter) -> Tensor:
         grey_N1HW = greys(images_NCHW)
         mean_N111 = grey_N1HW.mean(dim=(2, 3), keepdim=True)
         mean_share_N111, grey_share_N111 = (
-            _per_image((1.0 - factor_N) * (kind_N == kind), images_NCHW) for kind in (_CONTRAST, _SATURATION)
+            per_image((1.0 - factor_N) * (kind_N == kind), images_NCHW.device) for kind in (_CONTRAST, _SATURATION)
         )
         other_N1HW = grey_N1HW.mul_(grey_share_N111).add_(mean_N111 * mean_share_N111)
-        images_NCHW = images_NCHW * _per_image(factor_N, images_NCHW) + other_N1HW
+        images_NCHW = images_NCHW * per_image(factor_N, images_NCHW.device) + other_N1HW
     return images_NCHW
 
 
@@ -72,7 +72,3 @@ def draw_lighting(count: int, std: float, generator: np.random.Generator) -> NDA
 def lighten(images_NCHW: Tensor, shifts_NC: NDArray[np.float32]) -> Tensor:
     """Images in 0..255 with their shift added."""
     return images_NCHW + to_device(255.0 * shifts_NC, images_NCHW.device)[:, :, None, None]
-
-
-def _per_image(values_N: NDArray[np.float32], images_NCHW: Tensor) -> Tensor:
-    return to_device(values_N, images_NCHW.device)[:, None, None, None]

@@ -12,16 +12,34 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc.device import change_by_group, to_device
+from condhpc.device import change_by_group, per_image, to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_RATIO = (3 / 4, 4 / 3)
+RATIO = (3 / 4, 4 / 3)
+"""Bounds of a random resized crop's width over height."""
 _TRIES = 10
 _LARGE_PX = 128
 """On a CPU, images of this side or more are resized one by one: faster there, because they stay in its cache."""
+
+
+def draw_tries(
+    count: int, scale_min: float, generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of the area, uniform in [scale_min, 1], and log-uniform width over height of ten tries each (T, N)."""
+    scale_TN = generator.uniform(scale_min, 1.0, (_TRIES, count))
+    return scale_TN, np.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1]), (_TRIES, count)))
+
+
+def sizes_of_tries(
+    area_T: NDArray[np.float64], aspect_T: NDArray[np.float64], height: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Height and width in pixels of tries of any shape, and which of them fit into an image of `height` × `width`."""
+    height_T = np.rint(np.sqrt(area_T / aspect_T)).astype(np.int64)
+    width_T = np.rint(np.sqrt(area_T * aspect_T)).astype(np.int64)
+    return height_T, width_T, (width_T > 0) & (width_T <= width) & (height_T > 0) & (height_T <= height)
 
 
 def draw_crops(count: int, side: int, scale_min: float, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -31,11 +49,8 @@ def draw_crops(count: int, side: int, scale_min: float, generator: np.random.Gen
     the whole (square) image where none does. All ten are drawn for every image, so that an image's crop does not
     depend on its neighbours' luck.
     """
-    area_TN = side * side * generator.uniform(scale_min, 1.0, (_TRIES, count))
-    aspect_TN = np.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1]), (_TRIES, count)))
-    width_TN = np.rint(np.sqrt(area_TN * aspect_TN)).astype(np.int64)
-    height_TN = np.rint(np.sqrt(area_TN / aspect_TN)).astype(np.int64)
-    fits_TN = (width_TN > 0) & (width_TN <= side) & (height_TN > 0) & (height_TN <= side)
+    scale_TN, aspect_TN = draw_tries(count, scale_min, generator)
+    height_TN, width_TN, fits_TN = sizes_of_tries(side * side * scale_TN, aspect_TN, side, side)
     first_N, any_N, columns_N = fits_TN.argmax(axis=0), fits_TN.any(axis=0), np.arange(count)
     width_N = np.where(any_N, width_TN[first_N, columns_N], side)
     height_N = np.where(any_N, height_TN[first_N, columns_N], side)
@@ -57,8 +72,7 @@ def crop_and_flip(images_NCHW: Tensor, boxes_N4: NDArray[np.int64], flips_N: NDA
 
 def flip(images_NCHW: Tensor, flips_N: NDArray[np.bool_]) -> Tensor:
     """Mirrored left-right where asked."""
-    flips_N111 = to_device(flips_N, images_NCHW.device)[:, None, None, None]
-    return torch.where(flips_N111, images_NCHW.flip(3), images_NCHW)
+    return torch.where(per_image(flips_N, images_NCHW.device), images_NCHW.flip(3), images_NCHW)
 
 
 def _one_by_one(images_NCHW: Tensor, boxes_N4: NDArray[np.int64], flips_N: NDArray[np.bool_] | None) -> Tensor:

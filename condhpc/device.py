@@ -22,6 +22,11 @@ def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 
+def per_image(values_N: NDArray[Any], device: torch.device | str) -> Tensor:
+    """One value for each image, to go with images (N, C, H, W)."""
+    return to_device(values_N, device)[:, None, None, None]
+
+
 def change_by_group(
     images_N: Tensor, groups_N: NDArray[np.int64], change: Callable[[Tensor, int, NDArray[np.int64]], Tensor]
 ) -> Tensor:

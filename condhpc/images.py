@@ -5,7 +5,6 @@ Shapes: N images of the source, n of a batch, H × W pixels of a stored image, R
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from condhpc.crops import RATIO, draw_tries, sizes_of_tries
 from condhpc.device import to_device
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 RESIDENT_BYTES = 4 << 30
 """A split up to this size is read whole onto the device; a larger one is read batch by batch."""
-_RATIO = (3 / 4, 4 / 3)
-_TRIES = 10
 _READ_IMAGES = 256
 """Images of one read, so that a whole split is not in memory twice."""
 _AHEAD_BATCHES = 2
@@ -164,8 +162,7 @@ def images_of(split: Split, device: str, threads: int = 1) -> Images:
 
 def draw_crops(count: int, scale_min: float, generator: np.random.Generator) -> CropDraws:
     """All ten tries for each image, so that an image's crop depends neither on its neighbours nor on who decodes it."""
-    scale_Tn = generator.uniform(scale_min, 1.0, (_TRIES, count))
-    aspect_Tn = np.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1]), (_TRIES, count)))
+    scale_Tn, aspect_Tn = draw_tries(count, scale_min, generator)
     return CropDraws(scale_Tn, aspect_Tn, generator.random(count), generator.random(count))
 
 
@@ -174,12 +171,10 @@ def crop_box(draws: CropDraws, row: int, height: int, width: int) -> tuple[int, 
 
     The first try that fits counts; where none does, the largest centred crop whose aspect is within 3/4 and 4/3.
     """
-    area = height * width * draws.scale_Tn[:, row]
-    width_T = np.rint(np.sqrt(area * draws.aspect_Tn[:, row])).astype(np.int64)
-    height_T = np.rint(np.sqrt(area / draws.aspect_Tn[:, row])).astype(np.int64)
-    fits_T = (width_T > 0) & (width_T <= width) & (height_T > 0) & (height_T <= height)
+    area_T = height * width * draws.scale_Tn[:, row]
+    height_T, width_T, fits_T = sizes_of_tries(area_T, draws.aspect_Tn[:, row], height, width)
     if not fits_T.any():
-        crop_height, crop_width = min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))
+        crop_height, crop_width = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
         return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
     first = int(fits_T.argmax())
     crop_height, crop_width = int(height_T[first]), int(width_T[first])

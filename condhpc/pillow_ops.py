@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc.device import to_device
+from condhpc.device import per_image, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,18 +61,18 @@ def invert(images_nCHW: Tensor) -> Tensor:
 def posterize(images_nCHW: Tensor, bits_n: NDArray[np.float64]) -> Tensor:
     """Only the `bits` highest bits kept, 0..8; 0 leaves black, which newer releases of Pillow refuse."""
     masks_n = (_LEVELS - 2 ** (8 - bits_n.astype(np.int64))).astype(np.uint8)
-    return images_nCHW & _per_image(masks_n, images_nCHW)
+    return images_nCHW & per_image(masks_n, images_nCHW.device)
 
 
 def solarize(images_nCHW: Tensor, thresholds_n: NDArray[np.float64]) -> Tensor:
     """Levels from the threshold (0..256) on are inverted."""
-    thresholds = _per_image(thresholds_n.astype(np.int16), images_nCHW)
+    thresholds = per_image(thresholds_n.astype(np.int16), images_nCHW.device)
     return torch.where(images_nCHW < thresholds, images_nCHW, 255 - images_nCHW)
 
 
 def solarize_add(images_nCHW: Tensor, added_n: NDArray[np.float64]) -> Tensor:
     """Levels below 128 are raised by the argument, at most to 255."""
-    raised = (images_nCHW + _per_image(added_n.astype(np.int16), images_nCHW)).clamp(max=255).to(torch.uint8)
+    raised = (images_nCHW + per_image(added_n.astype(np.int16), images_nCHW.device)).clamp(max=255).to(torch.uint8)
     return torch.where(images_nCHW < _LEVELS // 2, raised, images_nCHW)
 
 
@@ -135,9 +135,5 @@ def _luma(images_nCHW: Tensor) -> Tensor:
 
 def _blend(others: Tensor, images: Tensor, factors_n: NDArray[np.float64]) -> Tensor:
     """Others + factor · (images − others), cut to integers in 0..255."""
-    factors = _per_image(factors_n.astype(np.float32), images)
+    factors = per_image(factors_n.astype(np.float32), images.device)
     return (others + factors * (images - others)).clamp(0.0, 255.0).to(torch.uint8)
-
-
-def _per_image(values_n: NDArray[np.generic], images_nCHW: Tensor) -> Tensor:
-    return to_device(values_n, images_nCHW.device)[:, None, None, None]
