@@ -8,9 +8,11 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
+
 from condhpc import attempt, facts, profile, store
 from condhpc.attempt import Result
-from condhpc.context import Site
+from condhpc.context import Site, site_of
 from condhpc.errors import CondhpcError, InputError
 from condhpc.layout import Layout, TaskFolder
 from condhpc.spec import Task, TeacherSpec
@@ -56,15 +58,4 @@ def _site(root: Path, task: Task) -> Site:
     found = profile.resolve(None, str(root), dict(os.environ))
     if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
         found = facts.with_downloaded([task.spec.weights.name], found, os.environ)
-    return Site(
-        root=str(root),
-        data={name: str(folder) for name, folder in found.data.items()},
-        weights={name: str(file) for name, file in found.weights.items()},
-        sets={name: str(path) for name, path in found.sets.items()},
-        compile=found.compile,
-        threads=found.threads,
-        pulse_s=found.pulse_s,
-        checkpoint_s=found.checkpoint_s,
-        lease_stale_s=found.lease_stale_s,
-        patience_s=0.0,
-    )
+    return msgspec.structs.replace(site_of(found), root=str(root), device="auto", patience_s=0.0)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +17,9 @@ from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Lease, latest_number
 from condhpc.spec import Stage, Task
 from condhpc.store import Artefact, Recorded
+
+if TYPE_CHECKING:
+    from condhpc.profile import Profile
 
 _FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel"}
 
@@ -65,6 +68,23 @@ class Progress:
         self.step = 0
         self.total = 0
         self.values: dict[str, float] = {}
+
+
+def site_of(profile: Profile) -> Site:
+    """Paths, device and pace as a profile has them; what an element is given, and its run, are the caller's."""
+    return Site(
+        root=str(profile.root),
+        data={name: str(path) for name, path in profile.data.items()},
+        weights={name: str(path) for name, path in profile.weights.items()},
+        sets={name: str(path) for name, path in profile.sets.items()},
+        device=profile.device,
+        threads=profile.threads,
+        pulse_s=profile.pulse_s,
+        checkpoint_s=profile.checkpoint_s,
+        lease_stale_s=profile.lease_stale_s,
+        compile=profile.compile,
+        patience_s=profile.patience_s,
+    )
 
 
 class Context:

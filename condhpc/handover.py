@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+import msgspec
+
 from condhpc import arrange, files, keys, launch, payload, runs
 from condhpc.arrange import Array
-from condhpc.context import Site
+from condhpc.context import site_of
 from condhpc.errors import SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.profile import Profile
@@ -111,19 +113,11 @@ class Handover:
     def _header(self, what: str, resources: StageResources) -> payload.Header:
         peers = what == "pool"
         profile = self.profile
-        site = Site(
-            compile=self.profile.compile,
-            root=str(profile.root),
+        site = msgspec.structs.replace(
+            site_of(profile),
             run=self.run.name,
-            data={name: str(folder) for name, folder in profile.data.items()},
-            weights={name: str(file) for name, file in profile.weights.items()},
-            sets={name: str(path) for name, path in profile.sets.items()},
-            device=profile.device,
             threads=resources.threads,
             gpus=resources.all_gpus,
-            pulse_s=profile.pulse_s,
-            checkpoint_s=profile.checkpoint_s,
-            lease_stale_s=profile.lease_stale_s,
             patience_s=0.0 if peers else profile.patience_s,
         )
         return payload.Header(
