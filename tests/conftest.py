@@ -7,12 +7,14 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch: tests share their cores
 
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fake_stages
 import pytest
+from made_tasks import Start, python
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
@@ -42,6 +44,31 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside_slurm: None)
 def root(tmp_path: Path) -> Path:
     """Root of a store, not there yet."""
     return tmp_path / "root"
+
+
+@pytest.fixture
+def no_own_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The machine's own profile and environment stay out."""
+    for name in ("CONDHPC_PROFILE", "CONDHPC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def start(tmp_path: Path, stages: Path) -> Iterator[Start]:
+    """Start a worker process on a payload; what still runs after the test is killed."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def begin(path: Path, element: int = 0) -> subprocess.Popen[bytes]:
+        words = ("-m", "condhpc.worker", str(path), "--element", str(element))
+        begun.append(python(*words, stages=stages, log=tmp_path / "log"))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

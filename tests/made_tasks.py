@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from condhpc.context import Site
 from condhpc.layout import Layout, TaskFolder
 from condhpc.payload import Header
 from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetSpec, EmbedSpec, Task
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+"""From a payload, and an element of it, to a worker process."""
 
 DATASET = DatasetSpec(
     name="d", loader="digits", index="00ff", classes=2, resolution=4, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.25)

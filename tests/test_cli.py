@@ -20,14 +20,7 @@ from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Snapshot
 from condhpc.profile import Profile
 
-
-@pytest.fixture(autouse=True)
-def _no_own_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The machine's own profile and environment stay out."""
-    for name in ("CONDHPC_PROFILE", "CONDHPC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_own_profile")
 
 
 @pytest.fixture

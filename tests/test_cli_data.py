@@ -32,13 +32,7 @@ classes = ["b"]
 """
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The machine's own profile and environment stay out."""
-    for name in ("CONDHPC_PROFILE", "CONDHPC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_own_profile")
 
 
 @pytest.fixture

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_stages
 import msgspec
 import pytest
 from children import PATIENCE_S, until
-from made_tasks import condense, folder_of, python, write_payload
+from made_tasks import Start, condense, folder_of, write_payload
 
 from condhpc import keys, lanes, lease, store
 from condhpc.layout import Layout
 from condhpc.spec import Task
-
-Start = Callable[[Path], "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path, stages: Path) -> Iterator[Start]:
-    """Start an element; what still runs after the test is killed."""
-    begun: list[subprocess.Popen[bytes]] = []
-
-    def begin(path: Path) -> subprocess.Popen[bytes]:
-        words = ("-m", "condhpc.worker", str(path), "--element", "0")
-        begun.append(python(*words, stages=stages, log=tmp_path / "log"))
-        return begun[-1]
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.wait()
 
 
 def _steps(root: Path, task: Task) -> list[str]:

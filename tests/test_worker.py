@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,13 @@ import fake_stages
 import msgspec
 import pytest
 from children import PATIENCE_S, fork, kill, reap, until
-from made_tasks import analyze, condense, folder_of, python, site, write_payload
+from made_tasks import Start, analyze, condense, folder_of, site, write_payload
 
 from condhpc import attempt, keys, lease, payload, scheduler, store, worker
 from condhpc.layout import Layout
 from condhpc.lease import End
 from condhpc.spec import Task
 from condhpc.worker import Worker
-
-Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path, stages: Path) -> Iterator[Start]:
-    """Start a worker process on a payload; what still runs after the test is killed."""
-    begun: list[subprocess.Popen[bytes]] = []
-
-    def begin(path: Path, element: int = 0) -> subprocess.Popen[bytes]:
-        words = ("-m", "condhpc.worker", str(path), "--element", str(element))
-        begun.append(python(*words, stages=stages, log=tmp_path / "log"))
-        return begun[-1]
-
-    yield begin
-    for process in begun:
-        process.kill()
-        process.wait()
 
 
 def _exit(process: subprocess.Popen[bytes]) -> int:
