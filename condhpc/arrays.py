@@ -1,4 +1,4 @@
-"""HDF5, and only here: condensed sets, embeddings, model weights and cached labels, verified on every read.
+"""HDF5, here and in `packs` alone: condensed sets, embeddings, model weights and cached labels, verified on every read.
 
 Files are written once under a fresh temporary name and published by rename (`store`); readers open "r".
 `libver` is capped at 1.10's features, so that the HDF5 of older modules can read what we publish.
