@@ -51,15 +51,7 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
     keys.require_sha256(f"weights '{spec.name}'", path, spec.sha256, advice)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _UNREADABLE as error:
         raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
     state = published_weights.unwrapped(state)
     if not _is_state_dict(state):
@@ -85,9 +77,7 @@ def _is_state_dict(state: object) -> bool:
 def _require_finite(state: Mapping[str, Tensor], path: Path, spec: WeightsSpec) -> None:
     bad = sorted(name for name, value in state.items() if not torch.isfinite(value).all())
     if bad:
-        raise StageError(
-            f"weights '{spec.name}': {path} holds NaN or infinite numbers, in {bad[0]} and {len(bad)} tensors"
-        )
+        raise StageError(f"weights '{spec.name}': {path} holds NaN or infinite numbers, in {first_few(bad, _SHOWN)}")
 
 
 def _require_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path, spec: WeightsSpec) -> None:
