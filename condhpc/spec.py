@@ -320,7 +320,11 @@ class Need(Value, frozen=True):
 
     stage: Literal["teacher", "embed"]
     source: str
-    """Teacher role, or for `embed` the encoder: `teacher:<role>` or `pixels`."""
+    """Teacher role, or for `embed` the encoder: `teacher:<role>`, `encoder:<name>` or `pixels`."""
+    split: Literal["train", "test"] = "train"
+    """Of an embedding: the dataset's training split, or its test split as real images that nothing was chosen from."""
+    dynamics: bool = False
+    """Of a teacher: its training, epoch by epoch, is what is asked for, so it must be trained here."""
 
 
 class DatasetInfo(Value, frozen=True):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
@@ -25,25 +26,39 @@ class EmbeddingParams(Value, frozen=True):
     ] = "teacher:single"
 
 
+@dataclass(frozen=True)
+class ClassImages:
+    """One class as a strategy sees it: N images, E epochs. What `needs` does not ask for is not there."""
+
+    count: int
+    """N."""
+    rng: np.random.Generator
+    """The class's own stream under the set seed."""
+    embeddings_ND: NDArray[np.floating[Any]] | None = None
+    scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What the embedding's teacher makes of each image, (N,) by name: see `condhpc.scores`."""
+    dynamics: Sequence[Mapping[str, NDArray[Any]]] = ()
+    """Of each member of the role `proxy`: `margin`, `correct`, `el2n`, (E, N) each (see `condhpc.dynamics`)."""
+
+
 class Coreset(Plugin):
     """A coreset strategy; one subclass per file."""
 
     default_set_seeds: Sequence[int] = (0,)
 
     @abstractmethod
-    def select(
-        self,
-        count: int,
-        ipc: int,
-        embeddings_ND: NDArray[np.floating[Any]] | None,
-        params: Any,
-        rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
-        """Exactly `ipc` distinct positions in 0..count-1 of one class, in the order chosen.
+    def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
+        """Exactly `ipc` distinct positions in 0..N-1 of one class, in the order chosen.
 
-        `embeddings_ND` is (count, D) or None where `needs` asks for none; `rng` is the class's own stream.
         Raises StageError where the class is too small or its embeddings are not finite.
         """
+
+    def select_many(
+        self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
+    ) -> list[NDArray[np.int64]]:
+        """`select` for some classes at a time; a strategy that gains from a GPU does them in one go there."""
+        del device
+        return [self.select(images, ipc, params) for images in classes]
 
 
 class EmbeddingCoreset(Coreset):
@@ -62,10 +77,11 @@ def require_enough(count: int, ipc: int) -> None:
         raise StageError(f"the class has {count} images, ipc = {ipc} asks for more; lower ipc or leave this cell out")
 
 
-def finite_embeddings(count: int, embeddings_ND: NDArray[np.floating[Any]] | None) -> NDArray[np.float64]:
-    """A class's embeddings (count, D) in double precision; raises StageError where they are not finite."""
+def finite_embeddings(images: ClassImages) -> NDArray[np.float64]:
+    """A class's embeddings (N, D) in double precision; raises StageError where they are not finite."""
     import numpy as np
 
+    count, embeddings_ND = images.count, images.embeddings_ND
     if embeddings_ND is None or embeddings_ND.ndim != 2 or len(embeddings_ND) != count:
         found = "none" if embeddings_ND is None else str(embeddings_ND.shape)
         raise StageError(f"embeddings: found {found}, expected ({count}, D); give the embed task's whole class")

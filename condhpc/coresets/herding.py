@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from condhpc.coresets.base import EmbeddingCoreset, EmbeddingParams, finite_embeddings, require_enough
+from condhpc.coresets.base import ClassImages, EmbeddingCoreset, EmbeddingParams, finite_embeddings, require_enough
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,18 +29,10 @@ class Herding(EmbeddingCoreset):
     seeded = False
     Params = HerdingParams
 
-    def select(
-        self,
-        count: int,
-        ipc: int,
-        embeddings_ND: NDArray[np.floating[Any]] | None,
-        params: Any,
-        rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
-        """Positions in the order picked; O(count·ipc·D), one matrix-vector product per pick."""
-        del rng
-        require_enough(count, ipc)
-        vectors_ND = finite_embeddings(count, embeddings_ND)
+    def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
+        """Positions in the order picked; O(N·ipc·D), one matrix-vector product per pick."""
+        require_enough(images.count, ipc)
+        vectors_ND = finite_embeddings(images)
         if params.normalize:
             vectors_ND = unit_length(vectors_ND)
         return herd(vectors_ND, ipc)

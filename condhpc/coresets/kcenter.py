@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from condhpc.coresets.base import EmbeddingCoreset, finite_embeddings, require_enough
+from condhpc.coresets.base import ClassImages, EmbeddingCoreset, finite_embeddings, require_enough
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +20,11 @@ class KCenter(EmbeddingCoreset):
 
     seeded = False
 
-    def select(
-        self,
-        count: int,
-        ipc: int,
-        embeddings_ND: NDArray[np.floating[Any]] | None,
-        params: Any,
-        rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
-        """Positions in the order picked; O(count·ipc·D), one matrix-vector product per pick."""
-        del params, rng
-        require_enough(count, ipc)
-        return spread(finite_embeddings(count, embeddings_ND), ipc)
+    def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
+        """Positions in the order picked; O(N·ipc·D), one matrix-vector product per pick."""
+        del params
+        require_enough(images.count, ipc)
+        return spread(finite_embeddings(images), ipc)
 
 
 def spread(vectors_ND: NDArray[np.float64], ipc: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from condhpc.coresets.base import Coreset, require_enough
+from condhpc.coresets.base import ClassImages, Coreset, require_enough
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +20,11 @@ class Random(Coreset):
 
     default_set_seeds = (0, 1, 2, 3, 4)
 
-    def select(
-        self,
-        count: int,
-        ipc: int,
-        embeddings_ND: NDArray[np.floating[Any]] | None,
-        params: Any,
-        rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
+    def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
         """Positions in the order of the permutation."""
-        del embeddings_ND, params
-        require_enough(count, ipc)
-        return rng.permutation(count)[:ipc]
+        del params
+        require_enough(images.count, ipc)
+        return images.rng.permutation(images.count)[:ipc]
 
 
 PLUGIN = Random()

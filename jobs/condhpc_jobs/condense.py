@@ -11,6 +11,7 @@ import numpy as np
 
 from condhpc import arrays, by_hand, external, registry, rng, train
 from condhpc.arrays import CondensedSet
+from condhpc.coresets.base import ClassImages
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Work
 from condhpc.misfits import Wanted
@@ -53,9 +54,12 @@ def _select(ctx: Context, train_split: Split) -> CondensedSet:
     chosen = []
     for label in range(spec.dataset.classes):
         positions_n = train_split.of_class(label)
-        vectors_nD = embeddings.vectors_ND[positions_n] if embeddings is not None else None
-        stream = rng.stream(spec.seed or 0, spec.condenser, label)
-        within_m = plugin.select(len(positions_n), spec.ipc, vectors_nD, params, stream)
+        images = ClassImages(
+            len(positions_n),
+            rng.stream(spec.seed or 0, spec.condenser, label),
+            embeddings.vectors_ND[positions_n] if embeddings is not None else None,
+        )
+        within_m = plugin.select(images, spec.ipc, params)
         chosen.append(positions_n[within_m])
         ctx.tick(label + 1, spec.dataset.classes)
     source_index_N = np.concatenate(chosen)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from condhpc import registry, rng
+from condhpc.coresets.base import ClassImages
 from condhpc.errors import StageError
 
 NAMES = registry.names("coresets")
@@ -17,7 +18,8 @@ def select(name: str, seed: int = 0, *, count: int = 40, ipc: int = 7, draw: int
     plugin = registry.load("coresets", name)
     params: Any = plugin.Params()
     vectors = rng.stream(draw, "coreset-contract").gamma(0.7, 5.0, size=(count, 6)).astype(np.float32)
-    return plugin.select(count, ipc, vectors if plugin.needs(params) else None, params, rng.stream(seed, name, 3))
+    images = ClassImages(count, rng.stream(seed, name, 3), vectors if plugin.needs(params) else None)
+    return plugin.select(images, ipc, params)
 
 
 @pytest.mark.parametrize("name", NAMES)

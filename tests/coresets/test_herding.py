@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from condhpc import rng
+from condhpc.coresets.base import ClassImages
 from condhpc.coresets.herding import PLUGIN, HerdingParams
 from condhpc.errors import StageError
 
@@ -13,7 +14,7 @@ from condhpc.errors import StageError
 def pick(vectors: Any, ipc: int, *, normalize: bool = True) -> list[int]:
     """Positions that the plug-in picks."""
     params = HerdingParams(normalize=normalize)
-    return PLUGIN.select(len(vectors), ipc, np.asarray(vectors), params, rng.stream(0)).tolist()
+    return PLUGIN.select(ClassImages(len(vectors), rng.stream(0), np.asarray(vectors)), ipc, params).tolist()
 
 
 def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
@@ -89,9 +90,9 @@ def test_class_too_small_or_embeddings_missing() -> None:
     with pytest.raises(StageError, match="has 3 images, ipc = 4"):
         pick(np.ones((3, 2)), 4)
     with pytest.raises(StageError, match=r"found none, expected \(3, D\)"):
-        PLUGIN.select(3, 1, None, HerdingParams(), rng.stream(0))
+        PLUGIN.select(ClassImages(3, rng.stream(0)), 1, HerdingParams())
     with pytest.raises(StageError, match=r"found \(2, 4\), expected \(3, D\)"):
-        PLUGIN.select(3, 1, np.ones((2, 4)), HerdingParams(), rng.stream(0))
+        PLUGIN.select(ClassImages(3, rng.stream(0), np.ones((2, 4))), 1, HerdingParams())
 
 
 def test_needs_the_encoder_of_its_parameters() -> None:

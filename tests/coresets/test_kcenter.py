@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from condhpc import rng
+from condhpc.coresets.base import ClassImages
 from condhpc.coresets.kcenter import PLUGIN
 from condhpc.errors import StageError
 
 
 def pick(vectors: Any, ipc: int) -> list[int]:
     """Positions that the plug-in picks."""
-    return PLUGIN.select(len(vectors), ipc, np.asarray(vectors), PLUGIN.Params(), rng.stream(0)).tolist()
+    return PLUGIN.select(ClassImages(len(vectors), rng.stream(0), np.asarray(vectors)), ipc, PLUGIN.Params()).tolist()
 
 
 def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from condhpc import rng
+from condhpc.coresets.base import ClassImages
 from condhpc.coresets.random import PLUGIN
 from condhpc.errors import StageError
 
 
 def pick(count: int, ipc: int, seed: int) -> list[int]:
     """Positions under a seed."""
-    return PLUGIN.select(count, ipc, None, PLUGIN.Params(), rng.stream(seed, "random", 0)).tolist()
+    return PLUGIN.select(ClassImages(count, rng.stream(seed, "random", 0)), ipc, PLUGIN.Params()).tolist()
 
 
 def test_nested_over_ipc() -> None:

@@ -12,7 +12,7 @@ from made_stages import DATASET, DIGITS, INDEX, Lab, condense, embed
 
 from condhpc import arrays, registry, rng
 from condhpc.arrays import CondensedSet
-from condhpc.coresets.base import Coreset
+from condhpc.coresets.base import ClassImages, Coreset
 from condhpc.errors import StageError
 from condhpc_jobs.condense import require_valid
 
@@ -82,7 +82,7 @@ def test_herding_looks_at_the_rows_of_its_class(lab: Lab, embedding_key: str) ->
     vectors_ND = arrays.read_embeddings(next(folder.glob("embeddings.*.h5"))).vectors_ND.astype(np.float64)
     plugin: Coreset = registry.load("coresets", "herding")
     of_3 = TRAIN.of_class(3)
-    within = plugin.select(len(of_3), 2, vectors_ND[of_3], plugin.Params(), rng.stream(0, "herding", 3))
+    within = plugin.select(ClassImages(len(of_3), rng.stream(0, "herding", 3), vectors_ND[of_3]), 2, plugin.Params())
     assert held.source_index_N is not None
     assert held.source_index_N[6:8].tolist() == of_3[within].tolist()
 

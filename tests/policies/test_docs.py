@@ -405,7 +405,7 @@ def test_an_example_can_be_checked_on_a_login_node(kind: Kind, name: str) -> Non
 
 
 @pytest.mark.usefixtures("examples")
-@pytest.mark.parametrize("condenser", ["moderate", "group_means"])
+@pytest.mark.parametrize("condenser", ["typical", "group_means"])
 def test_the_examples_run(condenser: str, tmp_path: Path) -> None:
     """Condense, evaluate with the example's student and protocol, and measure, through the real stages."""
     made = importlib.import_module("made_stages")
