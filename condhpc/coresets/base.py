@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -41,10 +41,29 @@ class ClassImages:
     """Of each member of the role `proxy`: `margin`, `correct`, `el2n`, (E, N) each (see `condhpc.dynamics`)."""
 
 
+class Trials(NamedTuple):
+    """Parameters to choose from: for each a student learns from a set chosen without a slice of train, its exam."""
+
+    candidates: Sequence[Any]
+    """In order of preference: of equals the first wins."""
+    share: float
+    """Of each class, held out."""
+    student: str
+    """Architecture."""
+    steps: int
+
+
 class Coreset(Plugin):
     """A coreset strategy; one subclass per file."""
 
     default_set_seeds: Sequence[int] = (0,)
+    dynamics: Sequence[str] = ("margin", "correct", "el2n")
+    """Arrays of the training of its role `proxy` that it reads, where it `needs` one."""
+
+    def trials(self, params: Any) -> Trials | None:
+        """How parameters are chosen on a hold-out slice of the training split; None: they are as given."""
+        del params
+        return None
 
     @abstractmethod
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
@@ -69,6 +88,11 @@ class EmbeddingCoreset(Coreset):
     def needs(self, params: Any) -> dict[str, Need]:
         """Embeddings under the role `embedding`."""
         return {"embedding": Need(stage="embed", source=params.encoder)}
+
+
+def held_out(count: int, share: float) -> int:
+    """Images of a class of `count` that trials hold out: the share, rounded, at least one."""
+    return max(1, round(share * count))
 
 
 def require_enough(count: int, ipc: int) -> None:

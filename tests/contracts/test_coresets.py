@@ -1,5 +1,6 @@
 """What every coreset strategy keeps to."""
 
+from functools import cache
 from typing import Any
 
 import golden
@@ -11,14 +12,70 @@ from condhpc.coresets.base import ClassImages
 from condhpc.errors import StageError
 
 NAMES = registry.names("coresets")
+EPOCHS = 12
+
+
+def read_only(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays that refuse to be written."""
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+@cache
+def vectors_of(draw: int, count: int) -> np.ndarray:
+    """Random embeddings with 6 features; what strategies are given is shared, and none may write into it."""
+    vectors = rng.stream(draw, "coreset-contract").gamma(0.7, 5.0, size=(count, 6)).astype(np.float32)
+    return read_only(vectors=vectors)["vectors"]
+
+
+@cache
+def scores_of(draw: int, count: int) -> dict[str, np.ndarray]:
+    """Scores of `condhpc.scores`, from the logits of a random classifier of 4 classes."""
+    stream = rng.stream(draw, "coreset-contract-scores")
+    odds = np.exp(stream.normal(0.0, 2.0, size=(count, 4)))
+    p = odds / odds.sum(axis=1, keepdims=True)
+    error = np.linalg.norm(p - np.eye(4)[np.zeros(count, int)], axis=1)
+    top = np.sort(p, axis=1)
+    found = {
+        "el2n": error,
+        "grand": error * np.sqrt(1.0 + stream.gamma(2.0, 3.0, size=count)),
+        "margin": top[:, -1] - top[:, -2],
+        "entropy": -(p * np.log(p)).sum(axis=1),
+        "confidence": top[:, -1],
+        "own_probability": p[:, 0],
+        "correct": p.argmax(axis=1) == 0,
+    }
+    return read_only(**{name: score.astype(np.float32) for name, score in found.items()})
+
+
+@cache
+def dynamics_of(draw: int, count: int) -> dict[str, np.ndarray]:
+    """A training that learns; forgetting counts tie, and a last epoch cut short has not seen every image."""
+    stream = rng.stream(draw, "coreset-contract-dynamics")
+    learnt = np.linspace(-1.0, 4.0, EPOCHS)[:, None] - stream.gamma(1.0, 1.5, size=count)
+    margin = (learnt + stream.normal(size=(EPOCHS, count))).astype(np.float16)
+    el2n = (np.sqrt(2.0) / (1.0 + np.exp(margin.astype(float)))).astype(np.float16)
+    unseen = stream.permutation(count)[: count // 2]
+    correct = margin > 0
+    margin[-1, unseen], el2n[-1, unseen], correct[-1, unseen] = np.nan, np.nan, False
+    return read_only(margin=margin, correct=correct, el2n=el2n)
 
 
 def select(name: str, seed: int = 0, *, count: int = 40, ipc: int = 7, draw: int = 0) -> np.ndarray:
-    """Picks among `count` random images with 6 features."""
+    """Picks among `count` images of which the strategy is told what it needs, and nothing else."""
     plugin = registry.load("coresets", name)
     params: Any = plugin.Params()
-    vectors = rng.stream(draw, "coreset-contract").gamma(0.7, 5.0, size=(count, 6)).astype(np.float32)
-    images = ClassImages(count, rng.stream(seed, name, 3), vectors if plugin.needs(params) else None)
+    needs = plugin.needs(params)
+    embedded = any(need.stage == "embed" for need in needs.values())
+    trained = any(need.dynamics for need in needs.values())
+    images = ClassImages(
+        count,
+        rng.stream(seed, name, 3),
+        vectors_of(draw, count) if embedded else None,
+        scores_of(draw, count) if embedded else {},
+        [{n: dynamics_of(draw, count)[n] for n in plugin.dynamics}] if trained else (),
+    )
     return plugin.select(images, ipc, params)
 
 

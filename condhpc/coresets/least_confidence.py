@@ -1,0 +1,29 @@
+"""Least confidence: 1 − largest probability of a trained classifier (Lewis and Gale 1994), from one forward pass.
+
+A low confidence is hard. The label plays no part: an image that is surely wrong counts as easy. Probabilities, not raw
+logits, and one direction for all classes, which published code gets wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from condhpc.coresets.base_scored import ForwardCoreset, forward_score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from condhpc.coresets.base import ClassImages
+
+
+class LeastConfidence(ForwardCoreset):
+    """Low confidences are hard images. Deterministic: the set seed changes nothing."""
+
+    def difficulty(self, images: ClassImages, params: Any) -> NDArray[np.float64]:
+        """1 − confidence."""
+        del params
+        return 1.0 - forward_score(images, "confidence")
+
+
+PLUGIN = LeastConfidence()
