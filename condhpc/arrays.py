@@ -21,6 +21,7 @@ from condhpc.errors import CorruptArtefactError
 SCHEMA = 1
 _LIBVER = ("earliest", "v110")
 _CHUNK_BYTES = 1 << 20
+_DYNAMICS = "dynamics/"
 _LABEL_COLUMNS = ("values", "classes", "rest")
 
 Attributes = Mapping[str, Any]
@@ -45,6 +46,7 @@ class Embeddings:
     vectors_ND: NDArray[np.floating[Any]]
     labels_N: NDArray[np.int64]
     attributes: Attributes = field(default_factory=dict)
+    scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,23 @@ def read_embeddings(path: Path) -> Embeddings:
     if len(vectors) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(vectors)} vectors but {len(labels)} labels")
     return Embeddings(vectors, labels, held.attributes)
+
+
+def read_dynamics(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Of a teacher's training those of `margin`, `correct` and `el2n` that are named, (epochs, N) each, nothing else.
+
+    Raises CorruptArtefactError where one is missing or of another kind.
+    """
+    held = read_any(path, [f"{_DYNAMICS}{name}" for name in names]).arrays
+    found = {name: held.get(f"{_DYNAMICS}{name}") for name in names}
+    shapes = {array.shape for array in found.values() if array is not None}
+    for name, array in found.items():
+        if array is None or array.ndim != 2 or array.dtype.kind not in "fb" or len(shapes) > 1:
+            what = "missing" if array is None else f"{array.dtype} {array.shape}"
+            raise CorruptArtefactError(
+                f"{path}: '{_DYNAMICS}{name}' is {what}, expected (epochs, images) like the others"
+            )
+    return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True)

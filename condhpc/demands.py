@@ -27,6 +27,8 @@ class RoleUse(NamedTuple):
     """It cannot be a committee: that has no penultimate layer, and few plug-ins ask several teachers."""
     archs: tuple[str, ...] = ()
     """Architectures that its members must have, in this order; empty: any."""
+    dynamics: bool = False
+    """Its training is looked at, epoch by epoch."""
 
 
 class ExternalSet(Plugin):
@@ -102,6 +104,6 @@ def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
     for user, name, plugin in plugins:
         for need in plugin.needs(manifest.params_of(name, plugin.Params)).values():
             if need.stage == "teacher":
-                yield RoleUse(need.source, user, one_network=not plugin.takes_committees)
+                yield RoleUse(need.source, user, one_network=not plugin.takes_committees, dynamics=need.dynamics)
             elif (role := encoder_role(need)) is not None:
                 yield RoleUse(role, user, one_network=True)

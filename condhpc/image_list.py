@@ -1,9 +1,9 @@
-"""Lists of real images: a text file with one image a line, by position or by path, and what is wrong with its lines."""
+"""Lists of real images: a text file with one image a line, by position or by path: made, read, and what is wrong."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 _SHOWN_LINES = 20
@@ -23,7 +23,7 @@ def positions(path: Path, paths: Paths, own: str, problems: list[str]) -> list[i
     line_of: dict[int, int] = {}
     wrong: list[str] = []
     for number, line in enumerate(_lines(path, problems), 1):
-        entry = re.sub(r"(^|\s)#.*", "", line).strip()
+        entry = _entry(line)
         if not entry:
             continue
         found = find(entry)
@@ -36,6 +36,27 @@ def positions(path: Path, paths: Paths, own: str, problems: list[str]) -> list[i
     if len(wrong) > _SHOWN_LINES:
         problems.append(f"and {len(wrong) - _SHOWN_LINES} more lines")
     return list(line_of)
+
+
+def line_for(position: int, path: str, digest: str) -> str:
+    """An image's line: its path, then what it is known by as a comment.
+
+    Its position stands in the path's place where `digest` is not of a file, or the path cannot be read back.
+    """
+    if not digest.startswith("sha256:"):
+        return f"{position}  # {digest}"
+    if _entry(path) == path and path.splitlines() == [path] and not _POSITION.fullmatch(path):
+        return f"{path}  # {digest}"
+    return f"{position}  # {digest} {path!r}"
+
+
+def write(path: Path, title: str, lines: Iterable[str]) -> None:
+    """A list that `positions` reads, under a comment."""
+    path.write_text("".join(f"{line}\n" for line in (f"# {title}", *lines)), encoding="utf-8", newline="\n")
+
+
+def _entry(line: str) -> str:
+    return re.sub(r"(^|\s)#.*", "", line).strip()
 
 
 def _lines(path: Path, problems: list[str]) -> list[str]:

@@ -79,7 +79,7 @@ def sha256_of(path: Path) -> str:
         return sha256_file(path)
     found = sorted((p.relative_to(path).as_posix(), p) for p in _visible_files(path))
     lines = [f"{sha256_file(p)}  {name}\n" for name, p in found]
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return sha256_bytes("".join(lines).encode(errors="surrogateescape"))
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
@@ -92,6 +92,11 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(home, name) for name in names if not name.startswith("."))
         yield from (path for path in paths if path.is_file() or path.is_symlink())
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of bytes in memory, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -147,6 +147,8 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
             datasets.setdefault(use.role, set()).update(grid.datasets)
             if use.archs and use.role in manifest.teachers:
                 _check_committee(reader, manifest.teachers[use.role], use)
+            if use.dynamics and use.role in manifest.teachers:
+                _check_training(reader, manifest, use, grid.datasets)
             if use.one_network and use.role in manifest.teachers and manifest.teachers[use.role].committee:
                 committees[use.role, use.user] = None
     for role, who in users.items():
@@ -169,6 +171,20 @@ def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> 
     where = f"{dotted('teachers', use.role)}.arch"
     if found != use.archs and not reader.noted(where):
         reader.wrong(where, list(found), f"{use.user} has a fixed committee, expected {list(use.archs)} in this order")
+
+
+def _check_training(reader: Reader, manifest: Manifest, use: demands.RoleUse, datasets: Sequence[str]) -> None:
+    """A training that is looked at took place here, on the images that are chosen from."""
+    teacher, where = manifest.teachers[use.role], dotted("teachers", use.role)
+    if teacher.weights is not None and not reader.noted(f"{where}.weights"):
+        reader.problem(
+            f"{where}.weights", f"trained elsewhere, and {use.user} looks at the training; expected `epochs`"
+        )
+    for name in datasets:
+        split = (manifest.datasets.get(name) or _preset(name)).train_split
+        if teacher.split != split and not reader.noted(f"{where}.split"):
+            text = f"{use.user} looks at its training to choose from {name}, expected that split, '{split}'"
+            reader.wrong(f"{where}.split", teacher.split, text)
 
 
 def _check_labels(reader: Reader, manifest: Manifest, protocols: Iterable[str]) -> None:

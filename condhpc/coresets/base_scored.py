@@ -138,14 +138,15 @@ def forward_score(images: ClassImages, name: str) -> NDArray[np.float64]:
 
 def mean_over_members(images: ClassImages, of_member: Callable[[Member], NDArray[np.float64]]) -> NDArray[np.float64]:
     """The mean of a score over all networks whose training is known; raises StageError where none is."""
+    import numpy as np
+
     if not images.dynamics:
         raise StageError("training dynamics: found none, expected those of the role 'proxy'; see `needs`")
     for member in images.dynamics:
         for name, array in member.items():
             if array.ndim != 2 or array.shape[1] != images.count:
                 raise StageError(f"dynamics '{name}': found {array.shape}, expected (epochs, {images.count})")
-    total_N = sum((of_member(member) for member in images.dynamics[1:]), start=of_member(images.dynamics[0]))
-    return total_N / len(images.dynamics)
+    return np.asarray(np.mean([of_member(member) for member in images.dynamics], axis=0), dtype=np.float64)
 
 
 def mean_margin(member: Member) -> NDArray[np.float64]:
@@ -154,7 +155,7 @@ def mean_margin(member: Member) -> NDArray[np.float64]:
 
     margin_EN = member["margin"].astype(np.float64)
     seen_EN = _seen(margin_EN, "margin")
-    return np.where(seen_EN, margin_EN, 0.0).sum(axis=0) / seen_EN.sum(axis=0)
+    return np.asarray(np.where(seen_EN, margin_EN, 0.0).sum(axis=0) / seen_EN.sum(axis=0))
 
 
 def early_error(member: Member, epoch_share: float) -> NDArray[np.float64]:
@@ -165,7 +166,7 @@ def early_error(member: Member, epoch_share: float) -> NDArray[np.float64]:
     error_EN = member["el2n"][:epochs].astype(np.float64)
     seen_EN = _seen(error_EN, "el2n")
     last_N = epochs - 1 - seen_EN[::-1].argmax(axis=0)
-    return error_EN[last_N, np.arange(error_EN.shape[1])]
+    return np.asarray(error_EN[last_N, np.arange(error_EN.shape[1])])
 
 
 def forgetting_count(member: Member) -> NDArray[np.float64]:
@@ -192,9 +193,12 @@ def _seen(values_EN: NDArray[np.float64], name: str) -> NDArray[np.bool_]:
 
     seen_EN = ~np.isnan(values_EN)
     advice = "train the proxy for at least one whole epoch"
-    _require(seen_EN.any(axis=0), f"dynamics '{name}' are NaN in every epoch that counts", advice)
-    finite_N = np.logical_not(np.isinf(values_EN).any(axis=0))
-    _require(finite_N, f"dynamics '{name}' are infinite", "the proxy diverged: train it again")
+    _require(np.logical_or.reduce(seen_EN), f"dynamics '{name}' are NaN in every epoch that counts", advice)
+    _require(
+        np.logical_and.reduce(~np.isinf(values_EN)),
+        f"dynamics '{name}' are infinite",
+        "the proxy diverged: train it again",
+    )
     return seen_EN
 
 

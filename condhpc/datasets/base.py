@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from condhpc import keys
 from condhpc.errors import StageError
 from condhpc.file_index import Index, SplitIndex
 from condhpc.spec import DatasetInfo
@@ -50,6 +51,10 @@ class Split(ABC):
     def encoded(self, position: int) -> bytes:
         """The image's file as it stands. Raises StageError where images are not files of their own."""
         raise StageError(f"image {position} is not a file of its own; only datasets of image files can be packed")
+
+    def digest(self, position: int) -> str:
+        """SHA-256 of an image, after what it is of: `pixels-sha256:`, of (h, w, 3) as stored; of a file `sha256:`."""
+        return f"pixels-sha256:{keys.sha256_bytes(self.raw(position).tobytes())}"
 
     def of_class(self, label: int) -> NDArray[np.int64]:
         """Ascending positions of one class."""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from condhpc import keys
 from condhpc.datasets.base import Dataset, Index, Split, SplitIndex
 from condhpc.errors import InputError, ProblemsError, StageError, first_few
 from condhpc.image_files import Entry, Listing, files_of, listing_of
@@ -136,6 +137,10 @@ class FolderSplit(Split):
     def encoded(self, position: int) -> bytes:
         """The file's bytes."""
         return self._files.read(position)
+
+    def digest(self, position: int) -> str:
+        """Of the file's bytes, as `sha256sum` prints it."""
+        return f"sha256:{keys.sha256_bytes(self.encoded(position))}"
 
     def fault(self, position: int) -> str:
         """Path and damage, also what Pillow passes over and a strict decoder does not, such as lost bytes."""

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from condhpc import arrays, by_hand, external, registry, rng, train
+from condhpc import arrays, by_hand, external, image_list, registry, rng, train
 from condhpc.arrays import CondensedSet
-from condhpc.coresets.base import ClassImages
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Work
 from condhpc.misfits import Wanted
-from condhpc_jobs import inputs
+from condhpc_jobs import choice, inputs
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from condhpc.arrays import Embeddings
     from condhpc.context import Context
     from condhpc.coresets.base import Coreset
@@ -27,46 +28,39 @@ if TYPE_CHECKING:
 
 
 def run(ctx: Context) -> dict[str, Any]:
-    """Publish the artefact `set`: exactly ipc images of each class, class-major."""
+    """Publish the artefact `set`: exactly ipc images of each class, class-major; and of real ones the list `images`."""
     train.configure(ctx.threads)
     spec: CondenseSpec = ctx.spec
     train.require_precision(spec.precision, ctx.device)
     split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split, spec.resolution)
     make = {"coreset": _select, "method": _distil, "external": _take}[spec.kind]
-    condensed = make(ctx, split)
+    condensed, told = make(ctx, split)
     require_valid(condensed, spec, len(split))
     condensed = dataclasses.replace(condensed, attributes=_attributes(ctx))
     ctx.artefact("set", "h5", partial(arrays.write_condensed_set, condensed=condensed))
+    if condensed.source_index_N is not None:
+        _list(ctx, split, condensed.source_index_N)
     soft = condensed.soft_labels_NK
     return {
         "count": len(condensed.labels_N),
         "set_bytes": int(condensed.images_NHWC.nbytes),
         "soft_label_bytes": 0 if soft is None else int(soft.nbytes),
+        **told,
     }
 
 
-def _select(ctx: Context, train_split: Split) -> CondensedSet:
-    """Class by class, each with a stream of its own, so that no class depends on another."""
+def _select(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any]]:
+    """Real images, and what the record tells of their choice."""
     spec: CondenseSpec = ctx.spec
     plugin: Coreset = registry.load("coresets", spec.condenser)
-    params = msgspec.convert(spec.params, plugin.Params)
-    embeddings = _embeddings(ctx, plugin.needs(params), len(train_split)).get("embedding")
-    chosen = []
-    for label in range(spec.dataset.classes):
-        positions_n = train_split.of_class(label)
-        images = ClassImages(
-            len(positions_n),
-            rng.stream(spec.seed or 0, spec.condenser, label),
-            embeddings.vectors_ND[positions_n] if embeddings is not None else None,
-        )
-        within_m = plugin.select(images, spec.ipc, params)
-        chosen.append(positions_n[within_m])
-        ctx.tick(label + 1, spec.dataset.classes)
-    source_index_N = np.concatenate(chosen)
-    return CondensedSet(train_split.read(source_index_N), train_split.labels_N[source_index_N], source_index_N)
+    needs = plugin.needs(msgspec.convert(spec.params, plugin.Params))
+    embeddings = _embeddings(ctx, needs, len(train_split)).get("embedding")
+    source_index_N, told = choice.select(ctx, train_split, embeddings)
+    labels_N = train_split.labels_N[source_index_N]
+    return CondensedSet(train_split.read(source_index_N), labels_N, source_index_N), told
 
 
-def _distil(ctx: Context, train_split: Split) -> CondensedSet:
+def _distil(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any]]:
     """All classes in one call; the method itself splits, checkpoints and resumes."""
     spec: CondenseSpec = ctx.spec
     plugin: Method = registry.load("methods", spec.condenser)
@@ -84,16 +78,29 @@ def _distil(ctx: Context, train_split: Split) -> CondensedSet:
         embeddings=_embeddings(ctx, needs, len(train_split)),
         report=ctx,
     )
-    return plugin.condense(work)
+    return plugin.condense(work), {}
 
 
-def _take(ctx: Context, train_split: Split) -> CondensedSet:
+def _take(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any]]:
     """A set made elsewhere, as it is."""
     spec: CondenseSpec = ctx.spec
     params = msgspec.convert(spec.params, external.ExternalParams)
     index = inputs.open_index(ctx, spec.dataset)
     wanted = Wanted(index.class_names, spec.ipc, spec.resolution)
-    return external.load(ctx.set_path(params.name), params, wanted, external.Real(train_split, index, spec.dataset))
+    real = external.Real(train_split, index, spec.dataset)
+    return external.load(ctx.set_path(params.name), params, wanted, real), {}
+
+
+def _list(ctx: Context, train_split: Split, source_index_N: NDArray[np.int64]) -> None:
+    """Publish `images`: a line for each real image of the set, in its order, that leads back to its file."""
+    spec: CondenseSpec = ctx.spec
+    paths = inputs.open_index(ctx, spec.dataset).splits[spec.dataset.train_split].paths
+    lines = []
+    for done, position in enumerate(source_index_N.tolist(), 1):
+        lines.append(image_list.line_for(position, paths[position], train_split.digest(position)))
+        ctx.tick(done, len(source_index_N))
+    title = f"{len(lines)} training images of {spec.dataset.name}, chosen by {spec.condenser}, task {ctx.key}"
+    ctx.artefact("images", "txt", partial(image_list.write, title=title, lines=lines))
 
 
 def _embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:

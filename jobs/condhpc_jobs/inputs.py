@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -14,6 +14,9 @@ from condhpc.spec import CondenseSpec, TeacherSpec
 from condhpc_jobs import weights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from torch import nn
 
     from condhpc.arrays import CondensedSet, Embeddings
@@ -78,6 +81,30 @@ def load_teacher(ctx: Context, role: str) -> nn.Module:
 def load_embeddings(ctx: Context, role: str) -> Embeddings:
     """The embeddings behind an input role; row = source index."""
     return arrays.read_embeddings(ctx.input(role, "embeddings"))
+
+
+def load_dynamics(ctx: Context, role: str, names: Sequence[str], count: int) -> dict[str, NDArray[Any]]:
+    """What is named of the training of the teacher behind a role, (E, N) each; column = position in the training split.
+
+    Raises StageError where it was not trained here or on another split, CorruptArtefactError where images are missing.
+    """
+    spec = ctx.record(role).task.spec
+    dataset = ctx.spec.dataset
+    if not isinstance(spec, TeacherSpec) or spec.training is None:
+        raise StageError(
+            f"input '{role}' of {ctx.key} was not trained here and left no dynamics; train it with `epochs`"
+        )
+    if (spec.dataset.index, spec.split) != (dataset.index, dataset.train_split):
+        raise StageError(
+            f"input '{role}' of {ctx.key} was trained on the split '{spec.split}' of '{spec.dataset.name}', "
+            f"expected '{dataset.train_split}' of '{dataset.name}', whose images are chosen"
+        )
+    path = ctx.input(role, "model")
+    found = arrays.read_dynamics(path, names)
+    for name, array_EN in found.items():
+        if array_EN.shape[1] != count:
+            raise CorruptArtefactError(f"{path}: '{name}' of {array_EN.shape[1]} images, the split has {count}")
+    return found
 
 
 def load_set(ctx: Context, dataset: DatasetSpec) -> CondensedSet:
