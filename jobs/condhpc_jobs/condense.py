@@ -57,7 +57,7 @@ def _select(ctx: Context, train_split: Split) -> CondensedSet:
         images = ClassImages(
             len(positions_n),
             rng.stream(spec.seed or 0, spec.condenser, label),
-            embeddings.vectors_ND[positions_n] if embeddings is not None else None,
+            embeddings.rows(positions_n) if embeddings is not None else None,
         )
         within_m = plugin.select(images, spec.ipc, params)
         chosen.append(positions_n[within_m])
