@@ -22,6 +22,7 @@ SCHEMA = 1
 _LIBVER = ("earliest", "v110")
 _CHUNK_BYTES = 1 << 20
 _DYNAMICS = "dynamics/"
+_SCORES = "scores/"
 _LABEL_COLUMNS = ("values", "classes", "rest")
 
 Attributes = Mapping[str, Any]
@@ -43,10 +44,45 @@ class CondensedSet:
 class Embeddings:
     """Feature vectors of a split; row i belongs to source index i."""
 
-    vectors_ND: NDArray[np.floating[Any]]
+    vectors_ND: NDArray[np.floating[Any]] | JoinedRows
+    """As read from files: mapped, not in memory, and not to be written to."""
     labels_N: NDArray[np.int64]
     attributes: Attributes = field(default_factory=dict)
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What the encoder makes of each image, (N,) by name (see `condhpc.scores`); none where it has no classes."""
+
+    def rows(self, positions_n: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Vectors (n, D) of some positions: without a copy where these follow each other within a file."""
+        if len(positions_n) and bool((np.diff(positions_n) == 1).all()):
+            return self.vectors_ND[int(positions_n[0]) : int(positions_n[-1]) + 1]
+        return self.vectors_ND[positions_n]
+
+
+class JoinedRows:
+    """Matrices of equal width, one below the other, without a copy of them all."""
+
+    def __init__(self, parts: Sequence[NDArray[np.floating[Any]]]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape = (int(self._starts[-1]), parts[0].shape[1])
+        self.dtype = parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """A run of rows (step 1), or those at some positions in the order asked for."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            bounds = [(max(start - at, 0), max(stop - at, 0)) for at in self._starts[:-1].tolist()]
+            pieces = [part[a:b] for part, (a, b) in zip(self._parts, bounds, strict=True) if a < min(b, len(part))]
+            return pieces[0] if len(pieces) == 1 else np.concatenate([self._parts[0][:0], *pieces])
+        found_nD = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        part_n = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(part_n):
+            of_part_n = part_n == number
+            found_nD[of_part_n] = self._parts[number][rows[of_part_n] - self._starts[number]]
+        return found_nD
 
 
 @dataclass(frozen=True)
@@ -88,22 +124,64 @@ def read_condensed_set(path: Path) -> CondensedSet:
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write `vectors` (N,D) and `labels`, and read them back; the row is the source index. Refuses an existing path."""
-    arrays = {"vectors": embeddings.vectors_ND, "labels": embeddings.labels_N}
+    """Write `vectors` (N,D), `labels` and `scores/<name>` (N), and read them back. Refuses an existing path.
+
+    Vectors lie in one piece at one place, so that readers can map them; the record's SHA-256 guards their bytes.
+    """
+    arrays: dict[str, NDArray[Any]] = {"labels": embeddings.labels_N}
+    arrays |= {f"{_SCORES}{name}": score_N for name, score_N in embeddings.scores.items()}
     write(path, "embeddings", ArrayFile(arrays, embeddings.attributes))
+    with h5py.File(path, "r+", libver=_LIBVER) as file:
+        file.create_dataset("vectors", data=embeddings.vectors_ND)
     read_embeddings(path)
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Read and check embeddings; raises CorruptArtefactError."""
-    held = read(path, "embeddings")
-    vectors = held.arrays.get("vectors")
+    """Map and check embeddings; raises CorruptArtefactError."""
+    held = read(path, "embeddings", but="vectors")
+    vectors = _mapped(path, "vectors")
     if vectors is None or vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise CorruptArtefactError(f"{path}: 'vectors' is missing or not a float matrix; `condhpc retry` checks it")
     labels = _require(path, held, "labels", np.int64, 1)
-    if len(vectors) != len(labels):
-        raise CorruptArtefactError(f"{path}: {len(vectors)} vectors but {len(labels)} labels")
-    return Embeddings(vectors, labels, held.attributes)
+    scores = {
+        name.removeprefix(_SCORES): _require(path, held, name, np.float32, 1)
+        for name in held.arrays
+        if name.startswith(_SCORES)
+    }
+    for what, column in (("labels", labels), *scores.items()):
+        if len(vectors) != len(column):
+            raise CorruptArtefactError(f"{path}: {len(vectors)} vectors but {len(column)} {what}")
+    return Embeddings(vectors, labels, held.attributes, scores)
+
+
+def joined(parts: Sequence[Embeddings]) -> Embeddings:
+    """Embeddings of the parts of a split, in their order, as one; raises CorruptArtefactError where they differ."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {(part.vectors_ND.shape[1], str(part.vectors_ND.dtype), tuple(sorted(part.scores))) for part in parts}
+    if len(kinds) > 1:
+        raise CorruptArtefactError(f"parts of an embedding differ: {sorted(kinds)}; `condhpc retry` checks them")
+    return Embeddings(
+        JoinedRows([part.vectors_ND[:] for part in parts]),
+        np.concatenate([part.labels_N for part in parts]),
+        parts[0].attributes,
+        {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores},
+    )
+
+
+def _mapped(path: Path, name: str) -> NDArray[Any] | None:
+    """An array of a file, mapped read-only where it lies in one piece, else read; None where there is none."""
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.get(name)
+            if not isinstance(found, h5py.Dataset):
+                return None
+            offset, shape, dtype = found.id.get_offset(), found.shape, found.dtype
+            if offset is None or not found.size or found.chunks is not None or found.external:
+                return found[()]  # type: ignore[no-any-return]
+        return np.memmap(path, dtype, "r", offset, shape)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: '{name}' cannot be read ({error}); it will not be used") from error
 
 
 def read_dynamics(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -230,8 +308,8 @@ def write(path: Path, kind: str, content: ArrayFile) -> None:
             _write_array(file, name, np.ascontiguousarray(array))
 
 
-def read(path: Path, kind: str) -> ArrayFile:
-    """Read all arrays of a file of that kind; raises CorruptArtefactError for anything else."""
+def read(path: Path, kind: str, but: str = "") -> ArrayFile:
+    """Read all arrays of a file of that kind, `but` one; raises CorruptArtefactError for anything else."""
     try:
         with h5py.File(path, "r") as file:
             found = (file.attrs.get("kind"), file.attrs.get("schema"))
@@ -239,7 +317,7 @@ def read(path: Path, kind: str) -> ArrayFile:
                 raise CorruptArtefactError(
                     f"{path}: holds {found[0]} schema {found[1]}, expected {kind} schema {SCHEMA}"
                 )
-            arrays = {name: file[name][()] for name in _dataset_names(file)}
+            arrays = {name: file[name][()] for name in _dataset_names(file) if name != but}
             return ArrayFile(arrays, {k: v for k, v in file.attrs.items() if k not in {"kind", "schema"}})
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py makes of broken bytes
         raise CorruptArtefactError(f"{path}: not a readable HDF5 file ({error}); it will not be used") from error

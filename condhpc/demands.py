@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from condhpc import registry
 from condhpc.references import REFERENCES
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from condhpc.manifest import Grid, Manifest
 
 _TEACHER = "teacher:"
+_NETWORK = "encoder:"
 
 
 class RoleUse(NamedTuple):
@@ -89,8 +90,30 @@ def set_seeds(manifest: Manifest, grid: Grid, name: str) -> tuple[int | None, ..
 
 
 def encoder_role(need: Need) -> str | None:
-    """Teacher role behind an `embed` need; None for pixels."""
+    """Teacher role behind an `embed` need; None for pixels and for networks made elsewhere."""
     return need.source.removeprefix(_TEACHER) if need.source.startswith(_TEACHER) else None
+
+
+def network_name(source: str) -> str | None:
+    """Name of the `[encoders.<name>]` block behind an encoder; None for teachers and pixels."""
+    return source.removeprefix(_NETWORK) if source.startswith(_NETWORK) else None
+
+
+def networks(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name of an `[encoders.<name>]` block, who asks for it), over all blocks; all names in them must exist."""
+    for grid in manifest.grids:
+        for user, plugin, params in _plugins(manifest, grid):
+            for need in plugin.needs(params).values():
+                if need.stage == "embed" and (name := network_name(need.source)) is not None:
+                    yield name, user
+
+
+def _plugins(manifest: Manifest, grid: Grid) -> Iterator[tuple[str, Plugin, Any]]:
+    """Condensers and metrics of a block with their parameters, and what messages call them."""
+    plugins = [(f"condenser '{n}'", n, condenser(manifest, n)) for n in grid.condensers]
+    plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
+    for user, name, plugin in plugins:
+        yield user, plugin, manifest.params_of(name, plugin.Params)
 
 
 def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
@@ -99,10 +122,8 @@ def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:
         found = protocol(name)
         if found.teacher_role is not None:
             yield RoleUse(found.teacher_role, f"protocol '{name}'", one_network=False, archs=found.committee)
-    plugins = [(f"condenser '{n}'", n, condenser(manifest, n)) for n in grid.condensers]
-    plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
-    for user, name, plugin in plugins:
-        for need in plugin.needs(manifest.params_of(name, plugin.Params)).values():
+    for user, plugin, params in _plugins(manifest, grid):
+        for need in plugin.needs(params).values():
             if need.stage == "teacher":
                 yield RoleUse(need.source, user, one_network=not plugin.takes_committees, dynamics=need.dynamics)
             elif (role := encoder_role(need)) is not None:

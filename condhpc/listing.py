@@ -13,7 +13,7 @@ from condhpc import registry, runs
 from condhpc.errors import CondhpcError
 from condhpc.layout import Layout
 from condhpc.registry import Kind, Plugin
-from condhpc.spec import DatasetInfo, Protocol
+from condhpc.spec import DatasetInfo, Need, Protocol
 from condhpc.typed_toml import expected_of
 
 
@@ -64,9 +64,15 @@ def _protocol_facts(protocol: Protocol) -> Iterator[str]:
 
 def _needs(plugin: Plugin) -> Iterator[str]:
     needs = plugin.needs(msgspec.convert({}, plugin.Params))
-    texts = [f"teacher '{n.source}'" if n.stage == "teacher" else f"embeddings by {n.source}" for n in needs.values()]
+    texts = [_need(need) for need in needs.values()]
     seeded = "takes set seeds" if plugin.seeded else "the set seed changes nothing"
     yield f"version {plugin.version}; {seeded}" + (f"; by default needs {', '.join(texts)}" if texts else "")
+
+
+def _need(need: Need) -> str:
+    if need.stage == "teacher":
+        return f"{'the training of ' if need.dynamics else ''}teacher '{need.source}'"
+    return f"embeddings {'of test images ' if need.split == 'test' else ''}by {need.source}"
 
 
 def parameter_lines(params: type[msgspec.Struct]) -> Iterator[str]:

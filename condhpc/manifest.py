@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.manifest_check import check, decode_params
-from condhpc.spec import Positive, Precision, Value, WeightsSpec
+from condhpc.spec import NetworkSpec, Positive, Precision, Value, WeightsSpec
 from condhpc.typed_toml import Name, Reader, read
 
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -133,6 +133,18 @@ class External(Value, frozen=True):
     """Where set and cost are from."""
 
 
+class Encoder(NetworkSpec, frozen=True):
+    """A network made elsewhere that turns images into vectors; `encoder:<name>` in parameters of plug-ins."""
+
+    resolution: Positive = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[Annotated[float, Meta(gt=0.0)], Annotated[float, Meta(gt=0.0)], Annotated[float, Meta(gt=0.0)]] = (
+        0.229,
+        0.224,
+        0.225,
+    )
+
+
 class Manifest(Value, frozen=True):
     """A whole manifest, checked: every name in it exists and every role that is used is defined."""
 
@@ -142,6 +154,7 @@ class Manifest(Value, frozen=True):
     params: dict[str, Any]
     """By plug-in name: its `Params`, defaults filled in; only where a `[params.<name>]` block stands."""
     teachers: dict[str, Teacher]
+    encoders: dict[str, Encoder]
     datasets: dict[str, OwnDataset]
     training: dict[str, TrainingOverride]
     external: dict[str, External]
@@ -151,6 +164,12 @@ class Manifest(Value, frozen=True):
     """Where it was read from, for messages."""
     text: str
     """Verbatim, for the run's folder."""
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of all files of weights that it rests on."""
+        members = (w.name for t in self.teachers.values() for _, _, w in t.members if w is not None)
+        return tuple(dict.fromkeys((*members, *(encoder.weights for encoder in self.encoders.values()))))
 
     def params_of(self, name: str, wanted: type[Value]) -> Any:
         """Parameters of a plug-in: those given, else its defaults."""
@@ -165,6 +184,7 @@ class _File(Value, frozen=True):
     exclude: tuple[Exclude, ...] = ()
     params: dict[Name, dict[str, Any]] = msgspec.field(default_factory=dict)
     teachers: dict[Name, Teacher] = msgspec.field(default_factory=dict)
+    encoders: dict[Name, Encoder] = msgspec.field(default_factory=dict)
     datasets: dict[Name, OwnDataset] = msgspec.field(default_factory=dict)
     training: dict[Name, TrainingOverride] = msgspec.field(default_factory=dict)
     external: dict[Name, External] = msgspec.field(default_factory=dict)
@@ -195,6 +215,7 @@ def parse(text: str, tables: dict[str, Any], file: str) -> Manifest:
         exclude=raw.exclude,
         params=decode_params(reader, raw.params),
         teachers=raw.teachers,
+        encoders=raw.encoders,
         datasets=raw.datasets,
         training=raw.training,
         external=raw.external,

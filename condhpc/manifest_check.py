@@ -47,6 +47,7 @@ def check(reader: Reader, manifest: Manifest, prefixes: Sequence[str]) -> None:
     _check_teachers(reader, manifest)
     sound = msgspec.structs.replace(manifest, grids=tuple(_sound(reader, manifest, g) for g in manifest.grids))
     _check_roles(reader, sound)
+    _check_networks(reader, sound)
     for position, exclude in enumerate(manifest.exclude):
         where = f"exclude[{position}]"
         if all(value is None for value in msgspec.structs.astuple(exclude)) and not reader.noted(where):
@@ -163,6 +164,21 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
     for role, user in committees:
         text = f"is a committee, but {user} takes one network; expected one architecture"
         reader.problem(dotted("teachers", role), text)
+
+
+def _check_networks(reader: Reader, manifest: Manifest) -> None:
+    """Every encoder that is used is defined."""
+    users: dict[str, dict[str, None]] = {}
+    for name, user in demands.networks(manifest):
+        users.setdefault(name, {})[user] = None
+    for name in users.keys() - manifest.encoders.keys():
+        where = dotted("encoders", name)
+        text = f"missing, needed by {', '.join(users[name])}; expected a [{where}] block with library, arch and weights"
+        reader.problem(where, text + (nearest(name, manifest.encoders) if manifest.encoders else ""))
+    for name, encoder in manifest.encoders.items():
+        if encoder.library == "torchvision" and encoder.arch not in demands.archs():
+            text = f"no such architecture{nearest(encoder.arch, demands.archs())}"
+            reader.wrong(f"{dotted('encoders', name)}.arch", encoder.arch, text)
 
 
 def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> None:

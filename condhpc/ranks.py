@@ -75,6 +75,10 @@ class Alone:
         """The objects of all ranks in their order, on rank 0; nothing on the others."""
         return [part]
 
+    def told(self, number: int) -> int:
+        """Rank 0's number."""
+        return number
+
 
 class Team(Alone):
     """One of several processes. Every method is called by all ranks, in the same order."""
@@ -144,6 +148,13 @@ class Team(Alone):
         with _talking():
             distributed.gather_object(part, received, dst=0, group=self._cpu)
         return received or []
+
+    def told(self, number: int) -> int:
+        """Rank 0's number, on all ranks."""
+        held = torch.tensor([number])
+        with _talking():
+            distributed.broadcast(held, src=0, group=self._cpu)
+        return int(held.item())
 
     def agreed(self, *, asked: bool) -> bool:
         """What rank 0 was asked; the others' answers do not count."""

@@ -15,6 +15,7 @@ from condhpc.spec import (
     Optimizer,
     Precision,
     Protocol,
+    Rows,
     Rule,
     TeacherSpec,
     Training,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 EMBED_BATCH = 256
 """Images that share a forward pass when a split is embedded."""
+EMBED_ROWS = 512 * EMBED_BATCH
+"""Images that one task embeds; a larger split is several tasks, which can run side by side."""
 MANY_CLASSES = 100
 """From this many classes on, batches double (RDED's rule, which DELT and D3HR follow)."""
 FULL_BATCH = 128
@@ -113,6 +116,13 @@ def _training(
         ema_decay=protocol.ema_decay,
         extra_forward=protocol.extra_forward,
     )
+
+
+def embed_rows(images: int) -> list[Rows | None]:
+    """The parts in which a split of so many images is embedded; one without bounds where it is small."""
+    if images <= EMBED_ROWS:
+        return [None]
+    return [Rows(first=first, count=min(EMBED_ROWS, images - first)) for first in range(0, images, EMBED_ROWS)]
 
 
 def teacher_specs(

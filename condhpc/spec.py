@@ -144,16 +144,43 @@ class TeacherSpec(Value, frozen=True):
     weights: WeightsSpec | None
 
 
+class NetworkSpec(Value, frozen=True):
+    """A network trained elsewhere, on other data, of which only the features are used."""
+
+    library: Literal["torchvision", "timm"]
+    arch: str
+    """Its name in that library."""
+    weights: str
+    """A name that the profile maps to a file."""
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """Of that file."""
+    resolution: Positive
+    """Side of the square images that it sees, pixels; images of another size are resized (bicubic, antialiased)."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Rows(Value, frozen=True):
+    """A part of a split, by position. Whole batches, so that parts do not change a number."""
+
+    first: Annotated[int, Meta(ge=0)]
+    count: Positive
+
+
 class EmbedSpec(Value, frozen=True):
-    """Feature vectors of one split of a dataset."""
+    """Feature vectors of one split of a dataset, or of a part of it."""
 
     dataset: DatasetSpec
     split: str
-    encoder: str
-    """`teacher` (penultimate layer of the input `encoder`) or `pixels`."""
+    encoder: Literal["teacher", "network", "pixels"]
+    """Penultimate layer of the input `encoder`, or of `network`; or the image itself."""
+    network: NetworkSpec | None
     batch: Positive
     """Images that share a forward pass (rounding depends on it)."""
     precision: Precision
+    """Under bf16 the vectors are kept as float16, which holds every digit that bf16 has."""
+    rows: Rows | None
+    """None: all of the split. A large one is several tasks, each with its file."""
 
 
 class CondenseSpec(Value, frozen=True):
@@ -325,6 +352,10 @@ class Need(Value, frozen=True):
     """Of an embedding: the dataset's training split, or its test split as real images that nothing was chosen from."""
     dynamics: bool = False
     """Of a teacher: its training, epoch by epoch, is what is asked for, so it must be trained here."""
+
+
+ENCODERS = "`teacher:<role>` or `encoder:<name>` (penultimate layer), or `pixels`"
+ENCODER_PATTERN = "^(pixels|(teacher|encoder):.+)$"
 
 
 class DatasetInfo(Value, frozen=True):

@@ -56,8 +56,7 @@ class Prepared:
 def prepare(path: Path, profile: Profile) -> Prepared:
     """Read, check and plan a manifest; writes nothing. Raises ProblemsError with all problems."""
     loaded = manifest.load(path)
-    weights = tuple({w.name for t in loaded.teachers.values() for _, _, w in t.members if w is not None})
-    profile = facts.with_downloaded(weights, profile, os.environ)
+    profile = facts.with_downloaded(loaded.weights, profile, os.environ)
     indexes = IndexCache(Layout(profile.root))
     found = facts.gather(loaded, profile, indexes.index)
     planned = plan.expand(loaded, found)
@@ -66,7 +65,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
     overview = survey.overview(planned, taken, arrangement, profile, warnings)
-    return Prepared(path.read_bytes(), planned, found, weights, (*loaded.external,), profile, overview, indexes)
+    return Prepared(path.read_bytes(), planned, found, loaded.weights, (*loaded.external,), profile, overview, indexes)
 
 
 def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:

@@ -10,8 +10,8 @@ import msgspec
 from condhpc import demands, registry
 from condhpc.facts import Facts
 from condhpc.planned import Encoded, Label, Sheet
-from condhpc.recipe import EMBED_BATCH, teacher_specs
-from condhpc.spec import ENGINE_VERSION, AnalyzeSpec, CondenseSpec, DatasetSpec, EmbedSpec, Need, Stage
+from condhpc.recipe import EMBED_BATCH, embed_rows, teacher_specs
+from condhpc.spec import ENGINE_VERSION, AnalyzeSpec, CondenseSpec, DatasetSpec, EmbedSpec, Need, NetworkSpec, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Upstream:
         self.shaping: dict[str, set[str]] = {}
         """By dataset: keys of the teachers (and embeddings) that select, distil or label."""
         self.measuring: dict[tuple[str, str], str] = {}
-        """By (dataset, metric): key of the teacher that encodes for it."""
+        """By (dataset, metric): key of the teacher that encodes for it, or of what a network made elsewhere did."""
         self.dataset = cache(self._dataset)
         self.teachers = cache(self._teachers)
         self.embedding = cache(self._embedding)
@@ -61,18 +61,29 @@ class Upstream:
             found.append(self._sheet.add("teacher", Encoded(spec), {}, _version("teacher", 1), label))
         return tuple(found)
 
-    def _embedding(self, dataset: str, source: str) -> str:
-        """Key of the training split's embeddings; pixels are the same at every precision."""
-        inputs = self._encoder(dataset, source)
-        spec = EmbedSpec(
-            dataset=self.dataset(dataset),
-            split=self._facts[dataset].info.train_split,
-            encoder="teacher" if inputs else source,
-            batch=EMBED_BATCH,
-            precision=self._manifest.precision if inputs else "fp32",
-        )
-        label = Label(dataset=dataset, role=source)
-        return self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label)
+    def _embedding(self, dataset: str, need: Need) -> tuple[str, ...]:
+        """Keys of a split's embeddings, part by part; pixels are the same at every precision."""
+        facts = self._facts[dataset]
+        split = facts.info.train_split if need.split == "train" else facts.info.test_split
+        inputs, network = self._encoder(dataset, need.source), self._network(need.source)
+        found = []
+        for rows in embed_rows(facts.images(split)):
+            spec = EmbedSpec(
+                dataset=self.dataset(dataset),
+                split=split,
+                encoder="teacher" if inputs else "network" if network is not None else "pixels",
+                network=network,
+                batch=EMBED_BATCH,
+                precision="fp32" if need.source == "pixels" else self._manifest.precision,
+                rows=rows,
+            )
+            label = Label(dataset=dataset, role=need.source)
+            found.append(self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label))
+        return tuple(found)
+
+    def _network(self, source: str) -> NetworkSpec | None:
+        name = demands.network_name(source)
+        return None if name is None else self._manifest.encoders[name]
 
     def _encoder(self, dataset: str, source: str) -> dict[str, str]:
         role = demands.encoder_role(Need(stage="embed", source=source))
@@ -121,19 +132,18 @@ class Upstream:
         return self._sheet.add("condense", Encoded(spec), {}, _version("condense", 1), label)
 
     def _inputs(self, dataset: str, needs: dict[str, Need]) -> tuple[dict[str, str], dict[str, str]]:
-        """Inputs of a plug-in by role (of a committee `role.0`, `role.1`, …), and the encoders behind them."""
+        """Inputs of a plug-in by role (of a committee, or of parts, `role.0`, `role.1`, …), and their encoders."""
         inputs: dict[str, str] = {}
         encoders: dict[str, str] = {}
         for role, need in needs.items():
             if need.stage == "embed":
-                inputs[role] = self.embedding(dataset, need.source)
+                found = self.embedding(dataset, need)
+                several = len(found) > 1
                 encoders |= self._encoder(dataset, need.source)
-                continue
-            found = self.teachers(dataset, need.source)
-            if self._manifest.teachers[need.source].committee:
-                inputs.update({f"{role}.{i}": key for i, key in enumerate(found)})
             else:
-                inputs[role] = found[0]
+                found = self.teachers(dataset, need.source)
+                several = self._manifest.teachers[need.source].committee
+            inputs.update({f"{role}.{i}": key for i, key in enumerate(found)} if several else {role: found[0]})
         return inputs, encoders
 
     def _analysis(self, metric: str, set_key: str, label: Label) -> str:
@@ -155,8 +165,8 @@ class Upstream:
             precision=self._manifest.precision,
         )
         inputs, encoders = self._inputs(dataset, plugin.needs(params))
-        if encoders:
-            self.measuring[dataset, metric] = encoders["encoder"]
+        if encoders or any(demands.network_name(n.source) is not None for n in plugin.needs(params).values()):
+            self.measuring[dataset, metric] = encoders.get("encoder") or next(iter(inputs.values()))
         return Encoded(spec), {**inputs, **encoders}
 
 
@@ -169,7 +179,10 @@ def _plain(params: Any, needs: Mapping[str, Need]) -> dict[str, Any]:
 
     Which teacher that is, the input's key says; a role's name in the manifest is a name for people.
     """
-    inputs = {need.source: role if need.stage == "teacher" else f"teacher:{role}" for role, need in needs.items()}
+    inputs: dict[str, str] = {}
+    for role, need in needs.items():
+        kind = need.source.partition(":")[0]
+        inputs.setdefault(need.source, role if need.stage == "teacher" else f"{kind}:{role}")
     inputs.pop("pixels", None)
     found: dict[str, Any] = msgspec.to_builtins(params)
     return {name: inputs.get(value, value) if isinstance(value, str) else value for name, value in found.items()}

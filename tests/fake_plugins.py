@@ -81,7 +81,7 @@ class FakeDataset:
 class EncoderParams(Value, frozen=True):
     """An encoder and a size."""
 
-    encoder: Annotated[str, Meta(pattern="^(pixels|teacher:.+)$")] = "teacher:single"
+    encoder: Annotated[str, Meta(pattern="^(pixels|(teacher|encoder):.+)$")] = "teacher:single"
     width: Annotated[int, Meta(ge=1)] = 4
 
 

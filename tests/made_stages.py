@@ -63,15 +63,20 @@ def teacher(seed: int = 0, steps: int = 36, weights: WeightsSpec | None = None, 
     return Task(stage="teacher", spec=msgspec.structs.replace(spec, **changes), inputs={}, version=(1, 1))
 
 
-def embed(encoder: str | None = None, batch: int = 256) -> Task:
-    """Embeddings of the training split by a teacher's key, or pixels."""
+def embed(encoder: str | None = None, batch: int = 256, **changes: Any) -> Task:
+    """Embeddings of the training split by a teacher's key, or a `network` made elsewhere, or pixels."""
     spec = EmbedSpec(
         dataset=DATASET,
         split="train",
         encoder="pixels" if encoder is None else "teacher",
+        network=None,
         batch=batch,
         precision="fp32",
+        rows=None,
     )
+    if "network" in changes:
+        changes["encoder"] = "network"
+    spec = msgspec.structs.replace(spec, **changes)
     return Task(stage="embed", spec=spec, inputs={} if encoder is None else {"encoder": encoder}, version=(1, 1))
 
 

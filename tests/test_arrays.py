@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 from pathlib import Path
@@ -22,6 +23,50 @@ def _set(count: int = 6) -> CondensedSet:
     images = np.arange(count * 8 * 8 * 3, dtype=np.uint64).astype(np.uint8).reshape(count, 8, 8, 3)
     labels = np.arange(count, dtype=np.int64) % 2
     return CondensedSet(images, labels, labels + 10, {"ipc": 3, "condenser": "herding", "mean": (0.5, 0.4, 0.3)})
+
+
+def test_embeddings_are_mapped(tmp_path: Path) -> None:
+    """Vectors are not read into memory, cannot be written to, and a run of rows is no copy."""
+    vectors = np.arange(24, dtype=np.float16).reshape(8, 3)
+    scores = {"el2n": np.arange(8, dtype=np.float32)}
+    arrays.write_embeddings(tmp_path / "a", Embeddings(vectors, np.zeros(8, dtype=np.int64), {}, scores))
+    found = arrays.read_embeddings(tmp_path / "a")
+    assert isinstance(found.vectors_ND, np.memmap)
+    assert np.array_equal(found.scores["el2n"], scores["el2n"])
+    run = found.rows(np.array([2, 3, 4]))
+    assert np.shares_memory(run, found.vectors_ND)
+    assert np.array_equal(run, vectors[2:5])
+    assert np.array_equal(found.rows(np.array([5, 1])), vectors[[5, 1]])
+    assert found.rows(np.array([], dtype=np.int64)).shape == (0, 3)
+    with pytest.raises(ValueError, match="read-only"):
+        run[0] = 0
+
+
+def test_embeddings_of_older_files(tmp_path: Path) -> None:
+    """Vectors in checksummed chunks, as files had them before they were mapped, are read all the same."""
+    vectors, labels = np.ones((4, 2), dtype=np.float32), np.zeros(4, dtype=np.int64)
+    arrays.write(tmp_path / "a", "embeddings", ArrayFile({"vectors": vectors, "labels": labels}))
+    assert np.array_equal(arrays.read_embeddings(tmp_path / "a").vectors_ND, vectors)
+
+
+@pytest.mark.parametrize("lengths", [(5, 1, 4), (1, 9), (3, 3, 4)])
+def test_joined_rows_are_those_of_one_matrix(lengths: tuple[int, ...]) -> None:
+    """Every run and every choice of rows, over any cuts."""
+    whole = np.arange(20.0).reshape(10, 2)
+    rows = arrays.JoinedRows(np.split(whole, np.cumsum(lengths)[:-1]))
+    assert (len(rows), rows.shape, rows.dtype) == (10, (10, 2), whole.dtype)
+    for start, stop in itertools.product(range(11), range(11)):
+        assert np.array_equal(rows[start:stop], whole[start:stop])
+    for chosen in ([9, 0, 4, 5, 4], [], [6]):
+        assert np.array_equal(rows[np.array(chosen, dtype=np.int64)], whole[np.array(chosen, dtype=np.int64)])
+
+
+def test_parts_that_differ_are_not_joined() -> None:
+    """Another width, type or set of scores means another encoder."""
+    labels = np.zeros(2, dtype=np.int64)
+    narrow, wide = Embeddings(np.zeros((2, 3)), labels), Embeddings(np.zeros((2, 4)), labels)
+    with pytest.raises(CorruptArtefactError, match="parts of an embedding differ"):
+        arrays.joined([narrow, wide])
 
 
 def test_condensed_set_comes_back(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def test_all_problems_come_at_once(path: Path) -> None:
     text = text.replace('arch = "wide"', 'arch = "wide"\nlr = "high"') + "\n[params.nearest]\nwidht = 1\n"
     assert sorted(problems(path, text)) == [
         (
-            "colour: unknown key; known: condensers, datasets, exclude, external, grid, ipc, labels, metrics, "
-            "name, params, precision, protocols, set_seeds, student_seeds, students, teachers, training"
+            "colour: unknown key; known: condensers, datasets, encoders, exclude, external, grid, ipc, labels, "
+            "metrics, name, params, precision, protocols, set_seeds, student_seeds, students, teachers, training"
         ),
         "condensers = 'nearst': no such condenser; did you mean 'nearest'?",
         "ipc = 101: the smallest training class of shipped holds 100 images",
@@ -161,6 +161,14 @@ def test_all_problems_come_at_once(path: Path) -> None:
          "expected one architecture")),
         ("[teachers.judge]", "[teachers.juge]", ("teachers.judge: missing, needed by metric 'spread'; expected a "
          "[teachers.judge] block with arch and epochs; did you mean 'juge'?")),
+        ("seed = 5", 'seed = 5\n[params.spread]\nencoder = "encoder:dino"', ("encoders.dino: missing, needed by metric "
+         "'spread'; expected a [encoders.dino] block with library, arch and weights")),
+        ("seed = 5", f"""seed = 5
+[encoders.dino]
+library = "torchvision"
+arch = "wid"
+weights = "w"
+sha256 = "{'a' * 64}\"""", "encoders.dino.arch = 'wid': no such architecture; did you mean 'wide'?"),
         ("seed = 5", "lr = nan", "teachers.judge.lr = nan: expected a finite number of at most 64 bits"),
         ("seed = 5", "lr = inf", "teachers.judge.lr = inf: expected a finite number of at most 64 bits"),
         ("seed = 5", "seed = [1, 2]", "teachers.judge.seed: 2 values, expected one for each of 1 in `arch`"),
@@ -211,7 +219,7 @@ def test_params_of_an_unused_plugin_are_checked(path: Path) -> None:
     """A typing error must not wait until the plug-in is used."""
     text = edited('"nearest", ', "") + '[params.nearest]\nencoder = "tacher:x"\n'
     assert problems(path, text) == [
-        "params.nearest.encoder = 'tacher:x': expected str matching regex '^(pixels|teacher:.+)$'"
+        "params.nearest.encoder = 'tacher:x': expected str matching regex '^(pixels|(teacher|encoder):.+)$'"
     ]
 
 

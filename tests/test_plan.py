@@ -13,7 +13,7 @@ import pytest
 import tomli
 from fake_plugins import MANIFEST
 
-from condhpc import facts, keys, manifest, plan
+from condhpc import facts, keys, manifest, plan, recipe
 from condhpc.errors import ProblemsError
 from condhpc.plan import Label, Plan, Planned
 from condhpc.profile import Profile
@@ -132,6 +132,53 @@ def test_embeddings_name_their_encoder() -> None:
     assert isinstance(embed.task.spec, EmbedSpec)
     assert (embed.task.spec.encoder, embed.task.spec.split, embed.task.spec.batch) == ("teacher", "train", 256)
     assert embed.task.inputs == {"encoder": one(expand(), role="judge").key}
+
+
+def test_large_splits_are_embedded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole batches until all images are covered; what rests on the embedding waits for all of its parts, in order."""
+    monkeypatch.setattr(recipe, "EMBED_ROWS", recipe.EMBED_BATCH)
+    found = expand()
+    parts = [t for t in found.tasks if t.label.role == "teacher:single"]
+    bounds = [(t.task.spec.rows.first, t.task.spec.rows.count) for t in parts]  # type: ignore[union-attr]
+    images = bounds[-1][0] + bounds[-1][1]
+    assert bounds == [(first, min(256, images - first)) for first in range(0, images, 256)]
+    assert len(bounds) > 1
+    nearest = one(found, condenser="nearest", ipc=1, protocol=None, metric=None)
+    assert nearest.task.inputs == {f"embedding.{i}": part.key for i, part in enumerate(parts)}
+    measured = [t.task.inputs for t in found.tasks if t.task.stage == "analyze"]
+    assert all(set(inputs) == {"set", "encoder", *(f"embedding.{i}" for i in range(len(parts)))} for inputs in measured)
+
+
+NETWORK = """[encoders.dino]
+library = "timm"
+arch = "vit_base_patch14_dinov2"
+weights = "dino"
+sha256 = "{}"
+[params.{}]
+encoder = "encoder:dino"
+"""
+
+
+def test_a_network_made_elsewhere_is_in_the_spec_of_what_it_encodes() -> None:
+    """Its weights' digest is in the key, its name in the manifest is not; nothing here trains it."""
+    found = expand(MANIFEST + NETWORK.format("b" * 64, "nearest"))
+    embed = one(found, role="encoder:dino")
+    assert isinstance(embed.task.spec, EmbedSpec)
+    assert embed.task.spec.encoder == "network"
+    assert embed.task.spec.network is not None
+    assert (embed.task.spec.network.sha256, embed.task.spec.network.resolution) == ("b" * 64, 224)
+    assert embed.task.inputs == {}
+    nearest = one(found, condenser="nearest", ipc=1, protocol=None, metric=None)
+    assert isinstance(nearest.task.spec, CondenseSpec)
+    assert nearest.task.spec.params["encoder"] == "encoder:embedding"
+    assert found.warnings == ()
+
+
+def test_a_network_that_selects_and_measures_is_no_independent_judge() -> None:
+    """The same features for both are warned of, as with teachers."""
+    text = NETWORK.format("b" * 64, "nearest") + '[params.spread]\nencoder = "encoder:dino"\n'
+    (warning,) = expand(MANIFEST + text).warnings
+    assert "metric 'spread' encodes with" in warning
 
 
 def test_pixels_need_no_teacher_and_have_one_precision() -> None:

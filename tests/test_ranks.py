@@ -167,6 +167,16 @@ def test_what_ranks_collect_arrives_in_their_order(tmp_path: Path) -> None:
     assert cpu_s > 0
 
 
+def test_a_number_of_rank_0_is_told_to_all(tmp_path: Path) -> None:
+    """What the others have there does not count."""
+
+    def work(context: RankContext) -> int:
+        with ranks.team(context) as team:
+            return team.told(7_000_000_000 * (1 - context.place.rank))
+
+    assert on_ranks(2, tmp_path, work) == [7_000_000_000] * 2
+
+
 def test_accumulation_is_refused_with_several_ranks(tmp_path: Path) -> None:
     """Gradients of single batches are not kept apart, so a checkpoint in between could not be exact."""
 

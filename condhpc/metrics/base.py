@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from condhpc.errors import StageError
 from condhpc.registry import Plugin
-from condhpc.spec import Need, Value
+from condhpc.spec import ENCODER_PATTERN, ENCODERS, Need, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class MetricParams(Value, frozen=True):
     """Parameters of every measure over embeddings."""
 
-    encoder: Annotated[
-        str, Meta(description="`teacher:<role>` (penultimate layer) or `pixels`", pattern="^(pixels|teacher:.+)$")
-    ] = "teacher:judge"
+    encoder: Annotated[str, Meta(description=ENCODERS, pattern=ENCODER_PATTERN)] = "teacher:judge"
 
 
 class Measurement(Value, frozen=True):

@@ -34,7 +34,7 @@ def run(ctx: Context) -> dict[str, Any]:
     condensed = inputs.load_set(ctx, spec.dataset)
     real = inputs.load_embeddings(ctx, "embedding")
     images_NRRC = _resized(condensed.images_NHWC, spec.dataset.resolution)
-    set_MD = embed.encode(ctx, _embed_spec(ctx), ResidentImages(images_NRRC, condensed.labels_N, ctx.device))
+    set_MD = embed.encode(ctx, _embed_spec(ctx), ResidentImages(images_NRRC, condensed.labels_N, ctx.device)).vectors_ND
     found = plugin.compute(points_by_class(real, condensed, set_MD), params)
     return {
         "value": found.value,
@@ -56,13 +56,14 @@ def _resized(images_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def _embed_spec(ctx: Context) -> EmbedSpec:
     """How the real images were embedded; the set's are embedded the same way."""
-    spec = ctx.record("embedding").task.spec
+    role = ctx.roles("embedding")[0]
+    spec = ctx.record(role).task.spec
     if not isinstance(spec, EmbedSpec):
-        raise StageError(f"input 'embedding' of {ctx.key} is not an embedding")
-    return spec
+        raise StageError(f"input '{role}' of {ctx.key} is not an embedding")
+    return msgspec.structs.replace(spec, rows=None)
 
 
-def points_by_class(real: Embeddings, condensed: CondensedSet, set_MD: NDArray[np.float32]) -> list[Points]:
+def points_by_class(real: Embeddings, condensed: CondensedSet, set_MD: NDArray[np.floating[Any]]) -> list[Points]:
     """Real and set points of each class, label order; rows of the real ones ascend in source index."""
     source_M = condensed.source_index_N
     classes = []
@@ -74,7 +75,7 @@ def points_by_class(real: Embeddings, condensed: CondensedSet, set_MD: NDArray[n
             own_M = np.searchsorted(rows_N, source_M[of_class_M]).astype(np.int64)
             if not np.array_equal(rows_N[np.minimum(own_M, len(rows_N) - 1)], source_M[of_class_M]):
                 raise StageError(f"class {label}: the set's source index names images of another class or split")
-        classes.append(Points(real.vectors_ND[rows_N], set_MD[of_class_M], own_M))
+        classes.append(Points(real.rows(rows_N), set_MD[of_class_M], own_M))
     return classes
 
 

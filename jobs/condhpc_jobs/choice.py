@@ -40,7 +40,7 @@ class Known:
         return ClassImages(
             len(positions_n),
             stream,
-            held.vectors_ND[positions_n] if held is not None else None,
+            held.rows(positions_n) if held is not None else None,
             {name: score_N[positions_n] for name, score_N in held.scores.items()} if held is not None else {},
             [{name: array_EN[:, positions_n] for name, array_EN in member.items()} for member in self.dynamics],
         )

@@ -79,8 +79,8 @@ def load_teacher(ctx: Context, role: str) -> nn.Module:
 
 
 def load_embeddings(ctx: Context, role: str) -> Embeddings:
-    """The embeddings behind an input role; row = source index."""
-    return arrays.read_embeddings(ctx.input(role, "embeddings"))
+    """The embeddings behind an input role, of all its parts; row = source index."""
+    return arrays.joined([arrays.read_embeddings(ctx.input(part, "embeddings")) for part in ctx.roles(role)])
 
 
 def load_dynamics(ctx: Context, role: str, names: Sequence[str], count: int) -> dict[str, NDArray[Any]]:

@@ -259,6 +259,7 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,
+    ("manifests/README.md", "Encoders: `[encoders.<name>]`", 0): manifest.Encoder,
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,
     ("manifests/README.md", "Where labels come from: `[labels]`", 0): manifest.LabelChoice,

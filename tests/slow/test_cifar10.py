@@ -57,6 +57,39 @@ epochs = 12
 lr = 0.05
 """
 
+CORESETS = """
+name = "coresets-slow"
+
+[[grid]]
+datasets = ["cifar10"]
+condensers = [
+    "random", "herding", "kcenter", "facility_location", "kmedoids", "moderate", "d2", "el2n", "grand", "forgetting",
+    "aum", "ccs", "margin", "entropy", "least_confidence",
+]
+ipc = [10]
+protocols = ["erm"]
+students = ["convnet3"]
+student_seeds = [0, 1]
+metrics = ["covering_radius", "class_mean_error", "kmedian_cost"]
+
+[params.covering_radius]
+encoder = "teacher:single"
+
+[params.class_mean_error]
+encoder = "teacher:single"
+
+[params.kmedian_cost]
+encoder = "teacher:single"
+
+[training.cifar10]
+epochs = 100
+
+[teachers.single]
+arch = "convnet3"
+epochs = 12
+lr = 0.05
+"""
+
 COMMITTEE = """
 name = "committee-slow"
 datasets = ["digits"]
@@ -190,6 +223,36 @@ def test_k_center_has_the_smallest_covering_radius(tables: Path) -> None:
         if row["metric"] == "covering_radius" and row["ipc"] == "10"
     }
     assert min(radius, key=lambda name: radius[name]) == "kcenter"
+
+
+@pytest.fixture(scope="module")
+def coresets(smaller: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of all coresets."""
+    return tables_of(CORESETS, tmp_path_factory.mktemp("coresets"), smaller)
+
+
+def measured(tables: Path, metric: str) -> dict[str, float]:
+    """By condenser the mean of a measure over its sets."""
+    found = rows(tables / "metric_cells.csv")
+    return {row["condenser"]: float(row["mean"]) for row in found if row["metric"] == metric}
+
+
+def test_each_geometric_coreset_is_best_at_what_it_minimises(coresets: Path) -> None:
+    """k-center: covering radius; herding: error of the class mean; k-medoids, then facility location: k-median cost."""
+    radius, mean_error, cost = (measured(coresets, m) for m in ("covering_radius", "class_mean_error", "kmedian_cost"))
+    assert len(radius) == len(mean_error) == len(cost) == 15
+    assert min(radius, key=lambda name: radius[name]) == "kcenter"
+    assert min(mean_error, key=lambda name: mean_error[name]) == "herding"
+    first, second, *_ = sorted(cost, key=lambda name: cost[name])
+    assert cost["kmedoids"] <= cost["facility_location"]
+    assert {first, second} == {"kmedoids", "facility_location"}
+
+
+def test_the_hardest_images_are_worse_than_random_ones(coresets: Path) -> None:
+    """Ten of a thousand: what is hardest is mislabelled or odd, whichever score says so (99 % are left out)."""
+    random = mean_top1(coresets, condenser="random")
+    for name in ("el2n", "grand", "forgetting", "aum"):
+        assert mean_top1(coresets, condenser=name) < random - 1.0, name
 
 
 def test_a_committee_of_four_labels_digits(tmp_path: Path) -> None:
