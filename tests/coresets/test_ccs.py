@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condhpc import registry, rng
@@ -92,6 +92,7 @@ def test_el2n_may_be_the_score() -> None:
     assert pick(np.arange(12.0), 4, 3, score="el2n") == pick(np.arange(12.0), 4, 3)
 
 
+@settings(deadline=None)
 @given(
     difficulty=st.lists(st.sampled_from([0.0, 0.25, 1.0, 1.5, 8.0, 100.0]), min_size=1, max_size=20),
     data=st.data(),
