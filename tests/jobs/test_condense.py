@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from made_stages import DATASET, DIGITS, INDEX, Lab, condense, embed
+import torch
+from made_image_files import image_folder
+from made_stages import DATASET, DIGITS, INDEX, Lab, condense, embed, teacher
 
-from condhpc import arrays, registry, rng
+from condhpc import arrays, keys, registry, rng
 from condhpc.arrays import CondensedSet
 from condhpc.coresets.base import ClassImages, Coreset
 from condhpc.errors import StageError
+from condhpc.spec import CondenseSpec, DatasetSpec, Task, WeightsSpec
 from condhpc_jobs.condense import require_valid
 
 TRAIN = DIGITS.split(INDEX, None, "train", 8)
-NEEDS = {"random": None, "herding": "embedding", "kcenter": "embedding", "rded": "observer"}
+CORESETS = registry.names("coresets")
 
 
 def _inputs(name: str, teacher_key: str, embedding_key: str) -> dict[str, str]:
-    role = NEEDS[name]
-    return {} if role is None else {role: embedding_key if role == "embedding" else teacher_key}
+    plugin = registry.load(registry.condenser_kind(name), name)
+    needs = plugin.needs(plugin.Params())
+    return {role: embedding_key if need.stage == "embed" else teacher_key for role, need in needs.items()}
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize("name", [*CORESETS, "rded"])
 def test_every_condenser_leaves_a_balanced_set(lab: Lab, teacher_key: str, embedding_key: str, name: str) -> None:
     """Two images of each digit, class by class, with what a reader needs to know in the attributes."""
     task = condense(name, _inputs(name, teacher_key, embedding_key))
@@ -47,7 +52,7 @@ def test_every_condenser_leaves_a_balanced_set(lab: Lab, teacher_key: str, embed
     assert lab.record(task).values == {"count": 20, "set_bytes": 20 * 8 * 8 * 3, "soft_label_bytes": 0}
 
 
-@pytest.mark.parametrize("name", ["random", "herding", "kcenter"])
+@pytest.mark.parametrize("name", CORESETS)
 def test_coresets_are_real_images_under_their_own_labels(
     lab: Lab, teacher_key: str, embedding_key: str, name: str
 ) -> None:
@@ -85,6 +90,146 @@ def test_herding_looks_at_the_rows_of_its_class(lab: Lab, embedding_key: str) ->
     within = plugin.select(ClassImages(len(of_3), rng.stream(0, "herding", 3), vectors_ND[of_3]), 2, plugin.Params())
     assert held.source_index_N is not None
     assert held.source_index_N[6:8].tolist() == of_3[within].tolist()
+
+
+def test_scores_and_dynamics_are_those_of_the_class(lab: Lab, teacher_key: str, embedding_key: str) -> None:
+    """The stage hands each class its own rows of scores and columns of dynamics."""
+    of_3 = TRAIN.of_class(3)
+    model = next(lab.layout.task("teacher", teacher_key).path.glob("model.*.h5"))
+    embedding = arrays.read_embeddings(next(lab.layout.task("embed", embedding_key).path.glob("embeddings.*.h5")))
+    margin_EN = arrays.read_dynamics(model, ["margin"])["margin"].astype(np.float64)
+    expected = {"aum": margin_EN.mean(axis=0)[of_3], "entropy": -embedding.scores["entropy"][of_3].astype(np.float64)}
+    for name, easiness_n in expected.items():
+        held = arrays.read_condensed_set(lab.artefact(condense(name, _inputs(name, teacher_key, embedding_key)), "set"))
+        assert held.source_index_N is not None
+        assert held.source_index_N[6:8].tolist() == of_3[np.argsort(easiness_n, kind="stable")[:2]].tolist()
+
+
+def test_a_committee_of_proxies(lab: Lab, teacher_key: str) -> None:
+    """Members come as `proxy.0`, `proxy.1`; their order changes nothing."""
+    other_key = lab.key(teacher(seed=1, steps=12))
+    both = {"proxy.0": teacher_key, "proxy.1": other_key}
+    turned = {"proxy.0": other_key, "proxy.1": teacher_key}
+    alone = {"proxy": teacher_key}
+    first, second, third = (
+        arrays.read_condensed_set(lab.artefact(condense("aum", inputs, ipc=10), "set")).source_index_N
+        for inputs in (both, turned, alone)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, third)
+
+
+def test_dynamics_of_another_training_are_refused(tmp_path: Path) -> None:
+    """A proxy that was trained on test data, or elsewhere, says nothing about these images."""
+    lab = Lab(tmp_path)
+    tested = lab.key(teacher(split="test", steps=3))
+    assert "trained on the split 'test' of 'digits', expected 'train'" in lab.failure(
+        condense("aum", {"proxy": tested})
+    )
+    model = lab.artefact(teacher(split="test", steps=3), "model")
+    held = arrays.read(model, "model").arrays
+    path = tmp_path / "weights.pth"
+    start = "weights/"
+    torch.save({n.removeprefix(start): torch.from_numpy(a) for n, a in held.items() if n.startswith(start)}, path)
+    lab = Lab(tmp_path, weights={"w": str(path)})
+    loaded = lab.key(teacher(weights=WeightsSpec(name="w", sha256=keys.sha256_file(path))))
+    assert "was not trained here and left no dynamics" in lab.failure(condense("aum", {"proxy": loaded}))
+
+
+def test_a_cut_off_is_tuned_on_training_data(lab: Lab, teacher_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of those tried selects from all training images, and the record tells; no test image is read."""
+    opened: list[str] = []
+    split_of = type(DIGITS).split
+
+    def opening(self: Any, index: Any, folder: Any, name: str, resolution: int) -> Any:
+        opened.append(name)
+        return split_of(self, index, folder, name, resolution)
+
+    monkeypatch.setattr(type(DIGITS), "split", opening)
+    params = {"cutoffs": [0.7, 0.0, 0.3], "holdout_steps": 8}
+    plugin = registry.load("coresets", "ccs")
+    full = msgspec.to_builtins(plugin.Params()) | params
+    tuned = lab.record(condense("ccs", {"proxy": teacher_key}, ipc=3, params=full))
+    assert set(opened) == {"train"}
+    assert [t["cutoff"] for t in tuned.values["trials"]] == [0.0, 0.3, 0.7]
+    accuracy = [t["holdout_top1_pct"] for t in tuned.values["trials"]]
+    assert tuned.values["tuned"] == {"cutoff": [0.0, 0.3, 0.7][accuracy.index(max(accuracy))]}
+    fixed = msgspec.to_builtins(plugin.Params()) | tuned.values["tuned"]
+    first, second = (
+        arrays.read_condensed_set(lab.artefact(condense("ccs", {"proxy": teacher_key}, ipc=3, params=p), "set"))
+        for p in (full, fixed)
+    )
+    assert np.array_equal(first.source_index_N, second.source_index_N)
+
+
+def test_a_single_candidate_is_not_tried(lab: Lab, teacher_key: str) -> None:
+    """There is nothing to choose; the set is that of the fixed cut-off."""
+    plugin = registry.load("coresets", "ccs")
+    full = msgspec.to_builtins(plugin.Params()) | {"cutoffs": [0.5]}
+    record = lab.record(condense("ccs", {"proxy": teacher_key}, params=full))
+    assert "trials" not in record.values
+    fixed = msgspec.to_builtins(plugin.Params()) | {"cutoff": 0.5}
+    sets = [
+        arrays.read_condensed_set(lab.artefact(condense("ccs", {"proxy": teacher_key}, params=p), "set"))
+        for p in (full, fixed)
+    ]
+    assert np.array_equal(sets[0].source_index_N, sets[1].source_index_N)
+
+
+def test_the_list_of_images_is_a_set_again(tmp_path: Path) -> None:
+    """What was chosen is listed by position with digests of pixels; as a set made elsewhere the list is accepted."""
+    lab = Lab(tmp_path)
+    task = condense("random", ipc=3)
+    chosen = arrays.read_condensed_set(lab.artefact(task, "set"))
+    path = lab.artefact(task, "images")
+    title, *lines = path.read_text().splitlines()
+    assert title == f"# 30 training images of digits, chosen by random, task {keys.key(task)}"
+    assert chosen.source_index_N is not None
+    for line, position in zip(lines, chosen.source_index_N.tolist(), strict=True):
+        assert line == f"{position}  # pixels-sha256:{hashlib.sha256(TRAIN.raw(position).tobytes()).hexdigest()}"
+    again = Lab(tmp_path, sets={"theirs": str(path)})
+    taken = arrays.read_condensed_set(again.artefact(_external(DATASET, path, ipc=3, resolution=8), "set"))
+    assert np.array_equal(taken.source_index_N, chosen.source_index_N)
+    assert np.array_equal(taken.images_NHWC, chosen.images_NHWC)
+
+
+def test_the_list_of_image_files_has_their_paths_and_digests(tmp_path: Path) -> None:
+    """As `sha256sum` prints them, class by class in the order chosen; a name that a list cannot hold is a position."""
+    folder = image_folder(tmp_path / "pets", each=4)
+    (folder / "train" / "b" / "0.jpg").rename(folder / "train" / "b" / "no #1.jpg")
+    loader = registry.load("datasets", "image_folder")
+    index = loader.index(folder)
+    dataset = msgspec.structs.replace(
+        DATASET, name="pets", loader="image_folder", index=index.digest(), classes=2, resolution=16
+    )
+    lab = Lab(tmp_path / "root", data={"pets": str(folder)})
+    task = condense("random", ipc=4, dataset=dataset, resolution=16)
+    chosen = arrays.read_condensed_set(lab.artefact(task, "set"))
+    assert chosen.source_index_N is not None
+    lines = lab.artefact(task, "images").read_text().splitlines()[1:]
+    for line, position in zip(lines, chosen.source_index_N.tolist(), strict=True):
+        path = index.splits["train"].paths[position]
+        digest = f"sha256:{hashlib.sha256((folder / path).read_bytes()).hexdigest()}"
+        odd = "#" in path
+        assert line == (f"{position}  # {digest} 'train/b/no #1.jpg'" if odd else f"{path}  # {digest}")
+    listed = lab.artefact(task, "images")
+    again = Lab(tmp_path / "root", data={"pets": str(folder)}, sets={"theirs": str(listed)})
+    taken = arrays.read_condensed_set(again.artefact(_external(dataset, listed, ipc=4, resolution=16), "set"))
+    assert np.array_equal(taken.source_index_N, chosen.source_index_N)
+
+
+def _external(dataset: DatasetSpec, path: Path, ipc: int, resolution: int) -> Task:
+    spec = CondenseSpec(
+        dataset=dataset,
+        kind="external",
+        condenser="external",
+        params={"name": "theirs", "format": "indices", "sha256": keys.sha256_of(path), "class_folders": "names"},
+        ipc=ipc,
+        seed=None,
+        resolution=resolution,
+        precision="fp32",
+    )
+    return Task(stage="condense", spec=spec, inputs={}, version=(1, 1))
 
 
 def test_embeddings_of_another_split_are_refused(tmp_path: Path) -> None:
