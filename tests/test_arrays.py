@@ -104,6 +104,25 @@ def test_weights_come_back_with_scalars_and_empty_arrays(tmp_path: Path) -> None
         assert found.arrays[name].dtype == array.dtype
 
 
+def test_dynamics_are_read_without_the_weights(tmp_path: Path) -> None:
+    """Those that are named come back; a missing one and one of another shape or kind are refused."""
+    margin, correct = np.ones((3, 5), np.float16), np.zeros((3, 5), bool)
+    held = {"weights/w": np.ones(4), "dynamics/margin": margin, "dynamics/correct": correct}
+    path = tmp_path / "model.h5"
+    arrays.write(path, "model", ArrayFile(held))
+    found = arrays.read_dynamics(path, ["margin", "correct"])
+    assert found.keys() == {"margin", "correct"}
+    assert found["margin"].dtype == np.float16
+    assert found["correct"].dtype == np.bool_
+    with pytest.raises(CorruptArtefactError, match=r"'dynamics/el2n' is missing, expected \(epochs, images\)"):
+        arrays.read_dynamics(path, ["margin", "el2n"])
+    for other, match in ((np.ones((3, 6), np.float16), r"float16 \(3, 5\)"), (np.ones((3, 5), int), "int64")):
+        arrays.write(tmp_path / "other.h5", "model", ArrayFile({**held, "dynamics/correct": other}))
+        with pytest.raises(CorruptArtefactError, match=match):
+            arrays.read_dynamics(tmp_path / "other.h5", ["margin", "correct"])
+        (tmp_path / "other.h5").unlink()
+
+
 def test_large_arrays_are_chunked_and_checksummed(tmp_path: Path) -> None:
     """Chunks are near 1 MiB along the first axis, each with fletcher32; the format is one that HDF5 1.10 reads."""
     images = np.zeros((40, 128, 128, 3), dtype=np.uint8)

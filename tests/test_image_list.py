@@ -71,3 +71,32 @@ def test_what_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
     problems: list[str] = []
     assert image_list.positions(tmp_path / "gone", PATHS, "train", problems) == []
     assert problems == ["gone cannot be read (No such file or directory), expected a text file with an image a line"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/cat/1.jpg",
+        "train/b c/ä ü.jpg",
+        "train/cat/no#1.jpg",
+        "train/cat/no #1.jpg",
+        "train/cat/1\u2028.jpg",
+        " 1",
+        "7",
+    ],
+)
+def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
+    """Whatever an image is called, its line leads back to it: by position where a list cannot hold its path."""
+    paths = {"train": ("train/cat/0.jpg", name), "test": ()}
+    lines = [image_list.line_for(i, path, f"sha256:{i:064}") for i, path in enumerate(paths["train"])]
+    image_list.write(tmp_path / "list", "two # images", reversed(lines))
+    problems: list[str] = []
+    assert image_list.positions(tmp_path / "list", paths, "train", problems) == [1, 0]
+    assert problems == []
+    assert lines[0] == f"train/cat/0.jpg  # sha256:{0:064}"
+    assert lines[1].startswith(name if name[0] == "t" and " #" not in name and name.isprintable() else "1  # sha256:")
+
+
+def test_an_image_without_a_file_is_a_position() -> None:
+    """The path of an index entry that is no file of its own leads nowhere."""
+    assert image_list.line_for(4, "digits.csv.gz#9", "pixels-sha256:ab") == "4  # pixels-sha256:ab"

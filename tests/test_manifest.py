@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import fake_plugins
 import pytest
@@ -12,6 +13,8 @@ from fake_plugins import MANIFEST
 from condhpc import manifest
 from condhpc.errors import ProblemsError
 from condhpc.manifest import Manifest
+from condhpc.registry import Plugin
+from condhpc.spec import Need
 
 
 @pytest.fixture(autouse=True)
@@ -337,6 +340,54 @@ def test_a_fixed_committee_gets_just_that_one(path: Path) -> None:
         )
     ]
     assert read(path, text.replace('["wide", "small"]', '["small", "wide"]')).teachers["committee"].committee
+
+
+class Watcher(Plugin):
+    """Looks at the training of the teacher `judge`."""
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """Its dynamics."""
+        del params
+        return {"proxy": Need(stage="teacher", source="judge", dynamics=True)}
+
+
+MINE = """
+[datasets.mine]
+loader = "folder"
+resolution = 64
+mean = [0.5, 0.5, 0.5]
+std = [0.2, 0.2, 0.2]
+mirror = false
+crop_scale_min = 0.3
+train_split = "photos"
+"""
+
+
+def test_a_training_that_is_looked_at_took_place_here(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the very images that are chosen from: weights from elsewhere and another split are refused."""
+    monkeypatch.setitem(fake_plugins.PLUGINS["coresets"], "watcher", Watcher())
+    text = edited('["dice", "nearest", "distil"]', '["dice", "watcher"]')
+    assert "watcher" in read(path, text).grids[0].condensers
+    weights = f'weights = {{name = "w", sha256 = "{"a" * 64}"}}'
+    assert problems(path, text.replace("epochs = 3\nseed = 5", f"{weights}\nseed = 5")) == [
+        "teachers.judge.weights: trained elsewhere, and condenser 'watcher' looks at the training; expected `epochs`"
+    ]
+    assert problems(path, text.replace("seed = 5", 'seed = 5\nsplit = "test"')) == [
+        (
+            "teachers.judge.split = 'test': condenser 'watcher' looks at its training to choose from shipped, "
+            "expected that split, 'train'"
+        )
+    ]
+    own = text.replace('datasets = ["shipped"]', "").replace(
+        'name = "tiny"', 'name = "tiny"\n[[grid]]\ndatasets = ["mine"]'
+    )
+    assert problems(path, own + MINE) == [
+        (
+            "teachers.judge.split = 'train': condenser 'watcher' looks at its training to choose from mine, "
+            "expected that split, 'photos'"
+        )
+    ]
+    assert read(path, own.replace("seed = 5", 'seed = 5\nsplit = "photos"') + MINE).datasets["mine"]
 
 
 def test_external_sets_stand_on_the_axis_of_condensers(path: Path) -> None:

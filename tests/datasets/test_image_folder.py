@@ -1,5 +1,6 @@
 """Images in folders: the index, its problems, decoding and resizing."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -154,6 +155,14 @@ def test_a_glimpse_is_the_raw_image(folder: Path) -> None:
     before = kept.copy()
     split.glimpse(3)
     np.testing.assert_array_equal(kept, before)
+
+
+def test_digests_are_those_of_the_files(folder: Path) -> None:
+    """As `sha256sum` prints them."""
+    index = PLUGIN.index(folder, ("train", "val"))
+    split = PLUGIN.split(index, folder, "train", 16)
+    expected = hashlib.sha256((folder / index.splits["train"].paths[2]).read_bytes()).hexdigest()
+    assert split.digest(2) == f"sha256:{expected}"
 
 
 @pytest.mark.parametrize("size", [(100, 61), (61, 100), (300, 300), (64, 64), (73, 74), (256, 300)])
