@@ -1,0 +1,27 @@
+"""All coresets as the shipped manifest compares them, every task for real, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from made_stages import Lab
+
+from condhpc import facts, manifest, plan, registry
+from condhpc.profile import Profile
+
+MANIFEST = Path(__file__).parents[2] / "manifests" / "coresets.toml"
+
+
+def test_the_manifest_compares_all_coresets(tmp_path: Path, outside_slurm: None) -> None:
+    """Every strategy builds a set that teaches more than chance and is measured; the cut-off of one is tuned."""
+    loaded = manifest.load(MANIFEST)
+    found = plan.expand(loaded, facts.gather(loaded, Profile(name="here", backend="local")))
+    assert {cell.condenser for cell in found.cells} == set(registry.names("coresets"))
+    lab = Lab(tmp_path)
+    values = {planned.key: lab.record(planned.task).values for planned in found.tasks}
+    for cell in found.cells:
+        assert min(values[key]["top1_pct"] for *_, key in cell.evaluations) > 15.0, cell.condenser
+        assert {metric for _, metric, _ in cell.analyses} == {"covering_radius", "coverage"}
+        assert all(values[key]["value"] is not None for *_, key in cell.analyses)
+    [tuned] = [values[key]["tuned"] for cell in found.cells if cell.condenser == "ccs" for _, key in cell.sets]
+    assert tuned["cutoff"] in loaded.params["ccs"].cutoffs
