@@ -10,23 +10,27 @@ from functools import cache
 
 @cache
 def t_quantile(confidence: float, df: float) -> float:
-    """The t with P(|T| <= t) = `confidence` for `df` degrees of freedom, by bisection on the exact probability."""
+    """The t with P(|T| <= t) = `confidence` for `df` degrees of freedom, t = √df · tan θ.
+
+    Newton's steps in θ from 0: the probability is concave there, so they come from below and only get shorter.
+    """
     if not (0.0 < confidence < 1.0 and df >= 1):
         raise ValueError(f"t quantile: got confidence {confidence} and df {df}, expected 0 < confidence < 1, df >= 1")
     probability = _sums if df == int(df) else _incomplete_beta
-    low, high = 0.0, math.pi / 2
-    while True:
-        middle = (low + high) / 2
-        if middle in {low, high}:
-            return math.sqrt(df) * math.tan(middle)
-        if probability(middle, df) < confidence:
-            low = middle
-        else:
-            high = middle
+    density_at_0 = 2.0 / math.exp(_log_beta(df))
+    theta, last, step = 0.0, math.inf, confidence / density_at_0
+    while 0.0 < step < last:
+        theta, last = theta + step, step
+        step = (confidence - probability(theta, df)) / (density_at_0 * math.cos(theta) ** (df - 1))
+    return math.sqrt(df) * math.tan(theta)
+
+
+def _log_beta(df: float) -> float:
+    return math.lgamma(0.5) + math.lgamma(df / 2) - math.lgamma((df + 1) / 2)
 
 
 def _sums(theta: float, df: float) -> float:
-    """P(|T| <= t) with t = √df · tan θ: finite sums, Abramowitz & Stegun 26.7.3 (odd df) and 26.7.4 (even df)."""
+    """P(|T| <= t): finite sums, Abramowitz & Stegun 26.7.3 (odd df) and 26.7.4 (even df)."""
     sin, cos = math.sin(theta), math.cos(theta)
     odd = df % 2 == 1
     term = cos if odd else 1.0
@@ -38,10 +42,9 @@ def _sums(theta: float, df: float) -> float:
 
 
 def _incomplete_beta(theta: float, df: float) -> float:
-    """The same for any df: I of sin² θ with 1/2 and df/2, from the side where its fraction converges fast."""
+    """The same for any df: I of sin² θ with 1/2 and df/2, from the side where its fraction converges fast; θ > 0."""
     sin2, cos2, half = math.sin(theta) ** 2, math.cos(theta) ** 2, df / 2
-    log_beta = math.lgamma(0.5) + math.lgamma(half) - math.lgamma(half + 0.5)
-    front = math.exp(math.log(sin2) / 2 + half * math.log(cos2) - log_beta) if sin2 > 0.0 else 0.0
+    front = math.exp(math.log(sin2) / 2 + half * math.log(cos2) - _log_beta(df))
     if sin2 < 1.5 / (half + 2.5):
         return front * _beta_fraction(sin2, 0.5, half) / 0.5
     return 1.0 - front * _beta_fraction(cos2, half, 0.5) / half
