@@ -51,7 +51,7 @@ def _incomplete_beta(theta: float, df: float) -> float:
 
 
 def _beta_fraction(x: float, a: float, b: float) -> float:
-    """Continued fraction of the incomplete beta function (DLMF 8.17.22), from its end; it takes about √(a + b) terms."""
+    """Continued fraction of the incomplete beta function (DLMF 8.17.22), from its end; √(a + b) terms matter."""
     value = 1.0
     for i in range(20 + int(4 * math.sqrt(a + b)), 0, -1):
         m = i // 2
