@@ -12,7 +12,7 @@ from condhpc.findings import Row
 from condhpc.intervals import mean_interval
 from condhpc.lineage import Lineage
 from condhpc.runs import PlanLine
-from condhpc.tables import Cell
+from condhpc.tables import Cell, printable
 
 METRICS = (
     "dataset", "condenser", "ipc", "set_seed", "metric", "status", "value", "unit", "better", "reason", "pooled",
@@ -83,11 +83,12 @@ def metric_rows(rows: Sequence[Measured], states: Mapping[str, Row]) -> Iterator
         if found is None:
             state = states.get(line.key)
             status = state.state if state is not None and state.state != "recorded" else "unreadable"
-            values: tuple[Cell, ...] = (status, None, None, None, state.detail if state is not None else None)
-            values += (None,) * 5
+            detail = printable(state.detail) if state is not None else None
+            values: tuple[Cell, ...] = (status, None, None, None, detail, None, None, None, None, None)
         else:
-            values = ("recorded", found.value, found.unit, found.better, found.reason, found.pooled, found.reference)
-            values += (found.low, found.high, found.interval_over)
+            words = printable(found.unit), printable(found.better), printable(found.reason)
+            over = printable(found.interval_over or "")
+            values = ("recorded", found.value, *words, found.pooled, found.reference, found.low, found.high, over)
         head = label.dataset, label.condenser, label.ipc, label.set_seed, label.metric
         yield *head, *values, row.encoder, row.independent, line.key, line.inputs.get("set", "")
 
@@ -117,14 +118,15 @@ def metric_cell_rows(rows: Sequence[Measured]) -> Iterator[tuple[Cell, ...]]:
             _agreed([measure.better for measure in found]),
             _mean([measure.pooled for measure in found]),
             _mean([measure.reference for measure in found]),
-            "; ".join(dict.fromkeys(measure.reason for measure in found if measure.reason)),
+            _agreed([measure.reason for measure in found]),
             _agreed([row.encoder for row in of_cell]),
             next((word for word in ("no", "yes") if word in independent), ""),
         )
 
 
 def _agreed(texts: Sequence[str]) -> str:
-    return "; ".join(dict.fromkeys(texts))
+    """Each once; several where they differ."""
+    return printable("; ".join(dict.fromkeys(text for text in texts if text)))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
