@@ -50,7 +50,8 @@ class Measured(msgspec.Struct, frozen=True, gc=False):
     found: Measure | None
     encoder: str
     independent: str
-    """Whether the encoder neither selected or distilled the set nor labels its students; empty for pixels."""
+    """`yes` where what it measures with neither selected or distilled the set nor labels its students, else `no`; empty
+    where it takes the set alone."""
 
 
 def measured(plan: Sequence[PlanLine], lineage: Lineage, found: Mapping[str, Measure]) -> list[Measured]:

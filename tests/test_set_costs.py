@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condhpc.ledger import Entry
@@ -90,6 +90,7 @@ def test_other_encoders_than_teachers_are_named_by_the_same_word_of_their_record
     assert costs(plan, entries)["s"].uncharged == "b; a"
 
 
+@settings(deadline=None)
 @given(st.lists(st.frozensets(st.integers(0, 4)), min_size=1, max_size=8), st.lists(st.floats(0, 1e6), min_size=13))
 def test_shares_of_all_sets_add_up_to_all_that_was_spent_on_them(
     users: list[frozenset[int]], spent: list[float]
