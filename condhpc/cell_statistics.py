@@ -37,15 +37,10 @@ class Statistics(NamedTuple):
 
 def cell_statistics(evaluations: Iterable[Evaluation]) -> Statistics:
     """Mean, sd and Student-t interval: over the means of sets where there are two sets or more, else over students."""
-    by_set: dict[int | None, list[float]] = defaultdict(list)
-    for found in evaluations:
-        by_set[found.set_seed].append(found.top1_pct)
-    single = [value for values in by_set.values() for value in values]
+    single, means = _values(evaluations)
     if not single:
         return Statistics(0, 0, None, None, None, None, "")
-    means = [statistics.fmean(values) for values in by_set.values()]
-    spread = means if len(means) > 1 else single
-    interval = mean_interval(spread)
+    interval = mean_interval(means if len(means) > 1 else single)
     low, high = interval if interval is not None else (None, None)
     return Statistics(
         n=len(single),
@@ -56,6 +51,20 @@ def cell_statistics(evaluations: Iterable[Evaluation]) -> Statistics:
         high=_rounded(high),
         over="" if interval is None else "set_seed" if len(means) > 1 else "student_seed",
     )
+
+
+def independent(evaluations: Iterable[Evaluation]) -> list[float]:
+    """What an interval is taken over: means of sets where there are two sets or more, else single students."""
+    single, means = _values(evaluations)
+    return means if len(means) > 1 else single
+
+
+def _values(evaluations: Iterable[Evaluation]) -> tuple[list[float], list[float]]:
+    """Single values, and means of sets."""
+    by_set: dict[int | None, list[float]] = defaultdict(list)
+    for found in evaluations:
+        by_set[found.set_seed].append(found.top1_pct)
+    return [value for values in by_set.values() for value in values], [statistics.fmean(v) for v in by_set.values()]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -278,8 +278,9 @@ def retry(session: Session, run: str | None, *, accept_code: bool) -> None:
 @main.command()
 @click.argument("run", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
+@click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None) -> None:
+def collect(session: Session, run: str | None, out: Path | None, *, scores: bool) -> None:
     """Write the results as CSV files and show the cells."""
     from condhpc import collect as collection
     from condhpc.errors import StoreError
@@ -288,7 +289,8 @@ def collect(session: Session, run: str | None, out: Path | None) -> None:
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
     found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
-    for line in aligned(found.header, found.table):
+    shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
+    for line in shown:
         click.echo(line)
     click.echo()
     for path in found.paths:

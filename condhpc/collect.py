@@ -1,24 +1,29 @@
-"""From the records of a run to CSV tables: a row per evaluation, cell, condensed set, measure and failure."""
+"""From the records of a run to CSV tables: results, cells, scores, condensed sets, measures and failures."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from condhpc import ledger, runs, store, typed_toml
-from condhpc.cell_statistics import Evaluation, Statistics, cell_statistics
-from condhpc.errors import InputError, StoreError
+from condhpc import demands, ledger, runs, store, typed_toml
+from condhpc.cell_statistics import Evaluation
+from condhpc.comparisons import CellId, CellResult, Comparison, Scores
+from condhpc.errors import InputError, StoreError, UnknownNameError
 from condhpc.findings import Row, Snapshot
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
+from condhpc.lineage import Lineage
 from condhpc.manifest import External
+from condhpc.measures import METRIC_CELLS, METRICS, Measure, Measured, measured, metric_cell_rows, metric_rows
 from condhpc.planned import Label
 from condhpc.run_view import RunView
 from condhpc.runs import PlanLine
+from condhpc.set_costs import SetCost, set_costs
+from condhpc.spec import Protocol
 from condhpc.tables import Cell, printable, write_csv
 from condhpc.task_state import BAD
 
@@ -29,23 +34,24 @@ RESULTS = (
 )  # fmt: skip
 SETS = (
     "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "soft_label_bytes", "cost",
-    "wall_s", "cpu_s", "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "set_key",
+    "wall_s", "cpu_s", "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "standalone_cpu_s", "standalone_gpu_s",
+    "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged", "set_key",
 )  # fmt: skip
 CELLS = (
     "dataset", "condenser", "ipc", "protocol", "student", "status", "n", "n_planned", "n_sets", "top1_pct_mean",
     "top1_pct_sd", "top1_pct_ci95_low", "top1_pct_ci95_high", "ci_over",
 )  # fmt: skip
-METRICS = (
-    "dataset", "condenser", "ipc", "set_seed", "metric", "status", "value", "unit", "better", "reason", "encoder",
-    "encoder_independent", "analyze_key", "set_key",
+SCORES = (
+    "dataset", "condenser", "ipc", "protocol", "student", "status", "hlr", "ior", "ior_ci95_low", "ior_ci95_high",
+    "ior_ci_over", "lrs", "ars", "gap_to_full", "hard_protocol", "raw_protocol", "full_reference", "reason",
 )  # fmt: skip
 FAILURES = (
     "key", "stage", "dataset", "condenser", "ipc", "protocol", "student", "set_seed", "student_seed", "metric", "role",
     "state", "attempt", "reason", "job", "host", "log",
 )  # fmt: skip
 TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "n", "top1 %", "± 95 %", "status")
+SCORE_TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "hlr", "ior", "lrs", "ars", "gap_to_full")
 _UNKNOWN = "n/a"
-_COLLECTED = frozenset({"condense", "relabel", "evaluate", "analyze"})
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -55,6 +61,8 @@ class Collected(msgspec.Struct, frozen=True):
     header: tuple[str, ...]
     table: list[tuple[Cell, ...]]
     """The cells for the screen, in the order of the plan."""
+    scores: list[tuple[Cell, ...]]
+    """Their scores for the screen, under SCORE_TABLE."""
     problems: list[str]
     """One line per record that could not be used."""
 
@@ -73,32 +81,37 @@ class _Values(msgspec.Struct, frozen=True, gc=False):
     """Of the tests on the way of a native protocol: chosen on test data, for comparison with publications alone."""
 
 
-class _Measure(msgspec.Struct, frozen=True, gc=False):
-    """What an analysis' record says, beside its per-class values."""
-
-    value: float | None
-    unit: str
-    better: str
-    reason: str = ""
-
-
 def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Collected:
-    """Write results, cells, sets, metrics and failures as CSV; `shot` says what became of unrecorded tasks.
+    """Write all tables as CSV; `shot` says what became of unrecorded tasks.
 
     Only the tables are written, and from equal records the same bytes.
     """
     plan = runs.plan(run)
-    wanted = [(line.stage, line.key) for line in plan if line.stage in _COLLECTED]
-    tables = _Tables(run, layout, plan, shot, ledger.read(layout, wanted))
-    cells = list(tables.cells())
-    paths = [
-        write_csv(out_dir / "results.csv", RESULTS, tables.results()),
-        write_csv(out_dir / "cells.csv", CELLS, (_cell_row(*cell) for cell in cells)),
-        write_csv(out_dir / "sets.csv", SETS, tables.sets(_declared(run))),
-        write_csv(out_dir / "metrics.csv", METRICS, tables.metrics()),
-        write_csv(out_dir / "failures.csv", FAILURES, tables.failures()),
+    records = ledger.read(layout, ((line.stage, line.key) for line in plan))
+    tables = _Tables(run, layout, plan, shot, records)
+    cells = tables.cells()
+    scores = list(Comparison(cells, _protocol).rows())
+    measures = tables.measures()
+    written: list[tuple[str, Sequence[str], Iterable[tuple[Cell, ...]]]] = [
+        ("results.csv", RESULTS, tables.results()),
+        ("cells.csv", CELLS, (_cell_row(*cell) for cell in cells.items())),
+        ("scores.csv", SCORES, ((*which, *found) for which, found in scores)),
+        ("sets.csv", SETS, tables.sets(_declared(run))),
+        ("metrics.csv", METRICS, metric_rows(measures, tables.states)),
+        ("metric_cells.csv", METRIC_CELLS, metric_cell_rows(measures)),
+        ("failures.csv", FAILURES, tables.failures()),
     ]
-    return Collected(paths, TABLE, [_screen_row(*cell) for cell in cells], tables.problems)
+    paths = [write_csv(out_dir / name, header, rows) for name, header, rows in written]
+    shown = [_screen_row(*cell) for cell in cells.items()]
+    return Collected(paths, TABLE, shown, [_screen_scores(*row) for row in scores], tables.problems)
+
+
+def _protocol(name: str) -> Protocol | None:
+    """By its name; None for one of a package that is not installed here."""
+    try:
+        return demands.protocol(name)
+    except UnknownNameError:
+        return None
 
 
 def _declared(run: RunFolder) -> dict[str, External]:
@@ -110,8 +123,8 @@ def _declared(run: RunFolder) -> dict[str, External]:
         return {}  # the run was planned from it, so it is there; costs that cannot be read are not known
 
 
-def _head(label: Label) -> tuple[Cell, ...]:
-    return label.dataset, label.condenser, label.ipc, label.protocol, label.student
+def _head(label: Label) -> CellId:
+    return CellId(label.dataset or "", label.condenser or "", label.ipc, label.protocol or "", label.student or "")
 
 
 def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
@@ -126,19 +139,30 @@ def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
     return ("declared", None, None, None, *declared, block.source or None)
 
 
-def _status(found: Statistics, planned: int) -> str:
-    return "missing" if not found.n else "complete" if found.n == planned else "partial"
+def _charged(cost: SetCost, *, external: bool) -> tuple[Cell, ...]:
+    """Columns `standalone_cpu_s` to `uncharged`; what a set made elsewhere rests on is its makers' business."""
+    return (None,) * len(cost) if external else (*cost[:4], printable(cost.shared_by), printable(cost.uncharged))
 
 
-def _cell_row(label: Label, planned: int, found: Statistics) -> tuple[Cell, ...]:
-    status = _status(found, planned)
+def _status(cell: CellResult) -> str:
+    n = cell.statistics.n
+    return "missing" if not n else "complete" if n == cell.planned else "partial"
+
+
+def _cell_row(which: CellId, cell: CellResult) -> tuple[Cell, ...]:
+    found = cell.statistics
     numbers = found.mean, found.sd, found.low, found.high
-    return *_head(label), status, found.n, planned, found.n_sets, *numbers, found.over
+    return *which, _status(cell), found.n, cell.planned, found.n_sets, *numbers, found.over
 
 
-def _screen_row(label: Label, planned: int, found: Statistics) -> tuple[Cell, ...]:
+def _screen_row(which: CellId, cell: CellResult) -> tuple[Cell, ...]:
+    found = cell.statistics
     half = None if found.high is None or found.low is None else (found.high - found.low) / 2
-    return *_head(label), found.n, found.mean, half, _status(found, planned)
+    return *which, found.n, found.mean, half, _status(cell)
+
+
+def _screen_scores(which: CellId, scores: Scores) -> tuple[Cell, ...]:
+    return *which, scores.hlr, scores.ior, scores.lrs, scores.ars, scores.gap_to_full
 
 
 class _Tables:
@@ -150,12 +174,12 @@ class _Tables:
         self._run = run
         self._layout = layout
         self._plan = plan
-        self._lines = {line.key: line for line in plan}
-        self._states = {row.key: row for row in shot.rows}
+        self._lineage = Lineage(plan)
+        self.states = {row.key: row for row in shot.rows}
         self.problems = list(records.problems)
         self._entries = records.entries
         self._evaluations = dict(self._typed("evaluate", _Values))
-        self._measures = dict(self._typed("analyze", _Measure))
+        self._measures = dict(self._typed("analyze", Measure))
         self._kinds: dict[str, str] = {}
 
     def _typed(self, stage: str, wanted: type[Any]) -> Iterator[tuple[str, Any]]:
@@ -187,63 +211,37 @@ class _Tables:
         entry = self._entries.get(line.inputs.get("labels", ""))
         return (None, None) if entry is None else (entry.cost.get("cpu_s"), entry.cost.get("gpu_s"))
 
-    def cells(self) -> Iterator[tuple[Label, int, Statistics]]:
-        """(label, planned evaluations, statistics) of every cell that the plan has, filled or not."""
-        lines: dict[tuple[Cell, ...], list[PlanLine]] = defaultdict(list)
+    def cells(self) -> dict[CellId, CellResult]:
+        """Every cell that the plan has, filled or not."""
+        lines: dict[CellId, list[PlanLine]] = defaultdict(list)
         for line in self._plan:
             if line.stage == "evaluate":
                 lines[_head(line.label)].append(line)
-        for of_cell in lines.values():
-            found = [(line.label.set_seed, self._evaluations.get(line.key)) for line in of_cell]
-            known = [Evaluation(seed, values.top1_pct) for seed, values in found if values is not None]
-            yield of_cell[0].label, len(of_cell), cell_statistics(known)
+        return {which: self._cell(of_cell) for which, of_cell in lines.items()}
+
+    def _cell(self, of_cell: list[PlanLine]) -> CellResult:
+        found = [(line.label.set_seed, self._evaluations.get(line.key)) for line in of_cell]
+        return CellResult(len(of_cell), [Evaluation(seed, v.top1_pct) for seed, v in found if v is not None])
 
     def sets(self, declared: Mapping[str, External]) -> Iterator[tuple[Cell, ...]]:
-        """One row per planned condensed set: its storage, and what its own task cost or was declared to cost."""
+        """One row per planned condensed set: its storage, and what it cost or was declared to cost."""
+        costs = set_costs(self._plan, self._lineage, self._entries)
         for line in (line for line in self._plan if line.stage == "condense"):
             label, entry = line.label, self._entries.get(line.key)
             block = declared.get(label.condenser or "")
             kind = "external" if block is not None else self._kind(line.key) if entry is not None else ""
-            row = self._states.get(line.key)
+            row = self.states.get(line.key)
             status = "recorded" if entry is not None else row.state if row is not None else "unreadable"
             values = entry.values if entry is not None else {}
             yield (
                 label.dataset, label.condenser, kind, label.ipc, label.set_seed, status, values.get("count"),
-                values.get("set_bytes"), values.get("soft_label_bytes"), *_costs(entry, block), line.key,
+                values.get("set_bytes"), values.get("soft_label_bytes"), *_costs(entry, block),
+                *_charged(costs[line.key], external=kind == "external"), line.key,
             )  # fmt: skip
 
-    def metrics(self) -> Iterator[tuple[Cell, ...]]:
-        """One row per planned measure."""
-        users: dict[str, set[str]] = defaultdict(set)
-        for line in self._plan:
-            if line.stage == "evaluate":
-                set_key = line.inputs.get("set", "")
-                users[set_key] |= self._ancestors(line.key) - self._ancestors(set_key)
-        for line in (line for line in self._plan if line.stage == "analyze"):
-            found: _Measure | None = self._measures.get(line.key)
-            set_key, label = line.inputs.get("set", ""), line.label
-            encoder, independent = self._encoder(line, set_key, users[set_key])
-            if found is None:
-                row = self._states.get(line.key)
-                state = row.state if row is not None and row.state != "recorded" else "unreadable"
-                values: tuple[Cell, ...] = (state, None, None, None, row.detail if row is not None else None)
-            else:
-                values = ("recorded", found.value, found.unit, found.better, found.reason)
-            head = label.dataset, label.condenser, label.ipc, label.set_seed, label.metric
-            yield *head, *values, encoder, independent, line.key, set_key
-
-    def _encoder(self, line: PlanLine, set_key: str, users: set[str]) -> tuple[str, str]:
-        """Who measures, and whether it neither selected or distilled the set nor labels its students."""
-        measuring = set(line.inputs.values()) - {set_key}
-        shaping = (self._ancestors(set_key) | users) - {set_key}
-        embedding = self._lines.get(line.inputs.get("embedding", ""))
-        name = embedding.label.role or "" if embedding is not None else ""
-        return name, ("no" if measuring & shaping else "yes") if measuring else ""
-
-    def _ancestors(self, key: str) -> set[str]:
-        line = self._lines.get(key)
-        inputs = set(line.inputs.values()) if line is not None else set()
-        return inputs.union(*(self._ancestors(parent) for parent in inputs))
+    def measures(self) -> list[Measured]:
+        """Every planned measure with its record, where there is one."""
+        return measured(self._plan, self._lineage, self._measures)
 
     def _kind(self, set_key: str) -> str:
         """Coreset, method or external, as the set's own task says; without a set it is a reference line."""
@@ -262,7 +260,7 @@ class _Tables:
         """One row per task that something went wrong for."""
         view = RunView(self._run)
         view.refresh()
-        for row in self._states.values():
+        for row in self.states.values():
             if row.state in BAD and row.key not in self._entries:
                 yield self._failure(row, view)
 

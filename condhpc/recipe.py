@@ -103,7 +103,7 @@ def _training(
         optimizer=msgspec.structs.replace(protocol.optimizer, **changes),
         augment=Augment(
             crop_scale_min=protocol.crop_scale_min or info.crop_scale_min,
-            flip=info.mirror,
+            flip=info.mirror and protocol.mirror is not False,
             cutmix_alpha=protocol.cutmix_alpha,
             mixup_alpha=protocol.mixup_alpha,
             patch_shuffle=protocol.patch_shuffle,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 Stage = Literal["teacher", "embed", "condense", "relabel", "evaluate", "analyze"]
 STAGES: tuple[Stage, ...] = ("teacher", "embed", "condense", "relabel", "evaluate", "analyze")
@@ -284,6 +284,8 @@ class Protocol(Value, frozen=True):
     """Tests on the way, in native protocols alone: their publications report the best epoch on test data."""
     test_per_class: Positive | None = None
     """First images of each test class that count; None: all."""
+    mirror: bool | UnsetType = UNSET
+    """False: nothing is mirrored; left out, the dataset decides. Keys hold it only where it is given."""
 
 
 class RelabelSpec(Value, frozen=True):

@@ -21,17 +21,17 @@ def printable(text: str) -> str:
     return "".join("?" if unicodedata.category(c) in bad else c for c in text)
 
 
-def cell_text(value: Cell) -> str:
-    """A value in a table for people: nothing for None, two decimals for floats."""
+def cell_text(value: Cell, decimals: int = 2) -> str:
+    """A value in a table for people: nothing for None, so many decimals for floats."""
     if value is None:
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.{decimals}f}" if isinstance(value, float) else printable(str(value))
 
 
-def aligned(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Iterable[Sequence[Cell]], decimals: int = 2) -> list[str]:
     """Lines of a table: numbers to the right, text to the left, two spaces between."""
     data = list(rows)
-    texts = [list(header), *([cell_text(value) for value in row] for row in data)]
+    texts = [list(header), *([cell_text(value, decimals) for value in row] for row in data)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(header))]
     to_right = [all(isinstance(row[i], int | float | None) for row in data) for i in range(len(header))]
     return ["  ".join(_padded(*cell) for cell in zip(row, widths, to_right, strict=True)).rstrip() for row in texts]

@@ -146,6 +146,19 @@ class MadeRun:
         label = msgspec.structs.replace(of_set, protocol=name, student="convnet3", student_seed=seed)
         return self.add("evaluate", spec, label, {"set": set_key, **(inputs or {})})
 
+    def reference(self, condenser: str, ipc: int | None, name: str = "erm", seed: int = 0) -> str:
+        """A student on all training data."""
+        spec = EvaluateSpec(
+            dataset=DATASET,
+            student="convnet3",
+            protocol=protocol(name),
+            training=TRAINING,
+            seed=seed,
+            test_split="test",
+        )
+        label = Label("digits", condenser, ipc, name, "convnet3", student_seed=seed)
+        return self.add("evaluate", spec, label)
+
     def analyze(self, set_key: str, metric: str = "coverage", inputs: dict[str, str] | None = None) -> str:
         """A measure of a condensed set."""
         spec = AnalyzeSpec(dataset=DATASET, metric=metric, params={}, precision="fp32")

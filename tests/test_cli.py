@@ -380,16 +380,33 @@ def test_logs_before_anything_was_written(made: MadeRun) -> None:
 
 
 def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) -> None:
-    """The table and five paths on stdout; a cell without results is a row that says so."""
+    """The table and seven paths on stdout; a cell without results is a row that says so."""
     made.evaluate(made.condense(), 0)
     made.write()
     result = call("collect", "--out", "tables")
     assert result.exit_code == 0
     assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
-        "cells.csv", "failures.csv", "metrics.csv", "results.csv", "sets.csv",
+        "cells.csv", "failures.csv", "metric_cells.csv", "metrics.csv", "results.csv", "scores.csv", "sets.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
+
+
+def test_collect_shows_scores_in_the_place_of_accuracies(made: MadeRun, tmp_path: Path) -> None:
+    """Fractions with four decimals; what cannot be computed is empty."""
+    sets = [made.condense(name, seed=None) for name in ("random", "herding")]
+    keys = [made.evaluate(set_key) for set_key in sets]
+    made.write()
+    for set_key, key, top1_pct in zip(sets, keys, (60.0, 71.26), strict=True):
+        made.folder(set_key)
+        made.record(key, {"top1_pct": top1_pct, "test_count": 360})
+    result = call("collect", "--scores", "--out", "tables")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].split() == [
+        "dataset", "condenser", "ipc", "protocol", "student", "hlr", "ior", "lrs", "ars", "gap_to_full",
+    ]  # fmt: skip
+    assert re.search(r"digits +herding +1 +erm +convnet3 +0.1126\n", result.stdout)
+    assert "tables/scores.csv" in result.stdout
 
 
 def test_collect_with_an_unreadable_record_writes_the_rest_and_exits_with_3(made: MadeRun) -> None:

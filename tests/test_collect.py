@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from made_runs import MadeRun
 from scipy import stats
 
 from condhpc import collect, observe
-from condhpc.collect import CELLS, FAILURES, METRICS, RESULTS, SETS, Collected
+from condhpc.collect import CELLS, FAILURES, METRIC_CELLS, METRICS, RESULTS, SCORES, SETS, Collected
 
 
 @pytest.fixture
@@ -51,9 +52,10 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
     """The headers, letter by letter: scripts of users depend on them."""
     made.write()
     paths = gather(made, tmp_path / "out").paths
-    assert [path.name for path in paths] == ["results.csv", "cells.csv", "sets.csv", "metrics.csv", "failures.csv"]
+    names = ["results", "cells", "scores", "sets", "metrics", "metric_cells", "failures"]
+    assert [path.name for path in paths] == [f"{name}.csv" for name in names]
     headers = [path.read_text().splitlines()[0] for path in paths]
-    assert headers == [",".join(columns) for columns in (RESULTS, CELLS, SETS, METRICS, FAILURES)]
+    assert headers == [",".join(columns) for columns in (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES)]
     assert headers[0] == (
         "dataset,condenser,kind,ipc,protocol,student,set_seed,student_seed,top1_pct,test_count,steps,batch,"
         "resolution,train_count,label_bytes,label_cpu_s,label_gpu_s,top1_pct_best,wall_s,cpu_s,gpu_s,device,attempts,evaluate_key,set_key"
@@ -63,14 +65,23 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
         "top1_pct_ci95_low,top1_pct_ci95_high,ci_over"
     )
     assert headers[2] == (
-        "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,soft_label_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,"
-        "gpu_type,cpu_h,kwh,source,set_key"
+        "dataset,condenser,ipc,protocol,student,status,hlr,ior,ior_ci95_low,ior_ci95_high,ior_ci_over,lrs,ars,"
+        "gap_to_full,hard_protocol,raw_protocol,full_reference,reason"
     )
     assert headers[3] == (
-        "dataset,condenser,ipc,set_seed,metric,status,value,unit,better,reason,encoder,encoder_independent,"
-        "analyze_key,set_key"
+        "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,soft_label_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,"
+        "gpu_type,cpu_h,kwh,source,standalone_cpu_s,standalone_gpu_s,amortised_cpu_s,amortised_gpu_s,shared_by,"
+        "uncharged,set_key"
     )
     assert headers[4] == (
+        "dataset,condenser,ipc,set_seed,metric,status,value,unit,better,reason,pooled,reference,low,high,"
+        "interval_over,encoder,encoder_independent,analyze_key,set_key"
+    )
+    assert headers[5] == (
+        "dataset,condenser,ipc,metric,status,n_sets,n_planned,mean,sd,ci95_low,ci95_high,unit,better,pooled_mean,"
+        "reference_mean,reason,encoder,encoder_independent"
+    )
+    assert headers[6] == (
         "key,stage,dataset,condenser,ipc,protocol,student,set_seed,student_seed,metric,role,state,attempt,reason,"
         "job,host,log"
     )
@@ -222,3 +233,99 @@ def test_sets_have_their_storage_and_their_cost(made: MadeRun, tmp_path: Path) -
     assert [row["cpu_s"] for row in rows] == ["2.0", "", "", ""]
     assert (rows[1]["gpu_h"], rows[1]["kwh"], rows[1]["source"]) == ("6.5", "n/a", "their page")
     assert rows[2]["gpu_h"] == ""
+
+
+def test_scores_stand_in_a_table_of_their_own_and_for_the_screen(made: MadeRun, tmp_path: Path) -> None:
+    """Over the means of seeds, as fractions; reference lines are used and have no row."""
+    drawn = [made.condense(seed=i) for i in (0, 1)]
+    chosen = made.condense("herding", seed=None)
+    values = dict(zip((made.evaluate(s, i) for s in drawn for i in (0, 1)), (60.0, 62.0, 64.0, 66.0), strict=True))
+    values |= {made.evaluate(chosen, i): value for i, value in enumerate((70.0, 72.0))}
+    values |= {made.evaluate(s, name="erm_raw"): value for s, value in zip((*drawn, chosen), (50, 52, 61), strict=True)}
+    values[made.reference("full_schedule", None)] = 90.0
+    made.write()
+    for key, value in values.items():
+        made.record(key, evaluation(float(value)))
+    found = gather(made, tmp_path)
+    rows = {(row["condenser"], row["protocol"]): row for row in table(tmp_path / "scores.csv")}
+    assert list(rows) == [("random", "erm"), ("herding", "erm"), ("random", "erm_raw"), ("herding", "erm_raw")]
+    row = rows["herding", "erm"]
+    assert [row[name] for name in ("hlr", "ior", "gap_to_full", "status")] == ["0.19", "0.08", "0.19", "complete"]
+    alpha, beta = (0.08 - 0.19) / 2, (0.08 + 0.10) / 2
+    lrs, ars = (round((math.exp(x) - 1 / math.e) / (math.e - 1 / math.e), 8) for x in (alpha, beta))
+    assert (row["lrs"], row["ars"]) == (str(lrs), str(ars))
+    welch = stats.ttest_ind([70.0, 72.0], [61.0, 65.0], equal_var=False).confidence_interval(0.95)
+    assert float(row["ior_ci95_low"]) == pytest.approx(welch.low / 100, abs=1e-8)
+    assert float(row["ior_ci95_high"]) == pytest.approx(welch.high / 100, abs=1e-8)
+    assert row["ior_ci_over"] == "student_seed"
+    assert rows["herding", "erm_raw"]["reason"] == (
+        "hlr lrs gap_to_full: full_schedule erm_raw is not planned; ars: erm_raw does not augment"
+    )
+    assert found.scores[1] == ("digits", "herding", 1, "erm", "convnet3", 0.19, 0.08, lrs, ars, 0.19)
+
+
+def test_measures_over_set_seeds(made: MadeRun, tmp_path: Path) -> None:
+    """Mean, deviation and interval over sets; a measure without meaning says why, one set has no interval."""
+    judge = made.teacher("judge", 1)
+    by_judge = made.embed(judge, "judge")
+    drawn, chosen = [made.condense(seed=i) for i in range(4)], made.condense("herding", seed=None)
+    inputs = {"embedding": by_judge, "encoder": judge}
+    near = [made.analyze(s, "coverage", inputs) for s in (*drawn, chosen)]
+    flat = made.analyze(chosen, "recall", inputs)
+    made.write()
+    measure = {"per_class": [0.5], "unit": "share", "better": "higher"}
+    more = {"pooled": 0.75, "reference": 0.5, "low": 0.25, "high": 0.375, "interval_over": "real points"}
+    for key, value in zip((*near[:3], near[4]), (0.2, 0.3, 0.7, 0.9), strict=True):
+        made.record(key, {**measure, "value": value, **(more if key == near[0] else {})})
+    made.record(flat, {**measure, "value": None, "reason": "ipc 1 is not above k = 5"})
+    gather(made, tmp_path)
+    first, second, *_ = table(tmp_path / "metrics.csv")
+    columns = ("pooled", "reference", "low", "high", "interval_over")
+    assert [first[name] for name in columns] == ["0.75", "0.5", "0.25", "0.375", "real points"]
+    assert [second[name] for name in columns] == [""] * 5
+    rows = {(row["condenser"], row["metric"]): row for row in table(tmp_path / "metric_cells.csv")}
+    row = rows["random", "coverage"]
+    assert [row[name] for name in ("status", "n_sets", "n_planned", "mean")] == ["partial", "3", "4", "0.4"]
+    assert float(row["sd"]) == pytest.approx(statistics.stdev([0.2, 0.3, 0.7]), rel=1e-11)
+    interval = stats.t.interval(0.95, 2, loc=0.4, scale=stats.sem([0.2, 0.3, 0.7]))
+    assert (float(row["ci95_low"]), float(row["ci95_high"])) == pytest.approx(interval, rel=1e-9)
+    assert [row[name] for name in ("unit", "better", "pooled_mean", "reference_mean")] == [
+        "share",
+        "higher",
+        "0.75",
+        "0.5",
+    ]
+    assert [row[name] for name in ("encoder", "encoder_independent")] == ["teacher:judge", "yes"]
+    single = rows["herding", "coverage"]
+    assert [single[name] for name in ("status", "n_sets", "mean", "sd", "ci95_low")] == ["complete", "1", "0.9", "", ""]
+    none = rows["herding", "recall"]
+    assert [none[name] for name in ("status", "n_sets", "mean", "reason")] == [
+        "complete",
+        "0",
+        "",
+        "ipc 1 is not above k = 5",
+    ]
+
+
+def test_what_sets_consumed_is_charged_to_them(made: MadeRun, tmp_path: Path) -> None:
+    """A teacher and its embedding shared by two sets; weights made elsewhere are named; external sets stay empty."""
+    single = made.teacher("single", 0)
+    by_single = made.embed(single)
+    sets = [made.condense("herding", ipc=ipc, seed=None, inputs={"embedding": by_single}) for ipc in (1, 2)]
+    theirs = made.condense("theirs", seed=None)
+    made.run.manifest.write_text(f'[external.theirs]\nformat = "hdf5"\nsha256 = "{"a" * 64}"\nipc = 1\ngpu_h = 6.5\n')
+    made.write()
+    spent = {"wall_s": 9.0, "gpu_s": 8.0, "cpu_s": 100.0}
+    made.record(single, {"source": "weights:their\x1bs"}, cost=spent)
+    for key in (*sets, theirs):
+        made.record(key, {"count": 10, "set_bytes": 1920, "soft_label_bytes": 0})
+    columns = ("standalone_cpu_s", "standalone_gpu_s", "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged")
+    gather(made, tmp_path)
+    shown = [[row[name] for name in columns] for row in table(tmp_path / "sets.csv")]
+    assert shown[0] == ["", "", "", "", "teacher single 2; embed teacher:single 2", "their?s"]
+    made.record(by_single, {})
+    gather(made, tmp_path)
+    shown = [[row[name] for name in columns] for row in table(tmp_path / "sets.csv")]
+    assert shown[0] == shown[1]
+    assert shown[0][:4] == ["104.0", "8.0", "53.0", "4.0"]
+    assert shown[2] == [""] * 6

@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from condhpc.intervals import mean_interval, t_quantile
+from condhpc.intervals import difference_interval, mean_interval, t_quantile
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 10, 29, 30, 99, 1000])
@@ -15,6 +15,36 @@ from condhpc.intervals import mean_interval, t_quantile
 def test_quantile_agrees_with_scipy(df: int, confidence: float) -> None:
     """Ten digits, for odd and even degrees of freedom."""
     assert t_quantile(confidence, df) == pytest.approx(stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
+
+
+@pytest.mark.parametrize("df", [1.0001, 1.5, 2.9, 7.25, 33.3, 999.5])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_quantile_of_a_fraction_of_degrees_agrees_with_scipy(df: float, confidence: float) -> None:
+    """Ten digits too; Welch's degrees of freedom are seldom whole."""
+    assert t_quantile(confidence, df) == pytest.approx(stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ([71.2, 69.8, 70.5], [60.0, 66.0]),
+        ([0.0, 1.0], [5.0, 5.5]),
+        ([1.0, 2.0, 3.0, 4.0, 50.0], [2.0, 2.0, 2.0]),
+        ([3.0, 3.0], [1.0, 2.0, 4.0]),
+    ],
+)
+def test_interval_of_a_difference_agrees_with_scipy(left: list[float], right: list[float]) -> None:
+    """Welch's, with unequal numbers and spreads."""
+    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval(0.95)
+    assert difference_interval(left, right) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_no_interval_of_a_difference_without_two_spreads() -> None:
+    """One value on a side leaves its spread unknown; equal values on both sides give a width of zero."""
+    assert difference_interval([1.0], [1.0, 2.0]) is None
+    assert difference_interval([1.0, 2.0], []) is None
+    assert difference_interval([3.0, 3.0], [1.0, 1.0]) == (2.0, 2.0)
 
 
 def test_interval_agrees_with_scipy() -> None:

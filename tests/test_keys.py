@@ -251,6 +251,8 @@ def _changed(value: Any) -> Iterator[Any]:
 def _other(value: Any) -> Any:
     if value is None:
         return "something"
+    if value is msgspec.UNSET:
+        return False
     if isinstance(value, bool):
         return not value
     return value + "x" if isinstance(value, str) else value + 1

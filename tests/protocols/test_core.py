@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from condhpc import registry
-from condhpc.spec import Protocol
+from condhpc import keys, recipe, registry
+from condhpc.spec import Augment, Protocol
 
 _LABEL_SOURCE = {"name", "labels", "loss", "teacher_role", "teacher", "committee"}
 
@@ -29,6 +29,25 @@ def test_erm_plain_is_erm_without_mixing() -> None:
     erm, plain = (msgspec.to_builtins(protocol(n)) for n in ("erm", "erm_plain"))
     assert {field for field in erm if erm[field] != plain[field]} == {"name", "cutmix_alpha"}
     assert plain["cutmix_alpha"] == 0.0
+
+
+def test_erm_raw_is_erm_without_augmentation() -> None:
+    """Crops, mirroring and mixing are off, whatever the dataset allows; all else is `erm`."""
+    erm, raw = (msgspec.structs.asdict(protocol(n)) for n in ("erm", "erm_raw"))
+    assert {field for field in erm if erm[field] != raw[field]} == {"name", "cutmix_alpha", "crop_scale_min", "mirror"}
+    info = registry.load("datasets", "cifar10").INFO
+    augment = [recipe.student_training(info, 1, protocol(n), None, "fp32").augment for n in ("erm", "erm_raw")]
+    assert augment[0] == Augment(crop_scale_min=info.crop_scale_min, flip=True, cutmix_alpha=1.0)
+    assert augment[1] == Augment(crop_scale_min=1.0, flip=False, cutmix_alpha=0.0)
+
+
+def test_a_protocol_that_leaves_mirroring_to_the_dataset_says_nothing_of_it_in_its_key() -> None:
+    """Keys of evaluations from before there was the field stay as they are; the field survives a round trip."""
+    assert b"mirror" not in keys.encode(protocol("erm"))
+    data = keys.encode(protocol("erm_raw"))
+    assert b'"mirror":false' in data
+    assert msgspec.json.decode(data, type=Protocol) == protocol("erm_raw")
+    assert msgspec.json.decode(keys.encode(protocol("erm")), type=Protocol) == protocol("erm")
 
 
 def test_erm_is_hard_labels_with_the_published_recipe() -> None:

@@ -1,0 +1,75 @@
+"""What condensed sets cost with all that they consumed: teachers and embeddings are charged to their users."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from condhpc.ledger import Entry
+from condhpc.lineage import Lineage
+from condhpc.runs import PlanLine
+
+_DECIMALS = 6
+_WEIGHTS = "weights:"
+"""A record's `source` with this prefix names weights that were made elsewhere."""
+
+
+class SetCost(NamedTuple):
+    """Seconds of the attempts that left records; None where a record of what was consumed is missing."""
+
+    standalone_cpu_s: float | None
+    """The set's own task, and all that it rests on, each once: what making this set alone takes."""
+    standalone_gpu_s: float | None
+    amortised_cpu_s: float | None
+    """Its own task, and its share of all that it rests on: summed over the sets of a plan, nothing counts twice."""
+    amortised_gpu_s: float | None
+    shared_by: str
+    """By how many planned sets each share is divided: `teacher single 12; embed teacher:single 6`."""
+    uncharged: str
+    """Weights made elsewhere that it rests on; what their training took is not known and not charged."""
+
+
+def set_costs(plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry]) -> dict[str, SetCost]:
+    """The cost of every planned condensed set, by its key."""
+    lines = {line.key: line for line in plan}
+    sets = [line.key for line in plan if line.stage == "condense"]
+    consumed = {key: lineage.ordered(lineage.ancestors(key)) for key in sets}
+    users = Counter(parent for parents in consumed.values() for parent in parents)
+    return {key: _cost(key, consumed[key], lines, users, entries) for key in sets}
+
+
+def _cost(
+    key: str,
+    consumed: Sequence[str],
+    lines: Mapping[str, PlanLine],
+    users: Mapping[str, int],
+    entries: Mapping[str, Entry],
+) -> SetCost:
+    divisors = {key: 1} | {parent: users[parent] for parent in consumed}
+    cpu_s, cpu_share_s = _sums("cpu_s", divisors, entries)
+    gpu_s, gpu_share_s = _sums("gpu_s", divisors, entries)
+    shared = "; ".join(f"{_name(lines[parent])} {users[parent]}" for parent in consumed if parent in lines)
+    uncharged = "; ".join(_elsewhere([*consumed, key], entries))
+    return SetCost(cpu_s, gpu_s, cpu_share_s, gpu_share_s, shared, uncharged)
+
+
+def _sums(name: str, divisors: Mapping[str, int], entries: Mapping[str, Entry]) -> tuple[float | None, float | None]:
+    """Standalone and amortised."""
+    costs = [entries[key].cost.get(name) if key in entries else None for key in divisors]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None, None
+    shares = (cost / divisor for cost, divisor in zip(known, divisors.values(), strict=True))
+    return round(math.fsum(known), _DECIMALS), round(math.fsum(shares), _DECIMALS)
+
+
+def _name(line: PlanLine) -> str:
+    return f"{line.stage} {line.label.role}" if line.label.role else line.stage
+
+
+def _elsewhere(keys: Sequence[str], entries: Mapping[str, Entry]) -> Iterator[str]:
+    """Names of weights made elsewhere, each once, in the order of the plan."""
+    sources = (str(entries[key].values.get("source", "")) for key in keys if key in entries)
+    yield from dict.fromkeys(s.removeprefix(_WEIGHTS) for s in sources if s.startswith(_WEIGHTS))
