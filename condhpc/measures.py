@@ -66,7 +66,8 @@ def measured(plan: Sequence[PlanLine], lineage: Lineage, found: Mapping[str, Mea
     for line in (line for line in plan if line.stage == "analyze"):
         set_key = line.inputs.get("set", "")
         measuring = set(line.inputs.values()) - {set_key}
-        embedding = lines.get(line.inputs.get("embedding", ""))
+        roles = (key for role, key in line.inputs.items() if role.partition(".")[0] == "embedding")  # or parts of one
+        embedding = lines.get(next(roles, ""))
         name = embedding.label.role or "" if embedding is not None else ""
         independent = ("no" if measuring & shaping[set_key] else "yes") if measuring else ""
         rows.append(Measured(line, found.get(line.key), name, independent))

@@ -112,7 +112,9 @@ class MadeRun:
 
     def embed(self, teacher: str, role: str = "single") -> str:
         """Embeddings by a teacher."""
-        spec = EmbedSpec(dataset=DATASET, split="train", encoder="teacher", batch=10, precision="fp32")
+        spec = EmbedSpec(
+            dataset=DATASET, split="train", encoder="teacher", network=None, batch=10, precision="fp32", rows=None
+        )
         return self.add("embed", spec, Label(dataset="digits", role=f"teacher:{role}"), {"encoder": teacher})
 
     def condense(

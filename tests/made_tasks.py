@@ -46,7 +46,15 @@ def analyze(inputs: Mapping[str, str], **params: Any) -> Task:
 
 def embed(number: int = 0) -> Task:
     """An embed task without an input."""
-    spec = EmbedSpec(dataset=DATASET, split="train", encoder="pixels", batch=number + 1, precision="fp32")
+    spec = EmbedSpec(
+        dataset=DATASET,
+        split="train",
+        encoder="pixels",
+        network=None,
+        batch=number + 1,
+        precision="fp32",
+        rows=None,
+    )
     return Task(stage="embed", spec=spec, inputs={}, version=(1, 1))
 
 

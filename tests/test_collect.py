@@ -146,7 +146,7 @@ def test_measures_say_whether_their_encoder_is_independent(made: MadeRun, tmp_pa
     drawn = made.condense("random", seed=0)
     made.evaluate(drawn, 0, inputs={"single.0": single})
     free = made.analyze(chosen, "coverage", {"embedding": by_judge, "encoder": judge})
-    tied = made.analyze(chosen, "covering_radius", {"embedding": by_single, "encoder": single})
+    tied = made.analyze(chosen, "covering_radius", {"embedding.0": by_single, "encoder": single})
     labelled = made.analyze(drawn, "coverage", {"embedding": by_single, "encoder": single})
     made.write()
     measure = {"per_class": [0.5], "unit": "share", "better": "higher"}

@@ -41,7 +41,9 @@ def embed_task(batch: int) -> Task:
     dataset = DatasetSpec(
         name="d", loader="digits", index="0" * 32, classes=10, resolution=8, mean=(0.5,) * 3, std=(0.5,) * 3
     )
-    spec = EmbedSpec(dataset=dataset, split="train", encoder="pixels", batch=batch, precision="fp32")
+    spec = EmbedSpec(
+        dataset=dataset, split="train", encoder="pixels", network=None, batch=batch, precision="fp32", rows=None
+    )
     return Task(stage="embed", spec=spec, inputs={}, version=(1, 1))
 
 
