@@ -43,7 +43,7 @@ class Plugin:
     """Whether a teacher that it needs may be a committee, whose members come as `role.0`, `role.1`, …"""
 
     def needs(self, params: Any) -> dict[str, Need]:
-        """Inputs by role; none by default."""
+        """Inputs by role; none by default. A parameter that names a teacher is called like the role."""
         del params
         return {}
 

@@ -181,8 +181,10 @@ def _plain(params: Any, needs: Mapping[str, Need]) -> dict[str, Any]:
     """
     inputs: dict[str, str] = {}
     for role, need in needs.items():
-        kind = need.source.partition(":")[0]
-        inputs.setdefault(need.source, role if need.stage == "teacher" else f"{kind}:{role}")
+        if need.stage == "embed":
+            inputs.setdefault(need.source, f"{need.source.partition(':')[0]}:{role}")
     inputs.pop("pixels", None)
     found: dict[str, Any] = msgspec.to_builtins(params)
-    return {name: inputs.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
+    plain = {name: inputs.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
+    # A role may be called like anything, such as an architecture; only the parameter of the role's name is meant.
+    return plain | {role: role for role, need in needs.items() if need.stage == "teacher" and role in found}

@@ -6,18 +6,29 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import fake_plugins
 import msgspec
 import pytest
 import tomli
-from fake_plugins import MANIFEST
+from fake_plugins import MANIFEST, Distil
 
 from condhpc import facts, keys, manifest, plan, recipe
 from condhpc.errors import ProblemsError
 from condhpc.plan import Label, Plan, Planned
 from condhpc.profile import Profile
-from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, EmbedSpec, EvaluateSpec, RelabelSpec, TeacherSpec
+from condhpc.spec import (
+    STAGES,
+    AnalyzeSpec,
+    CondenseSpec,
+    EmbedSpec,
+    EvaluateSpec,
+    Need,
+    RelabelSpec,
+    TeacherSpec,
+    Value,
+)
 
 EXTERNAL = f'[external.made]\nformat = "folder"\nsha256 = "{"a" * 64}"\nipc = 10\n'
 CACHED = '[labels]\nsource = "cached"\n'
@@ -115,6 +126,32 @@ def test_condensers_get_what_they_need() -> None:
     assert distil.task.inputs == {"observer": one(found, role="single").key}
     assert isinstance(distil.task.spec, CondenseSpec)
     assert (distil.task.spec.kind, distil.task.spec.seed) == ("method", 0)
+
+
+class TryingParams(Value, frozen=True):
+    """A role and an architecture."""
+
+    observer: str = "small"
+    student: str = "small"
+
+
+class Trying(Distil):
+    """Looks at a teacher and trains students."""
+
+    Params = TryingParams
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """The teacher of the role asked for."""
+        return {"observer": Need(stage="teacher", source=params.observer)}
+
+
+def test_a_role_may_be_called_like_another_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a key only the parameter that names the teacher gives way to the input's name."""
+    monkeypatch.setitem(fake_plugins.PLUGINS["methods"], "distil", Trying())
+    found = expand(MANIFEST.replace('"nearest", ', "").replace('"soft"', '"per_image"').replace(".single]", ".small]"))
+    spec = one(found, condenser="distil", ipc=1, protocol=None).task.spec
+    assert isinstance(spec, CondenseSpec)
+    assert spec.params == {"observer": "observer", "student": "small"}
 
 
 def test_the_name_of_a_role_is_for_people() -> None:
