@@ -55,11 +55,11 @@ def select(ctx: Context, train_split: Split, embeddings: Embeddings | None) -> t
 
     def choose(stream: str, params: Any, among: Sequence[NDArray[np.int64]], tick: Tick) -> NDArray[np.int64]:
         """Each class with a stream of its own, so that no class depends on another."""
+        classes = (known.of(of_n, rng.stream(spec.seed or 0, stream, label)) for label, of_n in enumerate(among))
         chosen = []
-        for label, positions_n in enumerate(among):
-            images = known.of(positions_n, rng.stream(spec.seed or 0, stream, label))
+        for positions_n, images in zip(among, classes, strict=True):
             chosen.append(positions_n[plugin.select(images, spec.ipc, params)])
-            tick(label + 1, len(among))
+            tick(len(chosen), len(among))
         return np.concatenate(chosen)
 
     params, told = _tuned(ctx, train_split, plugin, params, choose)

@@ -10,6 +10,7 @@ import pytest
 from condhpc import registry, rng
 from condhpc.coresets.base import ClassImages
 from condhpc.errors import StageError
+from condhpc.scores import NAMES as SCORES
 
 NAMES = registry.names("coresets")
 EPOCHS = 12
@@ -31,22 +32,10 @@ def vectors_of(draw: int, count: int) -> np.ndarray:
 
 @cache
 def scores_of(draw: int, count: int) -> dict[str, np.ndarray]:
-    """Scores of `condhpc.scores`, from the logits of a random classifier of 4 classes."""
-    stream = rng.stream(draw, "coreset-contract-scores")
-    odds = np.exp(stream.normal(0.0, 2.0, size=(count, 4)))
-    p = odds / odds.sum(axis=1, keepdims=True)
-    error = np.linalg.norm(p - np.eye(4)[np.zeros(count, int)], axis=1)
-    top = np.sort(p, axis=1)
-    found = {
-        "el2n": error,
-        "grand": error * np.sqrt(1.0 + stream.gamma(2.0, 3.0, size=count)),
-        "margin": top[:, -1] - top[:, -2],
-        "entropy": -(p * np.log(p)).sum(axis=1),
-        "confidence": top[:, -1],
-        "own_probability": p[:, 0],
-        "correct": p.argmax(axis=1) == 0,
-    }
-    return read_only(**{name: score.astype(np.float32) for name, score in found.items()})
+    """Each score of the embedding's teacher, at random."""
+    return read_only(
+        **{key: rng.stream(draw, "coreset-contract", key).random(count, dtype=np.float32) for key in SCORES}
+    )
 
 
 @cache
