@@ -149,7 +149,7 @@ def test_a_role_may_be_called_like_another_parameter(monkeypatch: pytest.MonkeyP
     """In a key only the parameter that names the teacher gives way to the input's name."""
     monkeypatch.setitem(fake_plugins.PLUGINS["methods"], "distil", Trying())
     found = expand(MANIFEST.replace('"nearest", ', "").replace(', "soft"', "").replace(".single]", ".small]"))
-    spec = one(found, condenser="distil", ipc=1, protocol=None).task.spec
+    spec = one(found, condenser="distil", ipc=1, protocol=None, metric=None).task.spec
     assert isinstance(spec, CondenseSpec)
     assert spec.params == {"observer": "observer", "student": "small"}
 
