@@ -75,6 +75,12 @@ def test_no_more_strata_than_images_are_asked_for() -> None:
     assert halves == {(False, True)}
 
 
+def test_which_of_equal_strata_gives_more_is_drawn() -> None:
+    """Two strata of two images and a budget of three: either may be the one that is heard twice."""
+    twice = {sum(i < 2 for i in pick(np.arange(4.0), 3, seed, cutoff=0.0, strata=2)) for seed in range(20)}
+    assert twice == {1, 2}
+
+
 def test_equal_scores_are_a_random_choice() -> None:
     """A range without width is one stratum; every image has its chance, and the cut-off falls on any."""
     chosen = Counter(i for seed in range(60) for i in pick(np.ones(8), 2, seed, cutoff=0.5))
