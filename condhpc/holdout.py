@@ -47,7 +47,8 @@ class Bench:
 def accuracies(trials: Trials, choose: Choose, bench: Bench) -> list[float]:
     """Accuracy of each candidate's student on the slice, percent; the same start, order and slice for all.
 
-    The slice is new to the students, not to a proxy that was trained on all of train. Finished trials outlive a stop. Raises StageError where a class is too small to hold out a slice.
+    The slice is new to the students, though not to a proxy that was trained on all of train. Finished trials outlive a
+    stop. Raises StageError where a class is too small to hold out a slice.
     """
     found = _resumed(bench.report.checkpoint())[: len(trials.candidates)]
     slices = [_slice(bench, label, trials.share) for label in range(bench.spec.dataset.classes)]

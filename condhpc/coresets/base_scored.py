@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -91,7 +91,7 @@ class DynamicsCoreset(ScoreCoreset):
     """A ranking by how each image fared in a training, the mean over the members of a committee."""
 
     takes_committees = True
-    Params = DynamicsParams
+    Params: ClassVar[type[Value]] = DynamicsParams
 
     def needs(self, params: Any) -> dict[str, Need]:
         """The training of the role `proxy`."""

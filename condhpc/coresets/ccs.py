@@ -15,17 +15,16 @@ import msgspec
 from msgspec import Meta
 
 from condhpc import demands
-from condhpc.coresets.base import Coreset, Trials, held_out, require_enough
-from condhpc.coresets.base_scored import PROXY, early_error, mean_margin, mean_over_members
+from condhpc.coresets.base import Trials, held_out, require_enough
+from condhpc.coresets.base_scored import DynamicsCoreset, Member, early_error, mean_margin
 from condhpc.errors import nearest
-from condhpc.spec import DatasetInfo, Need, Value
+from condhpc.spec import DatasetInfo, Value
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from condhpc.coresets.base import ClassImages
-    from condhpc.coresets.base_scored import Member
 
 Cutoff = Annotated[float, Meta(ge=0.0, lt=1.0)]
 _FREE_SHARE = 0.6
@@ -60,15 +59,15 @@ class CcsParams(Value, frozen=True):
     holdout_steps: Annotated[int, Meta(ge=1, description="of a trial: steps of its training")] = 500
 
 
-class Ccs(Coreset):
+class Ccs(DynamicsCoreset):
     """Covers easy and hard alike, without the hardest, which are outliers and wrong labels."""
 
-    takes_committees = True
+    seeded = True
     Params = CcsParams
 
-    def needs(self, params: Any) -> dict[str, Need]:
-        """The training of the role `proxy`."""
-        return {PROXY: Need(stage="teacher", source=params.proxy, dynamics=True)}
+    def of_member(self, member: Member, params: Any) -> NDArray[np.float64]:
+        """Negated AUM, or EL2N."""
+        return -mean_margin(member) if params.score == "aum" else early_error(member, params.epoch_share)
 
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Where trials cannot be held."""
@@ -100,7 +99,7 @@ class Ccs(Coreset):
 
         require_enough(images.count, ipc)
         order_N = images.rng.permutation(images.count)  # position within it breaks all ties
-        difficulty_N = _difficulty(images, params)[order_N]
+        difficulty_N = self.difficulty(images, params)[order_N]
         kept_n = np.argsort(difficulty_N, kind="stable")[: kept_count(images.count, ipc, params.cutoff)]
         kept_n.sort()
         strata = strata_of(difficulty_N[kept_n], min(params.strata, ipc))
@@ -132,16 +131,6 @@ def shares(sizes: Sequence[int], budget: int) -> list[int]:
     for i, size in enumerate(sizes):
         given.append(min(size, (budget - sum(given)) // (len(sizes) - i)))
     return given
-
-
-def _difficulty(images: ClassImages, params: CcsParams) -> NDArray[np.float64]:
-    if params.score == "aum":
-        return -mean_over_members(images, mean_margin)
-
-    def early(member: Member) -> NDArray[np.float64]:
-        return early_error(member, params.epoch_share)
-
-    return mean_over_members(images, early)
 
 
 PLUGIN = Ccs()
