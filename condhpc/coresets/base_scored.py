@@ -60,7 +60,7 @@ class ScoreCoreset(Coreset):
     """
 
     seeded = False
-    Params = ScoreParams
+    Params: ClassVar[type[Value]] = ScoreParams
 
     @abstractmethod
     def difficulty(self, images: ClassImages, params: Any) -> NDArray[np.float64]:
