@@ -9,6 +9,7 @@ import pytest
 from condhpc import registry, rng
 from condhpc.coresets.base import ClassImages
 from condhpc.errors import StageError
+from condhpc.scores import NAMES as NAMES_OF_SCORES
 
 NAMES = registry.names("coresets")
 
@@ -18,7 +19,10 @@ def select(name: str, seed: int = 0, *, count: int = 40, ipc: int = 7, draw: int
     plugin = registry.load("coresets", name)
     params: Any = plugin.Params()
     vectors = rng.stream(draw, "coreset-contract").gamma(0.7, 5.0, size=(count, 6)).astype(np.float32)
-    images = ClassImages(count, rng.stream(seed, name, 3), vectors if plugin.needs(params) else None)
+    scores = {key: rng.stream(draw, "coreset-contract", key).random(count, dtype=np.float32) for key in NAMES_OF_SCORES}
+    images = ClassImages(count, rng.stream(seed, name, 3), vectors, scores)
+    if not plugin.needs(params):
+        images = ClassImages(count, rng.stream(seed, name, 3))
     return plugin.select(images, ipc, params)
 
 
