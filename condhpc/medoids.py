@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FIRST_LOOK = 8
-"""Rows that the lazy greedy computes at once at first; doubled while it has to go on."""
+"""Rows that the lazy greedy computes at once at first; doubled while it has to go on, up to the next."""
+_MOST_ROWS = 128
 _BLOCK_ROWS = (16, 256)
 """Fewest and most candidates whose swaps are computed together; speed alone depends on them."""
 
@@ -36,54 +37,43 @@ def greedy(distance_NN: NDArray[np.float32], start: float, ipc: int) -> NDArray[
     and only points above the best new gain are looked at again.
     """
     nearest_N = np.full(len(distance_NN), start, dtype=np.float32)
-    bound_N = np.float64(np.float32(start)) * len(distance_NN) - distance_NN.sum(axis=1, dtype=np.float64)
+    gain_N = np.full(len(distance_NN), np.inf)
     picks = np.empty(ipc, dtype=np.int64)
     for t in range(ipc):
-        picks[t] = _best_gain(distance_NN, nearest_N, bound_N) if t else _first_largest(bound_N)
+        picks[t] = _best_gain(distance_NN, nearest_N, gain_N)
         np.minimum(nearest_N, distance_NN[picks[t]], out=nearest_N)
-        bound_N[picks[t]] = -np.inf
+        gain_N[picks[t]] = -np.inf
     return picks
 
 
-def _best_gain(distance_NN: NDArray[np.float32], nearest_N: NDArray[np.float32], bound_N: NDArray[np.float64]) -> int:
-    """The point of largest gain; tightens the bounds of those that it looks at."""
-    order = np.argsort(-bound_N)
-    best, done, rows = -np.inf, 0, _FIRST_LOOK
-    while done < len(order) and bound_N[order[done]] >= best * (1.0 - TIE):
+def _best_gain(distance_NN: NDArray[np.float32], nearest_N: NDArray[np.float32], gain_N: NDArray[np.float64]) -> int:
+    """The point of largest gain; `gain_N` holds upper bounds and gets the gains of those that were looked at."""
+    total = nearest_N.sum(dtype=np.float64)
+    order = np.argsort(-gain_N)
+    best, tie, done, rows = -np.inf, TIE * float(total), 0, _FIRST_LOOK
+    while done < len(order) and gain_N[order[done]] > -np.inf and gain_N[order[done]] >= best - tie:
         look = order[done : done + rows]
-        bound_N[look] = np.where(np.isfinite(bound_N[look]), _gains(distance_NN[look], nearest_N), -np.inf)
-        best = max(best, float(bound_N[look].max()))
-        done, rows = done + rows, 2 * rows
-    looked_at = np.sort(order[:done])
-    return int(looked_at[_first_largest(bound_N[looked_at])])
-
-
-def _gains(rows_MN: NDArray[np.float32], nearest_N: NDArray[np.float32]) -> NDArray[Any]:
-    lower_MN = nearest_N - rows_MN
-    np.maximum(lower_MN, 0.0, out=lower_MN)
-    return np.asarray(lower_MN.sum(axis=1, dtype=np.float64))
-
-
-def _first_largest(values_N: NDArray[np.float64]) -> int:
-    largest = values_N.max()
-    return int(np.argmax(values_N >= largest - TIE * abs(largest)))
+        look = look[gain_N[look] > -np.inf]
+        gain_N[look] = total - np.minimum(distance_NN[look], nearest_N).sum(axis=1, dtype=np.float64)
+        best = max(best, float(gain_N[look].max()))
+        done, rows = done + rows, min(2 * rows, _MOST_ROWS)
+    return int(np.argmax(gain_N >= best - tie))
 
 
 def greedy_batch(distance_CNN: Tensor, start_C: Tensor, count_C: Tensor, ipc: int) -> Tensor:
     """`greedy` of C classes at a time, all gains at each pick; (C, ipc)."""
     classes, longest = distance_CNN.shape[:2]
-    places_N = torch.arange(longest, device=distance_CNN.device)
-    real_CN = places_N < count_C[:, None]
-    nearest_CN = torch.where(real_CN, start_C[:, None], 0.0).float()  # nothing is gained at padding
+    real_CN = torch.arange(longest, device=distance_CNN.device) < count_C[:, None]
+    nearest_CN = torch.where(real_CN, start_C[:, None], 0.0).float()  # padding adds nothing to a sum
     taken_CN = ~real_CN
-    rows_C = torch.arange(classes, device=distance_CNN.device)
+    class_C = torch.arange(classes, device=distance_CNN.device)
     picks_CK = torch.empty(classes, ipc, dtype=torch.int64, device=distance_CNN.device)
     for t in range(ipc):
-        gain_CN = (nearest_CN[:, None] - distance_CNN).clamp_(min=0.0).sum(dim=2, dtype=torch.float64)
-        gain_CN.masked_fill_(taken_CN, -torch.inf)
-        picks_CK[:, t] = first_smallest(-gain_CN, TIE * gain_CN.amax(dim=1).abs())
-        nearest_CN = torch.minimum(nearest_CN, distance_CNN[rows_C, picks_CK[:, t]])
-        taken_CN[rows_C, picks_CK[:, t]] = True
+        left_CN = torch.minimum(distance_CNN, nearest_CN[:, None]).sum(dim=2, dtype=torch.float64)
+        left_CN.masked_fill_(taken_CN, torch.inf)
+        picks_CK[:, t] = pick_C = first_smallest(left_CN, TIE * nearest_CN.sum(dim=1, dtype=torch.float64))
+        nearest_CN = torch.minimum(nearest_CN, distance_CNN[class_C, pick_C])
+        taken_CN[class_C, pick_C] = True
     return picks_CK
 
 

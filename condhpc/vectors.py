@@ -64,7 +64,8 @@ def in_range(vectors_ND: Tensor) -> Tensor:
 
 def norms(vectors_ND: Tensor) -> Tensor:
     """Euclidean lengths (N,) in double precision."""
-    return torch.linalg.vector_norm(vectors_ND, dim=-1, dtype=torch.float64)
+    found_N: Tensor = torch.linalg.vector_norm(vectors_ND, dim=-1, dtype=torch.float64)
+    return found_N
 
 
 def inverse_norms(vectors_ND: Tensor) -> Tensor:

@@ -11,20 +11,20 @@ from condhpc.coresets.herding import PLUGIN, HerdingParams
 from condhpc.errors import StageError
 
 
-def pick(vectors: Any, ipc: int, *, normalize: bool = True) -> list[int]:
+def pick(vectors: Any, ipc: int, **params_given: Any) -> list[int]:
     """Positions that the plug-in picks."""
-    params = HerdingParams(normalize=normalize)
+    params = HerdingParams(**params_given)
     return PLUGIN.select(ClassImages(len(vectors), rng.stream(0), np.asarray(vectors)), ipc, params).tolist()
 
 
-def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
+def by_definition(vectors: np.ndarray, ipc: int, best: Any = np.argmin) -> list[int]:
     """The smallest, over the rest, of ‖mean of the class − mean of the picks with x‖, candidate by candidate."""
     vectors = vectors.astype(np.longdouble)
     goal, picks = vectors.mean(axis=0), []
     for _ in range(ipc):
         rest = [i for i in range(len(vectors)) if i not in picks]
         gaps = [np.linalg.norm((goal - vectors[[*picks, i]].mean(axis=0)).astype(float)) for i in rest]
-        picks.append(rest[int(np.argmin(gaps))])
+        picks.append(rest[int(best(gaps))])
     return picks
 
 
@@ -36,6 +36,16 @@ def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
     unit = vectors.astype(float) / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
     assert pick(vectors, 25) == by_definition(unit, 25)
     assert pick(vectors, 25, normalize=False) == by_definition(vectors, 25)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_far_rule(seed: int) -> None:
+    """`farthest` takes the largest gap each time, which ends far from the class mean."""
+    vectors = rng.stream(seed, "herding-far").gamma(0.7, 5.0, size=(60, 9)).astype(np.float32)
+    found = pick(vectors, 25, normalize=False, rule="farthest")
+    assert found == by_definition(vectors, 25, np.argmax)
+    gaps = [np.linalg.norm(vectors[p].mean(axis=0) - vectors.mean(axis=0)) for p in (found, pick(vectors, 25))]
+    assert gaps[0] > 2 * gaps[1]
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e15])

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from condhpc import rng
+from condhpc.coresets import kcenter
 from condhpc.coresets.base import ClassImages
 from condhpc.coresets.kcenter import PLUGIN
 from condhpc.errors import StageError
@@ -33,6 +35,21 @@ def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
     """Same picks in the same order as the rule written out, on random features of any precision."""
     vectors = rng.stream(seed, "kcenter-test").gamma(0.7, 5.0, size=(60, 9)).astype(dtype)
     assert pick(vectors, 25) == by_definition(vectors, 25)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_blocks_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that are left alone as long as they cannot hold the farthest point: speed alone depends on them."""
+    clouds = rng.stream(5, "kcenter-blocks").normal(size=(4, 50, 3)) + 20.0 * np.arange(4)[:, None, None]
+    vectors = clouds.reshape(200, 3).astype(np.float32)
+    monkeypatch.setattr(kcenter, "_BLOCK_ROWS", block)
+    assert pick(vectors, 30) == by_definition(vectors, 30)
+
+
+def test_points_of_no_class() -> None:
+    """`spread` takes any points, as a tensor."""
+    vectors = rng.stream(6, "kcenter-free").normal(size=(90, 4))
+    assert kcenter.spread(torch.from_numpy(vectors), 15).tolist() == by_definition(vectors, 15)
 
 
 def test_far_from_the_origin() -> None:
