@@ -18,9 +18,9 @@ from condhpc.vectors import TIE, first_smallest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FIRST_LOOK = 8
+_FIRST_LOOK = 16
 """Rows that the lazy greedy computes at once at first; doubled while it has to go on, up to the next."""
-_MOST_ROWS = 128
+_MOST_ROWS = 64
 _BLOCK_ROWS = (16, 256)
 """Fewest and most candidates whose swaps are computed together; speed alone depends on them."""
 
@@ -37,27 +37,40 @@ def greedy(distance_NN: NDArray[np.float32], start: float, ipc: int) -> NDArray[
     and only points above the best new gain are looked at again.
     """
     nearest_N = np.full(len(distance_NN), start, dtype=np.float32)
-    gain_N = np.full(len(distance_NN), np.inf)
+    total = nearest_N.sum(dtype=np.float64)
+    gain_N = total - distance_NN.sum(axis=1, dtype=np.float64)
+    space_MN = np.empty((min(_MOST_ROWS, len(distance_NN)), len(distance_NN)), dtype=np.float32)
     picks = np.empty(ipc, dtype=np.int64)
     for t in range(ipc):
-        picks[t] = _best_gain(distance_NN, nearest_N, gain_N)
-        np.minimum(nearest_N, distance_NN[picks[t]], out=nearest_N)
-        gain_N[picks[t]] = -np.inf
+        picks[t] = pick = _best_gain(distance_NN, nearest_N, gain_N, space_MN) if t else _first(gain_N, TIE * total)
+        np.minimum(nearest_N, distance_NN[pick], out=nearest_N)
+        gain_N[pick] = -np.inf
     return picks
 
 
-def _best_gain(distance_NN: NDArray[np.float32], nearest_N: NDArray[np.float32], gain_N: NDArray[np.float64]) -> int:
+def _first(gain_N: NDArray[np.float64], tie: float) -> int:
+    return int(np.argmax(gain_N >= gain_N.max() - tie))
+
+
+def _best_gain(
+    distance_NN: NDArray[np.float32],
+    nearest_N: NDArray[np.float32],
+    gain_N: NDArray[np.float64],
+    space_MN: NDArray[np.float32],
+) -> int:
     """The point of largest gain; `gain_N` holds upper bounds and gets the gains of those that were looked at."""
-    total = nearest_N.sum(dtype=np.float64)
+    total = float(nearest_N.sum(dtype=np.float64))
     order = np.argsort(-gain_N)
-    best, tie, done, rows = -np.inf, TIE * float(total), 0, _FIRST_LOOK
-    while done < len(order) and gain_N[order[done]] > -np.inf and gain_N[order[done]] >= best - tie:
+    best, tie, done, rows = -np.inf, TIE * total, 0, min(_FIRST_LOOK, len(space_MN))
+    while done < len(order) and -np.inf < gain_N[order[done]] >= best - tie:
         look = order[done : done + rows]
-        look = look[gain_N[look] > -np.inf]
-        gain_N[look] = total - np.minimum(distance_NN[look], nearest_N).sum(axis=1, dtype=np.float64)
+        look = look[(gain_N[look] > -np.inf) & (gain_N[look] >= best - tie)]
+        left_MN = np.take(distance_NN, look, axis=0, out=space_MN[: len(look)], mode="clip")
+        np.minimum(left_MN, nearest_N, out=left_MN)
+        gain_N[look] = total - left_MN.sum(axis=1, dtype=np.float64)
         best = max(best, float(gain_N[look].max()))
-        done, rows = done + rows, min(2 * rows, _MOST_ROWS)
-    return int(np.argmax(gain_N >= best - tie))
+        done, rows = done + rows, min(2 * rows, len(space_MN))
+    return _first(gain_N, tie)
 
 
 def greedy_batch(distance_CNN: Tensor, start_C: Tensor, count_C: Tensor, ipc: int) -> Tensor:
