@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK = 16
 """Rows that the lazy greedy computes at once at first; doubled while it has to go on, up to the next."""
 _MOST_ROWS = 64
-_BLOCK_ROWS = (16, 256)
+_BLOCK_ROWS = (16, 64)
 """Fewest and most candidates whose swaps are computed together; speed alone depends on them."""
 
 
@@ -100,6 +100,8 @@ class _Served:
         self.second_N = np.empty(len(distance_NN), dtype=np.int64)
         self.near_N = np.empty(len(distance_NN), dtype=np.float32)
         self.next_N = np.full(len(distance_NN), _far(distance_NN), dtype=np.float32)
+        self.by_pick_NK = np.zeros((len(distance_NN), len(picks)))
+        """1 where a pick serves a point."""
         self._look_again(np.arange(len(distance_NN)))
 
     def swap(self, slot: int, row_N: NDArray[np.float32], candidate: int) -> None:
@@ -112,6 +114,8 @@ class _Served:
         to_Kn = self.to_KN[:, points_n]
         at = np.arange(len(points_n))
         self.first_N[points_n] = first_n = to_Kn.argmin(axis=0)
+        self.by_pick_NK[points_n] = 0.0
+        self.by_pick_NK[points_n, first_n] = 1.0
         self.near_N[points_n] = to_Kn[first_n, at]
         if len(to_Kn) > 1:
             to_Kn[first_n, at] = np.inf
@@ -131,7 +135,7 @@ def swapped(distance_NN: NDArray[np.float32], picks: NDArray[np.int64]) -> NDArr
 
     Eager swaps in the order of positions, the best pick of each candidate (FasterPAM, Schubert and Rousseeuw 2021).
     With d1, d2 the distances to the nearest and second nearest pick, putting c in the place of pick i changes the cost
-    by Σ_x min(d(x,c) − d1, 0), plus over the x that i serves Σ (d2 − d1) + Σ (clamp(d(x,c), d1, d2) − d2).
+    by Σ_x min(d(x,c) − d1, 0), over all x, and Σ (clamp(d(x,c), d1, d2) − d1) over those that i serves.
     """
     count, served = len(distance_NN), _Served(distance_NN, picks)
     at, left, rows = 0, count, _BLOCK_ROWS[0]
@@ -152,19 +156,18 @@ def swapped(distance_NN: NDArray[np.float32], picks: NDArray[np.int64]) -> NDArr
 
 def _changes(rows_bN: NDArray[np.float32], served: _Served) -> NDArray[Any]:
     """How each candidate in the place of each pick changes the cost, (b, K)."""
-    by_pick_NK = torch.zeros(rows_bN.shape[1], len(served.picks), dtype=torch.float64)
-    by_pick_NK[torch.arange(len(by_pick_NK)), torch.from_numpy(served.first_N)] = 1.0
     near_1N, next_1N = torch.from_numpy(served.near_N)[None], torch.from_numpy(served.next_N)[None]
-    return _change(torch.from_numpy(rows_bN), near_1N, next_1N, by_pick_NK).numpy()
+    return _change(torch.from_numpy(rows_bN), near_1N, next_1N, torch.from_numpy(served.by_pick_NK)).numpy()
 
 
 def _change(rows_bN: Tensor, near_1N: Tensor, next_1N: Tensor, by_pick_NK: Tensor) -> Tensor:
-    """The three sums of `swapped`; all may have a dimension of classes in front."""
-    wide_1N = next_1N.double()
-    kept_bN = torch.minimum(torch.maximum(rows_bN, near_1N), next_1N).double().sub_(wide_1N)
-    shared_b = torch.minimum(rows_bN, near_1N).double().sub_(near_1N).sum(dim=-1)
-    loss_1K = (wide_1N - near_1N) @ by_pick_NK
-    return (kept_bN @ by_pick_NK).add_(shared_b[..., None]).add_(loss_1K)
+    """The two sums of `swapped`; all may have a dimension of classes in front."""
+    kept_bN = torch.maximum(rows_bN, near_1N)
+    kept_bN = torch.minimum(kept_bN, next_1N, out=kept_bN).double()
+    gained_b1 = torch.minimum(rows_bN, near_1N).sum(dim=-1, keepdim=True, dtype=torch.float64)
+    wide_1N = near_1N.double()
+    before_1K = (wide_1N @ by_pick_NK).add_(wide_1N.sum(dim=-1, keepdim=True))
+    return (kept_bN @ by_pick_NK).add_(gained_b1).sub_(before_1K)
 
 
 def swapped_batch(distance_CNN: Tensor, count_C: Tensor, picks_CK: Tensor) -> Tensor:
