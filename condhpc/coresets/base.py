@@ -100,18 +100,9 @@ def require_enough(count: int, ipc: int) -> None:
 
 
 def finite_embeddings(images: ClassImages) -> NDArray[np.float64]:
-    """A class's embeddings (N, D) in double precision; raises StageError where they are not finite."""
+    """A copy of a class's embeddings (N, D) in double precision; raises StageError where they are not finite."""
     import numpy as np
 
-    count, embeddings_ND = images.count, images.embeddings_ND
-    if embeddings_ND is None or embeddings_ND.ndim != 2 or len(embeddings_ND) != count:
-        found = "none" if embeddings_ND is None else str(embeddings_ND.shape)
-        raise StageError(f"embeddings: found {found}, expected ({count}, D); give the embed task's whole class")
-    vectors_ND = embeddings_ND.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))
-    if bad.size:
-        raise StageError(
-            f"embeddings: {bad.size} of {count} vectors of the class are NaN or infinite (first: position {bad[0]}); "
-            "the encoder has diverged or overflowed: train it again or choose another encoder"
-        )
-    return vectors_ND
+    from condhpc import vectors
+
+    return np.array(vectors.of_class(images).numpy(), dtype=np.float64)

@@ -6,13 +6,20 @@ is known to be weak at small ipc for that reason.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from condhpc.coresets.base import ClassImages, EmbeddingCoreset, finite_embeddings, require_enough
+from condhpc.coresets.base import ClassImages, EmbeddingCoreset, require_enough
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+
+_BLOCK_ROWS = 2048
+_TIE = 1e-13
+"""Squared distances that differ by less, relative to the radius of all points, are equal."""
 
 
 class KCenter(EmbeddingCoreset):
@@ -22,68 +29,198 @@ class KCenter(EmbeddingCoreset):
 
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
         """Positions in the order picked; O(N·ipc·D), one matrix-vector product per pick."""
+        from condhpc import vectors
+
         del params
         require_enough(images.count, ipc)
-        return spread(finite_embeddings(images), ipc)
+        return spread(vectors.of_class(images), ipc)
+
+    def select_many(
+        self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
+    ) -> list[NDArray[np.int64]]:
+        """On a GPU all classes take each pick together."""
+        if device == "cpu":
+            return super().select_many(classes, ipc, params, device)
+        from condhpc import vectors
+
+        for images in classes:
+            require_enough(images.count, ipc)
+        return list(spread_batch([vectors.of_class(images) for images in classes], ipc, device).cpu().numpy())
 
 
-def spread(vectors_ND: NDArray[np.float64], ipc: int) -> NDArray[np.int64]:
-    """The greedy rule on finite vectors.
+def spread(vectors_ND: Tensor, picks: int) -> NDArray[np.int64]:
+    """The greedy rule over all N points; they may be of one class or of none.
 
-    Running minima of ‖x‖² + ‖s‖² − 2 x·s in single precision rank all points; those within its rounding error
-    of the farthest are compared again through `_Exact`, so that neither the BLAS nor the number of threads
-    decides a close call.
+    ‖x‖² + ‖s‖² − 2 x·s in single precision ranks all points; those within its rounding error of the farthest
+    are compared again in double precision, so that neither the BLAS nor the number of threads decides a close call.
+    Distances to the nearest pick only fall: a block of points is looked at again only if it may hold the farthest.
     """
     import numpy as np
 
-    count, dimensions = vectors_ND.shape
-    centred_ND = vectors_ND - vectors_ND.mean(axis=0)
-    sq_N = (centred_ND**2).sum(axis=1)
-    scale = float(np.sqrt(sq_N.max())) or 1.0
-    centred_ND, sq_N = centred_ND / scale, sq_N / scale**2  # keeps single precision in range
-    single_ND = centred_ND.astype(np.float32)
-    exact = _Exact(centred_ND, ipc)
-    error = 8.0 * (dimensions + 4) * float(np.finfo(np.float32).eps)
-    nearest_N = np.full(count, np.inf)
-    pick = int(np.argmin(sq_N))
-    for t in range(ipc):
-        if t:
-            close = np.flatnonzero(nearest_N >= nearest_N.max() - error)
-            pick = int(close[np.argmax(exact.nearest(close))])
-        exact.add(pick)
-        distance_N = sq_N + sq_N[pick] - 2.0 * (single_ND @ single_ND[pick])
-        np.minimum(nearest_N, distance_N, out=nearest_N)
-        nearest_N[exact.picks[: t + 1]] = -np.inf
-    return exact.picks
+    points = _Points(vectors_ND, picks)
+    chosen = np.empty(picks, dtype=np.int64)
+    for t in range(picks):
+        chosen[t] = points.farthest() if t else points.central()
+        points.add(int(chosen[t]))
+    return chosen
+
+
+class _Points:
+    """Points in single precision about their mean, with upper bounds of their distances to the nearest pick."""
+
+    def __init__(self, vectors_ND: Tensor, picks: int) -> None:
+        import numpy as np
+        import torch
+
+        from condhpc import vectors
+
+        given_ND = vectors.in_range(vectors_ND)
+        count, dimensions = given_ND.shape
+        self._blocks = [slice(top, min(top + _BLOCK_ROWS, count)) for top in range(0, count, _BLOCK_ROWS)]
+        sums = [torch.mv(wide.T, wide.new_ones(len(wide))) for wide in (given_ND[b].double() for b in self._blocks)]
+        mean_D = torch.stack(sums).sum(dim=0) / count
+        self._shift_D = mean_D.to(given_ND.dtype)
+        single_ND = torch.empty(count, dimensions)
+        self._single = [single_ND[rows] for rows in self._blocks]
+        for rows, x_bD in zip(self._blocks, self._single, strict=True):
+            torch.sub(given_ND[rows], self._shift_D, out=x_bD)
+        self._single_ND = single_ND.numpy()
+        self._square_N = torch.linalg.vector_norm(single_ND, dim=1).square_().numpy()
+        self._radius_sq = float(self._square_N.max())
+        self._unsure = vectors.ROUNDING * (8 * dimensions + 32) * self._radius_sq
+        self._near_N = np.full(count, np.inf, dtype=np.float32)
+        self._block_far = np.full(len(self._blocks), np.inf)
+        self._block_seen = [0] * len(self._blocks)
+        self._picks: list[int] = []
+        self._mean_D = mean_D.numpy()
+        self._exact = _Exact(given_ND.numpy(), picks, _TIE * self._radius_sq)
+
+    def central(self) -> int:
+        """The point nearest to the mean."""
+        import numpy as np
+
+        square_N = self._square_N
+        moved = float(np.linalg.norm(self._mean_D - self._shift_D.double().numpy()))
+        unsure = self._unsure + 4.0 * moved * (math.sqrt(self._radius_sq) + moved)
+        close = np.flatnonzero(square_N <= square_N.min() + unsure)
+        return int(close[0]) if len(close) == 1 else self._exact.nearest_to(self._mean_D, close)
+
+    def add(self, pick: int) -> None:
+        """One more pick; it is never picked again."""
+        self._picks.append(pick)
+        self._exact.add(pick)
+        self._near_N[pick] = -math.inf
+
+    def farthest(self) -> int:
+        """The point whose nearest pick is farthest."""
+        import numpy as np
+
+        best = -math.inf
+        for block in np.argsort(-self._block_far).tolist():
+            if self._block_far[block] < best - self._unsure:
+                break
+            self._look_at(block)
+            best = max(best, self._block_far[block])
+        least = best - self._unsure
+        blocks = np.flatnonzero(self._block_far >= least).tolist()
+        found = [np.flatnonzero(self._near_N[self._blocks[b]] >= least) + self._blocks[b].start for b in blocks]
+        close = found[0] if len(found) == 1 else np.concatenate(found)
+        return int(close[0]) if len(close) == 1 else self._exact.farthest(close)
+
+    def _look_at(self, block: int) -> None:
+        import numpy as np
+        import torch
+
+        rows, x_bD, new = self._blocks[block], self._single[block], self._picks[self._block_seen[block] :]
+        if len(new) == 1:
+            nearest_b = torch.mv(x_bD, torch.from_numpy(-2.0 * self._single_ND[new[0]])).numpy()
+            nearest_b += self._square_N[new[0]]
+        else:
+            product_bk = (x_bD @ torch.from_numpy(-2.0 * self._single_ND[new]).T).numpy()
+            nearest_b = (product_bk + self._square_N[new]).min(axis=1)
+        nearest_b += self._square_N[rows]
+        near_b = self._near_N[rows]
+        np.minimum(near_b, nearest_b, out=near_b)
+        self._block_seen[block] = len(self._picks)
+        self._block_far[block] = near_b.max()
 
 
 class _Exact:
-    """Squared distances to the nearest pick, in double precision by differences; computed only where asked."""
+    """Squared distances in double precision, by differences; computed only where asked, each pair once."""
 
-    def __init__(self, vectors_ND: NDArray[np.float64], ipc: int) -> None:
+    def __init__(self, vectors_ND: NDArray[Any], picks: int, tie: float) -> None:
         import numpy as np
 
-        self.picks = np.empty(ipc, dtype=np.int64)
-        self._vectors_ND = vectors_ND
+        self._vectors_ND, self._tie = vectors_ND, tie
+        self._picks_KD = np.empty((picks, vectors_ND.shape[1]))
         self._count = 0
-        self._nearest_N = np.full(len(vectors_ND), np.inf)
-        self._picks_seen_N = np.zeros(len(vectors_ND), dtype=np.int64)
+        self._near_N = np.full(len(vectors_ND), np.inf)
+        self._seen_N = np.zeros(len(vectors_ND), dtype=np.int64)
 
     def add(self, pick: int) -> None:
         """One more pick."""
-        self.picks[self._count] = pick
+        self._picks_KD[self._count] = self._vectors_ND[pick]
         self._count += 1
 
-    def nearest(self, points_n: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Up to date values of some points; each (point, pick) pair is computed once over the whole run."""
+    def nearest_to(self, mean_D: NDArray[np.float64], points_n: NDArray[np.int64]) -> int:
+        """The lowest of the points nearest to the mean."""
         import numpy as np
 
-        for t in range(int(self._picks_seen_N[points_n].min()), self._count):
-            stale = points_n[self._picks_seen_N[points_n] <= t]
-            difference = self._vectors_ND[stale] - self._vectors_ND[self.picks[t]]
-            self._nearest_N[stale] = np.minimum(self._nearest_N[stale], (difference**2).sum(axis=1))
-        self._picks_seen_N[points_n] = self._count
-        return self._nearest_N[points_n]
+        square_n = _squares(self._vectors_ND[points_n].astype(np.float64) - mean_D)
+        return int(points_n[np.argmax(square_n <= square_n.min() + self._tie)])
+
+    def farthest(self, points_n: NDArray[np.int64]) -> int:
+        """The lowest of the points farthest from all picks so far."""
+        import numpy as np
+
+        if len(points_n) > self._count - int(self._seen_N[points_n].min()):
+            self._by_pick(points_n)
+        else:
+            for point in points_n.tolist():
+                square_k = _squares(self._picks_KD[self._seen_N[point] : self._count] - self._vectors_ND[point])
+                self._near_N[point] = min(self._near_N[point], square_k.min(initial=np.inf))
+        self._seen_N[points_n] = self._count
+        near_n = self._near_N[points_n]
+        return int(points_n[np.argmax(near_n >= near_n.max() - self._tie)])
+
+    def _by_pick(self, points_n: NDArray[np.int64]) -> None:
+        import numpy as np
+
+        for t in range(int(self._seen_N[points_n].min()), self._count):
+            stale = points_n[self._seen_N[points_n] <= t]
+            square_n = _squares(self._vectors_ND[stale] - self._picks_KD[t])
+            self._near_N[stale] = np.minimum(self._near_N[stale], square_n)
+
+
+def _squares(difference_nD: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    found_n: NDArray[np.float64] = np.einsum("nd,nd->n", difference_nD, difference_nD)
+    return found_n
+
+
+def spread_batch(classes: Sequence[Tensor], picks: int, device: str) -> Tensor:
+    """`spread` of C classes at a time, all in double precision; (C, picks)."""
+    import torch
+
+    from condhpc import vectors
+
+    given_CND, count_C = vectors.padded([vectors.in_range(one) for one in classes], device)
+    real_CN = torch.arange(given_CND.shape[1], device=device) < count_C[:, None]
+    centred_CND = given_CND - given_CND.sum(dim=1, keepdim=True) / count_C[:, None, None]
+    square_CN = centred_CND.square().sum(dim=2).masked_fill_(~real_CN, torch.inf)
+    tie_C = _TIE * square_CN.masked_fill(~real_CN, 0.0).amax(dim=1)
+    near_CN = torch.where(real_CN, torch.inf, -torch.inf)
+    row_C = torch.arange(len(classes), device=device)
+    picks_CK = torch.empty(len(classes), picks, dtype=torch.int64, device=device)
+    for t in range(picks):
+        pick_C = vectors.first_smallest(-near_CN if t else square_CN, tie_C)
+        pick_CD = centred_CND[row_C, pick_C]
+        product_CN = (centred_CND @ pick_CD[:, :, None]).squeeze(2)
+        near_CN = torch.minimum(near_CN, square_CN + square_CN[row_C, pick_C, None] - 2.0 * product_CN)
+        near_CN[row_C, pick_C] = -torch.inf
+        picks_CK[:, t] = pick_C
+    return picks_CK
 
 
 PLUGIN = KCenter()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from condhpc import holdout, registry, rng
+from condhpc import holdout, registry, rng, selection
 from condhpc.coresets.base import ClassImages
 from condhpc_jobs import inputs
 
@@ -56,11 +56,16 @@ def select(ctx: Context, train_split: Split, embeddings: Embeddings | None) -> t
     def choose(stream: str, params: Any, among: Sequence[NDArray[np.int64]], tick: Tick) -> NDArray[np.int64]:
         """Each class with a stream of its own, so that no class depends on another."""
         classes = (known.of(of_n, rng.stream(spec.seed or 0, stream, label)) for label, of_n in enumerate(among))
-        chosen = []
-        for positions_n, images in zip(among, classes, strict=True):
-            chosen.append(positions_n[plugin.select(images, spec.ipc, params)])
-            tick(len(chosen), len(among))
-        return np.concatenate(chosen)
+        within = selection.select_classes(
+            plugin,
+            classes,
+            spec.ipc,
+            params,
+            device=ctx.device,
+            threads=ctx.threads,
+            tick=lambda done: tick(done, len(among)),
+        )
+        return np.concatenate([of_n[picks_m] for of_n, picks_m in zip(among, within, strict=True)])
 
     params, told = _tuned(ctx, train_split, plugin, params, choose)
     of_class = [train_split.of_class(label) for label in range(spec.dataset.classes)]

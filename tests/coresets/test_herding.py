@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from condhpc import rng
 from condhpc.coresets.base import ClassImages
@@ -11,20 +14,20 @@ from condhpc.coresets.herding import PLUGIN, HerdingParams
 from condhpc.errors import StageError
 
 
-def pick(vectors: Any, ipc: int, *, normalize: bool = True) -> list[int]:
+def pick(vectors: Any, ipc: int, **params_given: Any) -> list[int]:
     """Positions that the plug-in picks."""
-    params = HerdingParams(normalize=normalize)
+    params = HerdingParams(**params_given)
     return PLUGIN.select(ClassImages(len(vectors), rng.stream(0), np.asarray(vectors)), ipc, params).tolist()
 
 
-def by_definition(vectors: np.ndarray, ipc: int) -> list[int]:
+def by_definition(vectors: np.ndarray, ipc: int, best: Any = np.argmin) -> list[int]:
     """The smallest, over the rest, of ‖mean of the class − mean of the picks with x‖, candidate by candidate."""
     vectors = vectors.astype(np.longdouble)
     goal, picks = vectors.mean(axis=0), []
     for _ in range(ipc):
         rest = [i for i in range(len(vectors)) if i not in picks]
         gaps = [np.linalg.norm((goal - vectors[[*picks, i]].mean(axis=0)).astype(float)) for i in rest]
-        picks.append(rest[int(np.argmin(gaps))])
+        picks.append(rest[int(best(gaps))])
     return picks
 
 
@@ -36,6 +39,37 @@ def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
     unit = vectors.astype(float) / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
     assert pick(vectors, 25) == by_definition(unit, 25)
     assert pick(vectors, 25, normalize=False) == by_definition(vectors, 25)
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 10), st.integers(1, 3)), elements=st.integers(-3, 3).map(float)),
+    st.booleans(),
+    st.sampled_from(["nearest", "farthest"]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_points_with_ties(vectors: np.ndarray, normalize: bool, rule: str) -> None:  # noqa: FBT001
+    """Each pick is the lowest position among the best of the rest, alone and in a batch, on lattices full of ties."""
+    found = pick(vectors, len(vectors), normalize=normalize, rule=rule)
+    images = [ClassImages(len(vectors), rng.stream(0), vectors)] * 2
+    params = HerdingParams(normalize=normalize, rule=rule)
+    assert [p.tolist() for p in PLUGIN.select_many(images, len(vectors), params, "cpu:0")] == [found, found]
+    norms = np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
+    points = vectors / np.where(norms > 0, norms, 1.0) if normalize else vectors.astype(float)
+    for t, picked in enumerate(found):
+        rest = [i for i in range(len(points)) if i not in found[:t]]
+        target = (t + 1) * points.mean(axis=0) - points[found[:t]].sum(axis=0)
+        gaps = np.round([np.sum((target - points[i]) ** 2) * (-1 if rule == "farthest" else 1) for i in rest], 9)
+        assert picked == rest[int(np.argmin(gaps))]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_far_rule(seed: int) -> None:
+    """`farthest` takes the largest gap each time, which ends far from the class mean."""
+    vectors = rng.stream(seed, "herding-far").gamma(0.7, 5.0, size=(60, 9)).astype(np.float32)
+    found = pick(vectors, 25, normalize=False, rule="farthest")
+    assert found == by_definition(vectors, 25, np.argmax)
+    gaps = [np.linalg.norm(vectors[p].mean(axis=0) - vectors.mean(axis=0)) for p in (found, pick(vectors, 25))]
+    assert gaps[0] > 2 * gaps[1]
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e15])

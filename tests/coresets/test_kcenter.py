@@ -4,8 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from condhpc import rng
+from condhpc.coresets import kcenter
 from condhpc.coresets.base import ClassImages
 from condhpc.coresets.kcenter import PLUGIN
 from condhpc.errors import StageError
@@ -33,6 +38,37 @@ def test_agrees_with_the_definition(seed: int, dtype: type) -> None:
     """Same picks in the same order as the rule written out, on random features of any precision."""
     vectors = rng.stream(seed, "kcenter-test").gamma(0.7, 5.0, size=(60, 9)).astype(dtype)
     assert pick(vectors, 25) == by_definition(vectors, 25)
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 10), st.integers(1, 3)), elements=st.integers(-3, 3).map(float)))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_points_with_ties(vectors: np.ndarray) -> None:
+    """Each pick is the lowest of the farthest, alone and in a batch, on lattices full of ties."""
+    found = pick(vectors, len(vectors))
+    images = [ClassImages(len(vectors), rng.stream(0), vectors)] * 2
+    many = PLUGIN.select_many(images, len(vectors), PLUGIN.Params(), "cpu:0")
+    assert [p.tolist() for p in many] == [found, found]
+    points = vectors.astype(float)
+    assert found[0] == int(np.argmin(np.round(np.sum((points - points.mean(axis=0)) ** 2, axis=1), 9)))
+    for t in range(1, len(found)):
+        rest = [i for i in range(len(points)) if i not in found[:t]]
+        reach = [np.min(np.sum((points[i] - points[found[:t]]) ** 2, axis=1)) for i in rest]
+        assert found[t] == rest[int(np.argmax(np.round(reach, 9)))]
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_blocks_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that are left alone as long as they cannot hold the farthest point: speed alone depends on them."""
+    clouds = rng.stream(5, "kcenter-blocks").normal(size=(4, 50, 3)) + 20.0 * np.arange(4)[:, None, None]
+    vectors = clouds.reshape(200, 3).astype(np.float32)
+    monkeypatch.setattr(kcenter, "_BLOCK_ROWS", block)
+    assert pick(vectors, 30) == by_definition(vectors, 30)
+
+
+def test_points_of_no_class() -> None:
+    """`spread` takes any points, as a tensor."""
+    vectors = rng.stream(6, "kcenter-free").normal(size=(90, 4))
+    assert kcenter.spread(torch.from_numpy(vectors), 15).tolist() == by_definition(vectors, 15)
 
 
 def test_far_from_the_origin() -> None:
