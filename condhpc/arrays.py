@@ -38,6 +38,8 @@ class CondensedSet:
     attributes: Attributes = field(default_factory=dict)
     soft_labels_NK: NDArray[np.float16] | None = None
     """Probabilities that came with a set made elsewhere."""
+    listing: tuple[str, ...] | None = None
+    """Of real images a line each, that leads back to its file (see `condhpc.image_list`)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class ArrayFile:
 
 
 def write_condensed_set(path: Path, condensed: CondensedSet) -> None:
-    """Write `images` (N,H,W,C) uint8, `labels`, `source_index` and `soft_labels` (N,K) where known, and read it back.
+    """Write `images` (N,H,W,C) uint8, `labels`; `source_index`, `listing`, `soft_labels` (N,K) where known; read back.
 
     Refuses an existing path; raises CorruptArtefactError for arrays of another kind.
     """
@@ -103,6 +105,8 @@ def write_condensed_set(path: Path, condensed: CondensedSet) -> None:
         arrays["source_index"] = condensed.source_index_N
     if condensed.soft_labels_NK is not None:
         arrays["soft_labels"] = condensed.soft_labels_NK
+    if condensed.listing is not None:
+        arrays["listing"] = np.array([line.encode() for line in condensed.listing], dtype=np.bytes_)
     write(path, "condensed_set", ArrayFile(arrays, condensed.attributes))
     read_condensed_set(path)
 
@@ -120,7 +124,21 @@ def read_condensed_set(path: Path) -> CondensedSet:
     soft = _require(path, held, "soft_labels", np.float16, 2) if "soft_labels" in held.arrays else None
     if soft is not None and len(soft) != len(labels):
         raise CorruptArtefactError(f"{path}: {len(soft)} soft labels but {len(labels)} labels")
-    return CondensedSet(images, labels, source, held.attributes, soft)
+    return CondensedSet(images, labels, source, held.attributes, soft, _listing(held))
+
+
+def read_listing(path: Path) -> tuple[tuple[str, ...] | None, Attributes]:
+    """Lines of the real images that a condensed set holds, None where they are not real, and the set's attributes.
+
+    Raises CorruptArtefactError for anything but a condensed set.
+    """
+    held = read(path, "condensed_set", but="images")
+    return _listing(held), held.attributes
+
+
+def _listing(held: ArrayFile) -> tuple[str, ...] | None:
+    lines = held.arrays.get("listing")
+    return None if lines is None else tuple(line.decode(errors="replace") for line in lines.tolist())
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:

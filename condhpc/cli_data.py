@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from condhpc.index_cache import IndexCache
 
 _PROGRESS_S = 3.0
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 @click.group()
@@ -47,6 +49,48 @@ def digest(path: Path) -> None:
         click.echo(keys.sha256_of(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); expected a file or a folder") from error
+
+
+@data.command(name="list")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A new file, instead of the screen.")
+@click.argument("set_", metavar="SET")
+@click.pass_obj
+def list_(session: Session, set_: str, out: Path | None) -> None:
+    """Print which training images a set holds, with their digests: SET is its key or its file.
+
+    The list can be handed on, and comes back as a set made elsewhere (format = "indices").
+    """
+    from condhpc import arrays, files
+
+    path = _set_file(session, set_)
+    lines, about = arrays.read_listing(path)
+    if lines is None:
+        raise InputError(f"{path}: no list of real images in it, expected a coreset; sets made before lists have none")
+    whose = f"{about.get('dataset')}, chosen by {about.get('condenser')}, task {about.get('key')}"
+    text = "".join(f"{line}\n" for line in (f"# {len(lines)} training images of {whose}", *lines))
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        new = files.publish(out, text.encode())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    if not new:
+        raise InputError(f"{out}: is there already, expected a new file")
+
+
+def _set_file(session: Session, named: str) -> Path:
+    """The file of a condensed set, as named or by the key of its task, its SHA-256 just verified."""
+    from condhpc import store
+
+    if Path(named).is_file():
+        return Path(named)
+    layout = session.layout()
+    folder = layout.task("condense", named)
+    record = store.read_record(folder) if _KEY.fullmatch(named) else None
+    if record is None:
+        raise InputError(f"{named}: neither a file nor the key of a recorded set under {layout.root}")
+    return store.verified(folder, record, "set")
 
 
 @data.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _SHOWN_LINES = 20
@@ -48,11 +48,6 @@ def line_for(position: int, path: str, digest: str) -> str:
     if _entry(path) == path and path.splitlines() == [path] and not _POSITION.fullmatch(path):
         return f"{path}  # {digest}"
     return f"{position}  # {digest} {path!r}"
-
-
-def write(path: Path, title: str, lines: Iterable[str]) -> None:
-    """A list that `positions` reads, under a comment."""
-    path.write_text("".join(f"{line}\n" for line in (f"# {title}", *lines)), encoding="utf-8", newline="\n")
 
 
 def _entry(line: str) -> str:

@@ -89,7 +89,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
     """Whatever an image is called, its line leads back to it: by position where a list cannot hold its path."""
     paths = {"train": ("train/cat/0.jpg", name), "test": ()}
     lines = [image_list.line_for(i, path, f"sha256:{i:064}") for i, path in enumerate(paths["train"])]
-    image_list.write(tmp_path / "list", "two # images", reversed(lines))
+    (tmp_path / "list").write_text("\n".join(("# two # images", *reversed(lines))), encoding="utf-8")
     problems: list[str] = []
     assert image_list.positions(tmp_path / "list", paths, "train", problems) == [1, 0]
     assert problems == []

@@ -16,6 +16,7 @@ from condhpc.coresets.base import ClassImages, EmbeddingCoreset, EmbeddingParams
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 class ModerateParams(EmbeddingParams, frozen=True):
@@ -46,15 +47,16 @@ class Moderate(EmbeddingCoreset):
         return vectors.ranked(oddness_N, vectors.TIE * float(distance_N.max()))[:ipc]
 
 
-def _prototype(vectors_ND: Any, kind: str) -> Any:
+def _prototype(vectors_ND: Tensor, kind: str) -> Tensor:
     """(D,) in double precision; the median of an even number of values is the mean of the middle two."""
+    import numpy as np
     import torch
 
     if kind == "mean":
         return vectors_ND.double().mean(dim=0)
-    ordered_DN = vectors_ND.T.contiguous().sort(dim=1).values.double()
-    count = len(vectors_ND)
-    return torch.add(ordered_DN[:, (count - 1) // 2], ordered_DN[:, count // 2]) / 2
+    middle = sorted({(len(vectors_ND) - 1) // 2, len(vectors_ND) // 2})
+    halved_DN = np.partition(vectors_ND.T.contiguous().numpy(), middle, axis=1)
+    return torch.from_numpy(halved_DN[:, middle].astype(np.float64).mean(axis=1))
 
 
 PLUGIN = Moderate()

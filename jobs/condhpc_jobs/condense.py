@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(ctx: Context) -> dict[str, Any]:
-    """Publish the artefact `set`: exactly ipc images of each class, class-major; and of real ones the list `images`."""
+    """Publish the artefact `set`: exactly ipc images of each class, class-major."""
     train.configure(ctx.threads)
     spec: CondenseSpec = ctx.spec
     train.require_precision(spec.precision, ctx.device)
@@ -36,10 +36,9 @@ def run(ctx: Context) -> dict[str, Any]:
     make = {"coreset": _select, "method": _distil, "external": _take}[spec.kind]
     condensed, told = make(ctx, split)
     require_valid(condensed, spec, len(split))
-    condensed = dataclasses.replace(condensed, attributes=_attributes(ctx))
+    listing = None if condensed.source_index_N is None else _listing(ctx, split, condensed.source_index_N)
+    condensed = dataclasses.replace(condensed, attributes=_attributes(ctx), listing=listing)
     ctx.artefact("set", "h5", partial(arrays.write_condensed_set, condensed=condensed))
-    if condensed.source_index_N is not None:
-        _list(ctx, split, condensed.source_index_N)
     soft = condensed.soft_labels_NK
     return {
         "count": len(condensed.labels_N),
@@ -91,16 +90,15 @@ def _take(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any
     return external.load(ctx.set_path(params.name), params, wanted, real), {}
 
 
-def _list(ctx: Context, train_split: Split, source_index_N: NDArray[np.int64]) -> None:
-    """Publish `images`: a line for each real image of the set, in its order, that leads back to its file."""
+def _listing(ctx: Context, train_split: Split, source_index_N: NDArray[np.int64]) -> tuple[str, ...]:
+    """A line for each real image of the set, in its order, that leads back to its file."""
     spec: CondenseSpec = ctx.spec
     paths = inputs.open_index(ctx, spec.dataset).splits[spec.dataset.train_split].paths
     lines = []
     for done, position in enumerate(source_index_N.tolist(), 1):
         lines.append(image_list.line_for(position, paths[position], train_split.digest(position)))
         ctx.tick(done, len(source_index_N))
-    title = f"{len(lines)} training images of {spec.dataset.name}, chosen by {spec.condenser}, task {ctx.key}"
-    ctx.artefact("images", "txt", partial(image_list.write, title=title, lines=lines))
+    return tuple(lines)
 
 
 def _embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:
@@ -138,6 +136,7 @@ def require_valid(condensed: CondensedSet, spec: CondenseSpec, train_count: int)
 def _attributes(ctx: Context) -> dict[str, Any]:
     spec: CondenseSpec = ctx.spec
     return {
+        "dataset": spec.dataset.name,
         "class_names": list(inputs.open_index(ctx, spec.dataset).class_names),
         "value_range": "0..255",
         "mean": spec.dataset.mean,

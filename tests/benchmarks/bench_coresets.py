@@ -10,8 +10,9 @@ features, against the closed form from the same errors (gated) and against all s
 objectives not lower, norms equal to 1e-4. Gates are at 70 % of what was measured.
 
 The whole: 1,000 classes of 1,280 points of 512 numbers, float16, in a file that is mapped; each strategy at 50 per
-class in a process of its own, two threads over classes. Limits: 60 s on two idle cores, and 4 GiB beyond the file; peak
-memory is `ru_maxrss`, which also counts the mapped pages, so the file's size is allowed on top.
+class in a process of its own, two threads over classes. Limits: 60 s on two idle cores, and 4 GiB beyond the file. Wall
+time is printed; CPU time by thread is what is held against the limit, because cores are rarely idle. Peak memory is
+`ru_maxrss`, which also counts the mapped pages, so the file's size is allowed on top.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ GATES = {
     "herding": 0.7 * 6.0,
     "k-center": 0.7 * 5.5,
     "k-center of no class": 0.7 * 12.6,
-    "facility location, naive": 10.0,
-    "facility location, apricot": 20.0,
-    "GraNd": 1000.0,
+    "facility location, naive": 0.7 * 21.0,
+    "facility location, apricot": 0.7 * 150.0,
+    "GraNd": 0.7 * 2000.0,
 }
 
 
@@ -274,7 +275,7 @@ def test_the_whole_of_imagenet(name: str, whole: Path, capsys: pytest.CaptureFix
         )
     assert found["sets"] == CLASSES
     assert found["peak_bytes"] < LIMIT_BYTES + whole.stat().st_size
-    assert found["wall_s"] < LIMIT_S
+    assert found["cpu_s"] / THREADS < LIMIT_S
 
 
 def select_all(name: str, path: Path) -> dict[str, float]:

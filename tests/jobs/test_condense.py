@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from made_image_files import image_folder
 from made_stages import DATASET, DIGITS, INDEX, Lab, condense, embed, teacher
 
-from condhpc import arrays, keys, registry, rng
+from condhpc import arrays, cli, keys, registry, rng
 from condhpc.arrays import CondensedSet
 from condhpc.coresets.base import ClassImages, Coreset
 from condhpc.errors import StageError
@@ -42,6 +43,7 @@ def test_every_condenser_leaves_a_balanced_set(lab: Lab, teacher_key: str, embed
     assert np.allclose(found.pop("mean"), DATASET.mean)
     assert np.allclose(found.pop("std"), DATASET.std)
     assert found == {
+        "dataset": "digits",
         "value_range": "0..255",
         "seed": -1 if task.spec.seed is None else 0,  # type: ignore[union-attr]
         "ipc": 2,
@@ -181,9 +183,13 @@ def test_the_list_of_images_is_a_set_again(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     task = condense("random", ipc=3)
     chosen = arrays.read_condensed_set(lab.artefact(task, "set"))
-    path = lab.artefact(task, "images")
+    path = tmp_path / "list.txt"
+    asked = ["--root", str(tmp_path), "data", "list", keys.key(task)]
+    assert CliRunner().invoke(cli.main, [*asked, "--out", str(path)]).exit_code == 0
+    assert CliRunner().invoke(cli.main, asked).stdout == path.read_text()
     title, *lines = path.read_text().splitlines()
     assert title == f"# 30 training images of digits, chosen by random, task {keys.key(task)}"
+    assert tuple(lines) == chosen.listing
     assert chosen.source_index_N is not None
     for line, position in zip(lines, chosen.source_index_N.tolist(), strict=True):
         assert line == f"{position}  # pixels-sha256:{hashlib.sha256(TRAIN.raw(position).tobytes()).hexdigest()}"
@@ -206,16 +212,34 @@ def test_the_list_of_image_files_has_their_paths_and_digests(tmp_path: Path) -> 
     task = condense("random", ipc=4, dataset=dataset, resolution=16)
     chosen = arrays.read_condensed_set(lab.artefact(task, "set"))
     assert chosen.source_index_N is not None
-    lines = lab.artefact(task, "images").read_text().splitlines()[1:]
-    for line, position in zip(lines, chosen.source_index_N.tolist(), strict=True):
+    assert chosen.listing is not None
+    for line, position in zip(chosen.listing, chosen.source_index_N.tolist(), strict=True):
         path = index.splits["train"].paths[position]
         digest = f"sha256:{hashlib.sha256((folder / path).read_bytes()).hexdigest()}"
         odd = "#" in path
         assert line == (f"{position}  # {digest} 'train/b/no #1.jpg'" if odd else f"{path}  # {digest}")
-    listed = lab.artefact(task, "images")
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(chosen.listing))
     again = Lab(tmp_path / "root", data={"pets": str(folder)}, sets={"theirs": str(listed)})
     taken = arrays.read_condensed_set(again.artefact(_external(dataset, listed, ipc=4, resolution=16), "set"))
     assert np.array_equal(taken.source_index_N, chosen.source_index_N)
+
+
+@pytest.mark.parametrize("named", ["0" * 32, "../../etc", "gone.h5"])
+def test_a_list_of_nothing(tmp_path: Path, named: str) -> None:
+    """What is neither a file nor a recorded set is named, and no path is made of it."""
+    result = CliRunner().invoke(cli.main, ["--root", str(tmp_path), "data", "list", named])
+    assert result.exit_code == 2
+    assert f"{named}: neither a file nor the key of a recorded set" in str(result.exception) + result.output
+
+
+def test_a_distilled_set_has_no_list(tmp_path: Path) -> None:
+    """Images that are not real lead back to no file."""
+    path = tmp_path / "set.h5"
+    arrays.write_condensed_set(path, CondensedSet(np.zeros((1, 8, 8, 3), dtype=np.uint8), np.zeros(1, dtype=np.int64)))
+    result = CliRunner().invoke(cli.main, ["data", "list", str(path)])
+    assert result.exit_code == 2
+    assert "no list of real images in it" in str(result.exception) + result.output
 
 
 def _external(dataset: DatasetSpec, path: Path, ipc: int, resolution: int) -> Task:
