@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc import by_hand, registry, train
+from condhpc import augment, by_hand, models, registry, scores, train
 from condhpc.errors import StageError
 from condhpc.images import ResidentImages
-from condhpc.metrics.base import Points
+from condhpc.kept import Kept
+from condhpc.metrics.base import Points, Scene
 from condhpc.spec import EmbedSpec
 from condhpc_jobs import embed, inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from condhpc.arrays import CondensedSet, Embeddings
     from condhpc.context import Context
@@ -26,23 +29,69 @@ if TYPE_CHECKING:
 
 
 def run(ctx: Context) -> dict[str, Any]:
-    """The measure's value, per class too, with its unit and direction."""
+    """All that the measure found, with its unit, its direction and the encoder."""
     train.configure(ctx.threads)
     spec: AnalyzeSpec = ctx.spec
     plugin: Metric = registry.load("metrics", spec.metric)
     params = msgspec.convert(spec.params, plugin.Params)
     condensed = inputs.load_set(ctx, spec.dataset)
     real = inputs.load_embeddings(ctx, "embedding")
-    images_NRRC = _resized(condensed.images_NHWC, spec.dataset.resolution)
-    set_MD = embed.encode(ctx, _embed_spec(ctx), ResidentImages(images_NRRC, condensed.labels_N, ctx.device))
-    found = plugin.compute(points_by_class(real, condensed, set_MD), params)
+    classes = ClassesOfSet(real, condensed, _encoded_set(ctx, condensed), _heldout(ctx))
+    found = plugin.compute(Scene(classes, ctx.device, _kept(ctx)), params)
     return {
-        "value": found.value,
+        **msgspec.structs.asdict(found),
         "per_class": list(found.per_class),
-        "reason": found.reason,
         "unit": plugin.unit,
         "better": plugin.better,
+        "encoder": str(real.attributes["encoder"]),
     }
+
+
+class Encoded(NamedTuple):
+    """A set's images as the encoder sees them."""
+
+    vectors_MD: NDArray[np.float32]
+    scores: Mapping[str, NDArray[np.float32]]
+    """Of the encoder's classifier, (M,) by name; empty for pixels."""
+
+
+def _encoded_set(ctx: Context, condensed: CondensedSet) -> Encoded:
+    """The set's images, embedded as the real ones were."""
+    spec = _embed_spec(ctx)
+    images_NRRC = _resized(condensed.images_NHWC, spec.dataset.resolution)
+    source = ResidentImages(images_NRRC, condensed.labels_N, ctx.device)
+    vectors_MD = embed.encode(ctx, spec, source)
+    if spec.encoder == "pixels":
+        return Encoded(vectors_MD, {})
+    return Encoded(vectors_MD, _scores(inputs.load_teacher(ctx, "encoder"), source, condensed.labels_N, spec))
+
+
+def _scores(
+    encoder: nn.Module, source: ResidentImages, labels_N: NDArray[np.int64], spec: EmbedSpec
+) -> dict[str, NDArray[np.float32]]:
+    """What the encoder's own head makes of each image under its label."""
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores.NAMES}
+    for start in range(0, len(source), spec.batch):
+        positions_n = np.arange(start, min(start + spec.batch, len(source)))
+        images_nCHW = augment.plain(source.read(positions_n), spec.dataset.mean, spec.dataset.std)
+        with torch.inference_mode():
+            features_nD, logits_nK = models.forward_with_features(encoder, images_nCHW)
+        labels_n = torch.from_numpy(labels_N[positions_n]).to(logits_nK.device)
+        for name, values_n in scores.of_batch(features_nD, logits_nK, labels_n).items():
+            parts[name].append(values_n.cpu().numpy())
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _heldout(ctx: Context) -> Embeddings | None:
+    """Embeddings of the test split where the measure asks for them."""
+    return inputs.load_embeddings(ctx, "heldout") if "heldout" in ctx.task.inputs else None
+
+
+def _kept(ctx: Context) -> Kept:
+    """What depends on the real points alone is shared by all measures of all sets in this embedding."""
+    return Kept(
+        ctx.layout, {role: ctx.task.inputs[role] for role in ("embedding", "heldout") if role in ctx.task.inputs}
+    )
 
 
 def _resized(images_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -62,20 +111,49 @@ def _embed_spec(ctx: Context) -> EmbedSpec:
     return spec
 
 
-def points_by_class(real: Embeddings, condensed: CondensedSet, set_MD: NDArray[np.float32]) -> list[Points]:
-    """Real and set points of each class, label order; rows of the real ones ascend in source index."""
-    source_M = condensed.source_index_N
-    classes = []
-    for label in range(int(condensed.labels_N.max()) + 1):
-        rows_N = np.flatnonzero(real.labels_N == label)
-        of_class_M = np.flatnonzero(condensed.labels_N == label)
-        own_M = np.full(len(of_class_M), -1, dtype=np.int64)
-        if source_M is not None:
-            own_M = np.searchsorted(rows_N, source_M[of_class_M]).astype(np.int64)
-            if not np.array_equal(rows_N[np.minimum(own_M, len(rows_N) - 1)], source_M[of_class_M]):
-                raise StageError(f"class {label}: the set's source index names images of another class or split")
-        classes.append(Points(real.vectors_ND[rows_N], set_MD[of_class_M], own_M))
-    return classes
+class ClassesOfSet(Sequence[Points]):
+    """Real and set points of each class, label order, read when asked for; real rows ascend in source index.
+
+    Raises StageError, when made, for a source index that names no image of its class.
+    """
+
+    def __init__(
+        self, real: Embeddings, condensed: CondensedSet, encoded: Encoded, heldout: Embeddings | None = None
+    ) -> None:
+        self._real, self._encoded, self._heldout = real, encoded, heldout
+        count = int(condensed.labels_N.max()) + 1
+        self._rows = [np.flatnonzero(real.labels_N == label) for label in range(count)]
+        self._of_class = [np.flatnonzero(condensed.labels_N == label) for label in range(count)]
+        self._own = [self._own_rows(label, condensed.source_index_N) for label in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, label: int) -> Points: ...
+    @overload
+    def __getitem__(self, label: slice) -> list[Points]: ...
+    def __getitem__(self, label: int | slice) -> Points | list[Points]:
+        """One class, or some."""
+        if isinstance(label, slice):
+            return [self[i] for i in range(*label.indices(len(self)))]
+        heldout, rows_m = self._heldout, self._of_class[label]
+        return Points(
+            self._real.vectors_ND[self._rows[label]],
+            self._encoded.vectors_MD[rows_m],
+            self._own[label],
+            None if heldout is None else heldout.vectors_ND[heldout.labels_N == range(len(self))[label]],
+            {name: values_M[rows_m] for name, values_M in self._encoded.scores.items()},
+        )
+
+    def _own_rows(self, label: int, source_M: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        of_class_m, rows_N = self._of_class[label], self._rows[label]
+        if source_M is None:
+            return np.full(len(of_class_m), -1, dtype=np.int64)
+        own_m = np.searchsorted(rows_N, source_M[of_class_m]).astype(np.int64)
+        if not len(rows_N) or not np.array_equal(rows_N[np.minimum(own_m, len(rows_N) - 1)], source_M[of_class_m]):
+            raise StageError(f"class {label}: the set's source index names images of another class or split")
+        return own_m
 
 
 if __name__ == "__main__":

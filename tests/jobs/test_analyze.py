@@ -9,8 +9,8 @@ from made_stages import DIGITS, INDEX, Lab, analyze, condense, embed
 from condhpc import arrays, registry
 from condhpc.arrays import CondensedSet, Embeddings
 from condhpc.errors import StageError
-from condhpc.metrics.base import Points
-from condhpc_jobs.analyze import points_by_class
+from condhpc.metrics.base import Points, Scene
+from condhpc_jobs.analyze import ClassesOfSet, Encoded
 
 TRAIN = DIGITS.split(INDEX, None, "train", 8)
 
@@ -31,7 +31,7 @@ def test_record_of_a_measure_in_pixels(lab: Lab, metric: str) -> None:
         rows, own = TRAIN.of_class(label), source[2 * label : 2 * label + 2]
         at = np.array([rows.tolist().index(i) for i in own])
         classes.append(Points(pixels_ND[rows], pixels_ND[own], at))
-    expected = plugin.compute(classes, plugin.Params())
+    expected = plugin.compute(Scene(classes), plugin.Params())
     assert values["value"] == pytest.approx(expected.value, rel=1e-6)
     assert values["per_class"] == pytest.approx(list(expected.per_class), rel=1e-6)
     assert (values["reason"], values["unit"], values["better"]) == ("", plugin.unit, plugin.better)
@@ -64,10 +64,10 @@ def test_own_rows_are_rows_within_the_class() -> None:
     labels = np.array([0, 0, 1])
     held = CondensedSet(images, labels, np.array([4, 0, 3]))
     set_MD = np.zeros((3, 1), dtype=np.float32)
-    first, second = points_by_class(real, held, set_MD)
+    first, second = ClassesOfSet(real, held, Encoded(set_MD, {}))
     assert (first.own_M.tolist(), second.own_M.tolist()) == ([2, 0], [1])
     assert first.real_ND[:, 0].tolist() == [0.0, 2.0, 4.0]
-    unsourced = points_by_class(real, CondensedSet(images, labels), set_MD)
+    unsourced = ClassesOfSet(real, CondensedSet(images, labels), Encoded(set_MD, {}))
     assert [p.own_M.tolist() for p in unsourced] == [[-1, -1], [-1]]
 
 
@@ -77,4 +77,4 @@ def test_a_source_of_another_class_is_refused(wrong: int) -> None:
     real = Embeddings(np.arange(6.0).reshape(6, 1), np.array([0, 1, 0, 1, 0, 1]))
     held = CondensedSet(np.zeros((1, 1, 1, 3), dtype=np.uint8), np.array([0]), np.array([wrong]))
     with pytest.raises(StageError, match="class 0: the set's source index names images of another class or split"):
-        points_by_class(real, held, np.zeros((1, 1), dtype=np.float32))
+        ClassesOfSet(real, held, Encoded(np.zeros((1, 1), dtype=np.float32), {}))

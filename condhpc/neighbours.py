@@ -1,0 +1,396 @@
+"""Nearest neighbours and balls, exact: products of float32 blocks rank, differences in float64 decide close calls.
+
+All distances are squared. No result depends on the size of blocks or on the device: whatever rounding in float32 could
+have turned is decided again from the points as they are. Distances whose squares agree to `TIE` are equal, and what is
+at the radius is outside. Blocks are centred one by one; nothing of size N × N is held.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+BLOCK = 2048
+TIE = 1e-9
+_SPARE = 3
+"""Candidates kept beside the k nearest, so that near ties are seldom cut off."""
+_STRIPES = 32
+"""Columns of a block share a minimum with so many; a multiple of the vector width that divides `BLOCK`."""
+_EXACT_ENTRIES = 1 << 20
+_TINY = 1e-30
+"""In units of the largest square norm: below it float32 loses products to underflow."""
+VERSION = 1
+"""Of the numbers below, for those who keep them."""
+
+
+class Cloud:
+    """Points (N, D) in a frame: centred and scaled blocks in float32, and the points as they are."""
+
+    def __init__(self, vectors_ND: NDArray[np.floating[Any]], frame: Frame) -> None:
+        self.frame = frame
+        self._vectors = _tensor(vectors_ND).to(frame.device)
+        parts = [self._square_norms(rows) for rows in slices(len(vectors_ND))]
+        self.norm_sq_N = torch.cat(parts) if parts else torch.zeros(0, device=frame.device)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def block(self, rows: slice | Tensor) -> Tensor:
+        """Points (n, D) float32 of norm 1 at most, around the centre."""
+        wide = self._vectors[rows].to(self.frame.centre_D.dtype)
+        return ((wide - self.frame.centre_D) * self.frame.factor).float()
+
+    def exact(self, rows: Tensor) -> Tensor:
+        """Points (n, D) float64, neither moved nor scaled."""
+        return self._vectors[rows].double()
+
+    def _square_norms(self, rows: slice) -> Tensor:
+        return self.block(rows).double().square().sum(dim=1).float()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where clouds that are compared are seen from: one centre, and a power of two that brings norms to 1 at most."""
+
+    centre_D: Tensor
+    factor: float
+    device: str
+
+    @property
+    def share(self) -> float:
+        """Of the two square norms: how far a float32 distance may be from the true one (all rounding at its worst)."""
+        unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
+        return (len(self.centre_D) + 16) * unit
+
+
+def clouds(*arrays: NDArray[np.floating[Any]], device: str = "cpu") -> list[Cloud]:
+    """Points in a common frame around the mean of the first array."""
+    first_ND = arrays[0]
+    mean_D = np.zeros(first_ND.shape[1])
+    for rows in slices(len(first_ND)):
+        mean_D += first_ND[rows].sum(axis=0, dtype=np.float64) / len(first_ND)
+    largest = max(
+        (float(np.abs(vectors[rows]).max()) for vectors in arrays for rows in slices(len(vectors))), default=0.0
+    )
+    wide = any(vectors.dtype.itemsize > 4 for vectors in arrays) or largest > 1e30
+    centre_D = torch.from_numpy(mean_D).to(torch.float64 if wide else torch.float32)
+    bound = 2.0 * largest * np.sqrt(first_ND.shape[1])
+    factor = 2.0 ** -np.ceil(np.log2(bound)) if bound > 0.0 else 1.0
+    frame = Frame(centre_D.to(device), float(factor), device)
+    return [Cloud(vectors, frame) for vectors in arrays]
+
+
+def slices(count: int, size: int | None = None) -> Iterator[slice]:
+    """Slices that cover 0..count−1 in order."""
+    size = size or BLOCK
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _tensor(vectors_ND: NDArray[np.floating[Any]]) -> Tensor:
+    """The same memory where it is contiguous; torch warns of read-only arrays, which nothing here writes to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(vectors_ND))
+
+
+class Skip:
+    """Pairs (row, column) that are no pairs: a set point that is a real one, and that real point."""
+
+    def __init__(self, rows: Tensor, columns: Tensor) -> None:
+        self._rows, self._columns = rows, columns
+
+    @classmethod
+    def own(cls, own_M: NDArray[np.int64], device: str = "cpu") -> Skip:
+        """Real points in rows, set points in columns."""
+        columns = np.flatnonzero(own_M >= 0)
+        return cls(torch.from_numpy(own_M[columns]).to(device), torch.from_numpy(columns).to(device))
+
+    def turned(self) -> Skip:
+        """Rows as columns."""
+        return Skip(self._columns, self._rows)
+
+    def mark(self, block: Tensor, rows: slice, columns: slice) -> None:
+        """Set skipped pairs of a block to infinity."""
+        here = (self._rows >= rows.start) & (self._rows < rows.stop)
+        here &= (self._columns >= columns.start) & (self._columns < columns.stop)
+        block[self._rows[here] - rows.start, self._columns[here] - columns.start] = torch.inf
+
+    def without(self, row: Tensor, column: Tensor, width: int) -> Tensor:
+        """Which of the pairs are not skipped."""
+        return ~torch.isin(row * width + column, self._rows * width + self._columns)
+
+
+class Nearest(NamedTuple):
+    """The k nearest points of each query, ascending, ties to the lowest index; inf and −1 where there are fewer."""
+
+    sq_Qk: Tensor
+    index_Qk: Tensor
+
+
+def k_nearest(queries: Cloud, points: Cloud, k: int, skip: Skip | None = None) -> Nearest:
+    """Of other points than those that `skip` (queries in rows) names."""
+    best = _Best(len(queries), min(k + _SPARE, len(points)), queries.frame.device)
+    for rows in slices(len(queries)):
+        block_rows = queries.block(rows)
+        for columns in slices(len(points)):
+            sq = _squares(queries, rows, block_rows, points, columns)
+            if skip is not None:
+                skip.mark(sq, rows, columns)
+            best.merge(rows, columns.start, *_smallest(sq, best.keep))
+    return _decided(queries, points, best, k, skip)
+
+
+def k_nearest_others(points: Cloud, k: int) -> Nearest:
+    """Of each point among all others; half the products of `k_nearest`."""
+    best = _Best(len(points), min(k + _SPARE, len(points)), points.frame.device)
+    for rows in slices(len(points)):
+        block_rows = points.block(rows)
+        for columns in slices(len(points)):
+            if columns.start < rows.start:
+                continue
+            sq = _squares(points, rows, block_rows, points, columns)
+            if columns.start == rows.start:
+                sq.fill_diagonal_(torch.inf)
+            else:
+                best.merge(columns, rows.start, *_smallest(sq.T, best.keep))
+            best.merge(rows, columns.start, *_smallest(sq, best.keep))
+    everyone = torch.arange(len(points), device=points.frame.device)
+    return _decided(points, points, best, k, Skip(everyone, everyone))
+
+
+def _squares(queries: Cloud, rows: slice, block_rows: Tensor, points: Cloud, columns: slice) -> Tensor:
+    """Scaled squared distances (n, m) in float32."""
+    products = torch.addmm(points.norm_sq_N[columns], block_rows, points.block(columns).T, alpha=-2)
+    return products.add_(queries.norm_sq_N[rows, None])
+
+
+class _Best:
+    """The smallest entries of each row so far, with their columns."""
+
+    def __init__(self, rows: int, keep: int, device: str, dtype: torch.dtype = torch.float32) -> None:
+        self.keep = keep
+        self.sq = torch.full((rows, keep), torch.inf, dtype=dtype, device=device)
+        self.index = torch.full((rows, keep), -1, dtype=torch.int64, device=device)
+
+    def merge(self, rows: slice, first_column: int, sq: Tensor, column: Tensor) -> None:
+        """Take what is smaller from more columns, given as distances beyond the first of them."""
+        both_sq = torch.cat([self.sq[rows], sq], dim=1)
+        both_index = torch.cat([self.index[rows], column + first_column], dim=1)
+        self.sq[rows], order = both_sq.topk(self.keep, dim=1, largest=False)
+        self.index[rows] = both_index.gather(1, order)
+
+
+def _smallest(block: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The smallest entries of each row and their columns. Where the block is wide: from the stripes of columns with
+    the smallest minima, because those hold them, and minima over stripes are cheap.
+    """
+    width = block.shape[1] // _STRIPES
+    if block.shape[1] % _STRIPES or width < 2 * keep:
+        sq, column = block.topk(min(keep, block.shape[1]), dim=1, largest=False)
+        return sq, column
+    if block.stride(1) == 1:
+        minima = block.view(len(block), _STRIPES, width).amin(dim=1)
+    else:  # a minimum over the outer axis of what lies in memory is the fast one
+        minima = block.T.view(_STRIPES, width, len(block)).amin(dim=0).T
+    stripe = minima.topk(keep, dim=1, largest=False, sorted=False).indices
+    column = (stripe[:, None, :] + width * torch.arange(_STRIPES, device=block.device)[:, None]).flatten(1)
+    sq, order = block.gather(1, column).topk(keep, dim=1, largest=False)
+    return sq, column.gather(1, order)
+
+
+def _decided(queries: Cloud, points: Cloud, best: _Best, k: int, skip: Skip | None) -> Nearest:
+    """The k nearest among the candidates by exact distances; where one may have been cut off, among all points."""
+    count, device = len(queries), queries.frame.device
+    found = Nearest(
+        torch.full((count, k), torch.inf, dtype=torch.float64, device=device),
+        torch.full((count, k), -1, dtype=torch.int64, device=device),
+    )
+    size = max(1, _EXACT_ENTRIES // max(1, best.keep * len(queries.frame.centre_D)))
+    for rows in slices(count, size):
+        _sort_into(found, rows, _exact_candidates(queries, points, rows, best), best.index[rows])
+    if best.keep < len(points):
+        scaled = found.sq_Qk[:, -1] * queries.frame.factor**2
+        bound = scaled + _margin_within(queries, scaled)
+        doubtful = torch.nonzero(best.sq[:, -1].double() <= bound).flatten()
+        for some in torch.split(doubtful, 64):
+            _decide_from_all(found, queries, points, (some, bound[some]), skip)
+    return found
+
+
+def _exact_candidates(queries: Cloud, points: Cloud, rows: slice, best: _Best) -> Tensor:
+    index = best.index[rows]
+    of_rows = queries.exact(torch.arange(rows.start, rows.stop, device=index.device))
+    sq = (points.exact(index.clamp_min(0).flatten()).view(*index.shape, -1) - of_rows[:, None]).square_().sum(dim=2)
+    return sq.masked_fill_(~torch.isfinite(best.sq[rows]), torch.inf)
+
+
+def _margin_within(queries: Cloud, radius_sq: Tensor) -> Tensor:
+    """How much a scaled float32 distance of at most `radius_sq` may be off: ‖y‖² ≤ 2‖x‖² + 2‖x − y‖²."""
+    return queries.frame.share * (3.0 * queries.norm_sq_N.double() + 2.0 * radius_sq) + _TINY
+
+
+def _sort_into(found: Nearest, rows: slice, sq: Tensor, index: Tensor) -> None:
+    """Write the k smallest, ties to the lowest index."""
+    index, by_index = index.sort(dim=1)
+    sq, by_sq = sq.gather(1, by_index).sort(dim=1, stable=True)
+    k = min(found.sq_Qk.shape[1], sq.shape[1])
+    found.sq_Qk[rows, :k] = sq[:, :k]
+    found.index_Qk[rows, :k] = index.gather(1, by_sq)[:, :k].masked_fill(torch.isinf(sq[:, :k]), -1)
+
+
+def _decide_from_all(
+    found: Nearest, queries: Cloud, points: Cloud, doubtful: tuple[Tensor, Tensor], skip: Skip | None
+) -> None:
+    """Replace rows by the k nearest of all points within a scaled bound."""
+    rows, bound = doubtful
+    pairs = []
+    block_rows = queries.block(rows)
+    for columns in slices(len(points)):
+        products = torch.addmm(points.norm_sq_N[columns], block_rows, points.block(columns).T, alpha=-2)
+        near = (products.add_(queries.norm_sq_N[rows, None]) <= bound[:, None]).nonzero()
+        pairs.append(near + torch.tensor([0, columns.start], device=near.device))
+    place, column = torch.cat(pairs).unbind(1)
+    if skip is not None:
+        fits = skip.without(rows[place], column, len(points))
+        place, column = place[fits], column[fits]
+    sq = exact_squares(queries, rows[place], points, column)
+    order = sq.argsort(stable=True)  # columns ascend within a row, so ties go to the lowest
+    order = order[place[order].argsort(stable=True)]
+    place, column, sq = place[order], column[order], sq[order]
+    rank = torch.arange(len(place), device=place.device) - torch.searchsorted(place, place)
+    first = rank < found.sq_Qk.shape[1]
+    found.sq_Qk[rows[place[first]], rank[first]] = sq[first]
+    found.index_Qk[rows[place[first]], rank[first]] = column[first]
+
+
+def exact_squares(queries: Cloud, rows: Tensor, points: Cloud, columns: Tensor) -> Tensor:
+    """Squared distances of pairs in float64, by differences."""
+    size = max(1, _EXACT_ENTRIES // max(1, len(queries.frame.centre_D)))
+    parts = [
+        (queries.exact(row) - points.exact(column)).square_().sum(dim=1)
+        for row, column in zip(torch.split(rows, size), torch.split(columns, size), strict=True)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device=rows.device)
+
+
+def largest_ratio(queries: Cloud, points: Cloud, radius_sq_P: Tensor, skip: Skip) -> Tensor:
+    """Of each query the largest radius ÷ distance over all points, (Q,) float64; inf where it is on a point.
+
+    Ranked in float64; the best few are measured by differences.
+    """
+    best = _Best(len(queries), min(1 + _SPARE, len(points)), queries.frame.device, torch.float64)
+    for rows in slices(len(queries)):
+        x = _wide_block(queries, rows)
+        for columns in slices(len(points)):
+            y = _wide_block(points, columns)
+            sq = y.square().sum(dim=1) + x.square().sum(dim=1)[:, None] - 2.0 * (x @ y.T)
+            inverse = sq.clamp_min_(0.0) / (radius_sq_P[columns] * queries.frame.factor**2)
+            skip.mark(inverse, rows, columns)
+            best.merge(rows, columns.start, *_smallest(inverse, best.keep))
+    place = torch.arange(len(queries), device=queries.frame.device)[:, None].expand_as(best.index)
+    sq = exact_squares(queries, place.flatten(), points, best.index.flatten().clamp_min(0)).view_as(best.sq)
+    inverse = sq / radius_sq_P[best.index.clamp_min(0)]
+    return inverse.masked_fill(torch.isinf(best.sq), torch.inf).amin(dim=1).rsqrt()
+
+
+def _wide_block(cloud: Cloud, rows: slice) -> Tensor:
+    """Points (n, D) float64 around the centre, scaled."""
+    index = torch.arange(rows.start, rows.stop, device=cloud.frame.device)
+    return (cloud.exact(index) - cloud.frame.centre_D) * cloud.frame.factor
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one pass over all pairs of real points (rows) and set points (columns) finds."""
+
+    set_in_ball_N: Tensor
+    """Set points in the ball of each real point."""
+    balls_of_M: Tensor
+    """Balls of real points that hold each set point."""
+    recalled_N: Tensor | None
+    """Whether a real point is in the ball of any set point; None where these have no radii."""
+
+
+def count_in_balls(
+    real: Cloud, chosen: Cloud, radius_sq_N: Tensor, skip: Skip, set_radius_sq_M: Tensor | None = None
+) -> Counts:
+    """Counts in open balls; pairs that `skip` (real points in rows) names are in no ball of each other."""
+    device = real.frame.device
+    set_in_ball_N = torch.zeros(len(real), dtype=torch.int64, device=device)
+    balls_of_M = torch.zeros(len(chosen), dtype=torch.int64, device=device)
+    recalled_N = None if set_radius_sq_M is None else torch.zeros(len(real), dtype=torch.bool, device=device)
+    for rows in slices(len(real)):
+        block_rows = real.block(rows)
+        for columns in slices(len(chosen)):
+            sq = _squares(real, rows, block_rows, chosen, columns)
+            skip.mark(sq, rows, columns)
+            pairs = _Block(real, chosen, rows, columns)
+            if recalled_N is not None and set_radius_sq_M is not None:
+                recalled_N[pairs.rows_in(sq, set_radius_sq_M[columns])] = True
+            row, column = pairs.inside(sq, radius_sq_N[rows])
+            set_in_ball_N += torch.bincount(row, minlength=len(real))
+            balls_of_M += torch.bincount(column, minlength=len(chosen))
+    return Counts(set_in_ball_N, balls_of_M, recalled_N)
+
+
+class _Block:
+    """Pairs of a block of real points and a block of set points, and which of them are in a ball."""
+
+    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice) -> None:
+        self._real, self._chosen = real, chosen
+        self._first_row, self._first_column = rows.start, columns.start
+        largest = real.norm_sq_N[rows].max() + chosen.norm_sq_N[columns].max()
+        self._margin = float(largest) * real.frame.share + _TINY
+
+    def inside(self, sq: Tensor, radius_sq_n: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the pairs in balls of real points; overwrites the block."""
+        excess = sq.sub_(self._scaled(radius_sq_n)[:, None])
+        row, column = _below(excess, self._margin)
+        fits = self._fits(row, column, excess[row, column], radius_sq_n[row])
+        return row[fits] + self._first_row, column[fits] + self._first_column
+
+    def rows_in(self, sq: Tensor, radius_sq_m: Tensor) -> Tensor:
+        """Rows that are in any ball of a set point."""
+        excess = sq - self._scaled(radius_sq_m)
+        least_n = excess.amin(dim=1)
+        close = ((least_n >= -self._margin) & (least_n <= self._margin)).nonzero().flatten()
+        place, column = (excess[close] <= self._margin).nonzero().unbind(1)
+        row = close[place]
+        fits = self._fits(row, column, excess[row, column], radius_sq_m[column])
+        return torch.cat([(least_n < -self._margin).nonzero().flatten(), row[fits]]) + self._first_row
+
+    def _scaled(self, radius_sq: Tensor) -> Tensor:
+        scaled: Tensor = radius_sq * self._real.frame.factor**2
+        return scaled.float()
+
+    def _fits(self, row: Tensor, column: Tensor, excess: Tensor, radius_sq: Tensor) -> Tensor:
+        """Whether pairs are inside: by float32 where its rounding cannot matter, else by exact distances."""
+        row, column = row + self._first_row, column + self._first_column
+        norms = self._real.norm_sq_N[row] + self._chosen.norm_sq_N[column]
+        fits = excess < -(norms * self._real.frame.share + _TINY)
+        open_ = ((excess <= norms * self._real.frame.share + _TINY) & ~fits).nonzero().flatten()
+        sq = exact_squares(self._real, row[open_], self._chosen, column[open_])
+        fits[open_] = sq < radius_sq[open_] * (1.0 - TIE)
+        return fits
+
+
+def _below(block: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """Rows and columns of entries up to a bound; stripes of columns whose minimum is above it are not looked at."""
+    width = block.shape[1] // _STRIPES
+    if block.shape[1] % _STRIPES or not width:
+        row, column = (block <= bound).nonzero().unbind(1)
+        return row, column
+    minima = block.view(len(block), _STRIPES, width).amin(dim=1)
+    row, stripe = (minima <= bound).nonzero().unbind(1)
+    column = stripe[:, None] + width * torch.arange(_STRIPES, device=block.device)
+    place, member = (block[row[:, None], column] <= bound).nonzero().unbind(1)
+    return row[place], column[place, member]
