@@ -25,7 +25,7 @@ _SPARE = 3
 """Candidates kept beside the k nearest, so that near ties are seldom cut off."""
 _STRIPES = 32
 """Columns of a block share a minimum with so many; a multiple of the vector width that divides `BLOCK`."""
-_EXACT_ENTRIES = 1 << 20
+_EXACT_ENTRIES = 1 << 19
 _TINY = 1e-30
 """In units of the largest square norm: below it float32 loses products to underflow."""
 VERSION = 1
@@ -47,7 +47,7 @@ class Cloud:
     def block(self, rows: slice | Tensor) -> Tensor:
         """Points (n, D) float32 of norm 1 at most, around the centre."""
         wide = self._vectors[rows].to(self.frame.centre_D.dtype)
-        return ((wide - self.frame.centre_D) * self.frame.factor).float()
+        return (wide - self.frame.centre_D).mul_(self.frame.factor).float()
 
     def exact(self, rows: Tensor) -> Tensor:
         """Points (n, D) float64, neither moved nor scaled."""
@@ -139,38 +139,52 @@ class Nearest(NamedTuple):
 def k_nearest(queries: Cloud, points: Cloud, k: int, skip: Skip | None = None) -> Nearest:
     """Of other points than those that `skip` (queries in rows) names."""
     best = _Best(len(queries), min(k + _SPARE, len(points)), queries.frame.device)
+    squares = _Squares(queries, points)
     for rows in slices(len(queries)):
-        block_rows = queries.block(rows)
         for columns in slices(len(points)):
-            sq = _squares(queries, rows, block_rows, points, columns)
+            sq = squares(rows, columns)
             if skip is not None:
                 skip.mark(sq, rows, columns)
-            best.merge(rows, columns.start, *_smallest(sq, best.keep))
+            best.merge(rows, columns.start, sq)
     return _decided(queries, points, best, k, skip)
 
 
 def k_nearest_others(points: Cloud, k: int) -> Nearest:
     """Of each point among all others; half the products of `k_nearest`."""
     best = _Best(len(points), min(k + _SPARE, len(points)), points.frame.device)
+    squares = _Squares(points, points)
     for rows in slices(len(points)):
-        block_rows = points.block(rows)
         for columns in slices(len(points)):
             if columns.start < rows.start:
                 continue
-            sq = _squares(points, rows, block_rows, points, columns)
+            sq = squares(rows, columns)
             if columns.start == rows.start:
                 sq.fill_diagonal_(torch.inf)
             else:
-                best.merge(columns, rows.start, *_smallest(sq.T, best.keep))
-            best.merge(rows, columns.start, *_smallest(sq, best.keep))
+                best.merge(columns, rows.start, sq.T)
+            best.merge(rows, columns.start, sq)
     everyone = torch.arange(len(points), device=points.frame.device)
     return _decided(points, points, best, k, Skip(everyone, everyone))
 
 
-def _squares(queries: Cloud, rows: slice, block_rows: Tensor, points: Cloud, columns: slice) -> Tensor:
-    """Scaled squared distances (n, m) in float32."""
-    products = torch.addmm(points.norm_sq_N[columns], block_rows, points.block(columns).T, alpha=-2)
-    return products.add_(queries.norm_sq_N[rows, None])
+class _Squares:
+    """Blocks of scaled squared distances in float32, one after the other in the same memory."""
+
+    def __init__(self, queries: Cloud, points: Cloud) -> None:
+        self._queries, self._points = queries, points
+        self._held = torch.empty(BLOCK * BLOCK, device=queries.frame.device)
+        self._rows, self._block = slice(0), torch.empty(0)
+
+    def __call__(self, rows: slice, columns: slice) -> Tensor:
+        """(n, m), to be overwritten by the caller or by the next block."""
+        if rows != self._rows:
+            self._rows, self._block = rows, self._queries.block(rows)
+        height, width = len(self._block), columns.stop - columns.start
+        sq = self._held[: height * width].view(height, width)
+        torch.addmm(
+            self._points.norm_sq_N[columns], self._block, self._points.block(columns).T, alpha=-2, out=sq
+        )
+        return sq.add_(self._queries.norm_sq_N[rows, None])
 
 
 class _Best:
@@ -181,30 +195,56 @@ class _Best:
         self.sq = torch.full((rows, keep), torch.inf, dtype=dtype, device=device)
         self.index = torch.full((rows, keep), -1, dtype=torch.int64, device=device)
 
-    def merge(self, rows: slice, first_column: int, sq: Tensor, column: Tensor) -> None:
-        """Take what is smaller from more columns, given as distances beyond the first of them."""
-        both_sq = torch.cat([self.sq[rows], sq], dim=1)
-        both_index = torch.cat([self.index[rows], column + first_column], dim=1)
+    def merge(self, rows: slice, first_column: int, block: Tensor) -> None:
+        """Take what is smaller from a block of distances to the points from `first_column` on."""
+        width = block.shape[1] // _STRIPES
+        if block.shape[1] % _STRIPES or width < 2 * self.keep:
+            sq, column = block.topk(min(self.keep, block.shape[1]), dim=1, largest=False)
+            self._take(torch.arange(rows.start, rows.stop, device=block.device), sq, column + first_column)
+            return
+        minima = _stripe_minima(block)
+        if torch.isinf(self.sq[rows, -1]).any():  # at first: the stripes with the smallest minima hold the smallest
+            stripe = minima.topk(self.keep, dim=1, largest=False, sorted=False).indices
+            column = (stripe[:, None, :] + _members(width, block.device)[:, None]).flatten(1)
+            sq, order = block.gather(1, column).topk(self.keep, dim=1, largest=False)
+            self._take(
+                torch.arange(rows.start, rows.stop, device=block.device), sq, column.gather(1, order) + first_column
+            )
+            return
+        row, stripe = (minima <= self.sq[rows, -1:]).nonzero().unbind(1)  # later: few stripes hold anything smaller
+        column = stripe[:, None] + _members(width, block.device)
+        sq = block[row[:, None], column]
+        place, member = (sq <= self.sq[rows.start + row, -1:]).nonzero().unbind(1)
+        self._take_pairs(rows.start + row[place], sq[place, member], column[place, member] + first_column)
+
+    def _take_pairs(self, row: Tensor, sq: Tensor, column: Tensor) -> None:
+        """Entries one by one, those of a row next to each other: padded to a matrix of the rows that have any."""
+        taking, place, count = torch.unique_consecutive(row, return_inverse=True, return_counts=True)
+        if not len(taking):
+            return
+        rank = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[place]
+        padded_sq = torch.full((len(taking), int(count.max())), torch.inf, dtype=sq.dtype, device=sq.device)
+        padded_column = torch.full(padded_sq.shape, -1, dtype=torch.int64, device=sq.device)
+        padded_sq[place, rank], padded_column[place, rank] = sq, column
+        self._take(taking, padded_sq, padded_column)
+
+    def _take(self, rows: Tensor, sq: Tensor, column: Tensor) -> None:
+        both_sq, both_index = torch.cat([self.sq[rows], sq], dim=1), torch.cat([self.index[rows], column], dim=1)
         self.sq[rows], order = both_sq.topk(self.keep, dim=1, largest=False)
         self.index[rows] = both_index.gather(1, order)
 
 
-def _smallest(block: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The smallest entries of each row and their columns. Where the block is wide: from the stripes of columns with
-    the smallest minima, because those hold them, and minima over stripes are cheap.
-    """
+def _stripe_minima(block: Tensor) -> Tensor:
+    """(n, width): a stripe is every `width`-th column, so that a minimum is one of whole vectors."""
     width = block.shape[1] // _STRIPES
-    if block.shape[1] % _STRIPES or width < 2 * keep:
-        sq, column = block.topk(min(keep, block.shape[1]), dim=1, largest=False)
-        return sq, column
     if block.stride(1) == 1:
-        minima = block.view(len(block), _STRIPES, width).amin(dim=1)
-    else:  # a minimum over the outer axis of what lies in memory is the fast one
-        minima = block.T.view(_STRIPES, width, len(block)).amin(dim=0).T
-    stripe = minima.topk(keep, dim=1, largest=False, sorted=False).indices
-    column = (stripe[:, None, :] + width * torch.arange(_STRIPES, device=block.device)[:, None]).flatten(1)
-    sq, order = block.gather(1, column).topk(keep, dim=1, largest=False)
-    return sq, column.gather(1, order)
+        return block.view(len(block), _STRIPES, width).amin(dim=1)
+    return block.T.view(_STRIPES, width, len(block)).amin(dim=0).T  # over the outer axis of what lies in memory
+
+
+def _members(width: int, device: torch.device) -> Tensor:
+    """Columns of stripe 0."""
+    return width * torch.arange(_STRIPES, device=device)
 
 
 def _decided(queries: Cloud, points: Cloud, best: _Best, k: int, skip: Skip | None) -> Nearest:
@@ -295,7 +335,7 @@ def largest_ratio(queries: Cloud, points: Cloud, radius_sq_P: Tensor, skip: Skip
             sq = y.square().sum(dim=1) + x.square().sum(dim=1)[:, None] - 2.0 * (x @ y.T)
             inverse = sq.clamp_min_(0.0) / (radius_sq_P[columns] * queries.frame.factor**2)
             skip.mark(inverse, rows, columns)
-            best.merge(rows, columns.start, *_smallest(inverse, best.keep))
+            best.merge(rows, columns.start, inverse)
     place = torch.arange(len(queries), device=queries.frame.device)[:, None].expand_as(best.index)
     sq = exact_squares(queries, place.flatten(), points, best.index.flatten().clamp_min(0)).view_as(best.sq)
     inverse = sq / radius_sq_P[best.index.clamp_min(0)]
@@ -328,12 +368,12 @@ def count_in_balls(
     set_in_ball_N = torch.zeros(len(real), dtype=torch.int64, device=device)
     balls_of_M = torch.zeros(len(chosen), dtype=torch.int64, device=device)
     recalled_N = None if set_radius_sq_M is None else torch.zeros(len(real), dtype=torch.bool, device=device)
+    squares, spare = _Squares(real, chosen), torch.empty(BLOCK * BLOCK, device=device)
     for rows in slices(len(real)):
-        block_rows = real.block(rows)
         for columns in slices(len(chosen)):
-            sq = _squares(real, rows, block_rows, chosen, columns)
+            sq = squares(rows, columns)
             skip.mark(sq, rows, columns)
-            pairs = _Block(real, chosen, rows, columns)
+            pairs = _Block(real, chosen, rows, columns, spare)
             if recalled_N is not None and set_radius_sq_M is not None:
                 recalled_N[pairs.rows_in(sq, set_radius_sq_M[columns])] = True
             row, column = pairs.inside(sq, radius_sq_N[rows])
@@ -345,8 +385,8 @@ def count_in_balls(
 class _Block:
     """Pairs of a block of real points and a block of set points, and which of them are in a ball."""
 
-    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice) -> None:
-        self._real, self._chosen = real, chosen
+    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice, spare: Tensor) -> None:
+        self._real, self._chosen, self._spare = real, chosen, spare
         self._first_row, self._first_column = rows.start, columns.start
         largest = real.norm_sq_N[rows].max() + chosen.norm_sq_N[columns].max()
         self._margin = float(largest) * real.frame.share + _TINY
@@ -360,13 +400,14 @@ class _Block:
 
     def rows_in(self, sq: Tensor, radius_sq_m: Tensor) -> Tensor:
         """Rows that are in any ball of a set point."""
-        excess = sq - self._scaled(radius_sq_m)
+        excess = torch.sub(sq, self._scaled(radius_sq_m), out=self._spare[: sq.numel()].view_as(sq))
         least_n = excess.amin(dim=1)
         close = ((least_n >= -self._margin) & (least_n <= self._margin)).nonzero().flatten()
         place, column = (excess[close] <= self._margin).nonzero().unbind(1)
         row = close[place]
         fits = self._fits(row, column, excess[row, column], radius_sq_m[column])
-        return torch.cat([(least_n < -self._margin).nonzero().flatten(), row[fits]]) + self._first_row
+        found = torch.cat([(least_n < -self._margin).nonzero().flatten(), row[fits]])
+        return found.add_(self._first_row)
 
     def _scaled(self, radius_sq: Tensor) -> Tensor:
         scaled: Tensor = radius_sq * self._real.frame.factor**2
@@ -389,8 +430,7 @@ def _below(block: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     if block.shape[1] % _STRIPES or not width:
         row, column = (block <= bound).nonzero().unbind(1)
         return row, column
-    minima = block.view(len(block), _STRIPES, width).amin(dim=1)
-    row, stripe = (minima <= bound).nonzero().unbind(1)
-    column = stripe[:, None] + width * torch.arange(_STRIPES, device=block.device)
+    row, stripe = (_stripe_minima(block) <= bound).nonzero().unbind(1)
+    column = stripe[:, None] + _members(width, block.device)
     place, member = (block[row[:, None], column] <= bound).nonzero().unbind(1)
     return row[place], column[place, member]

@@ -21,12 +21,10 @@ def units(*arrays: NDArray[np.floating[Any]]) -> list[NDArray[np.float64]]:
 
     scaled = []
     for vectors_ND in arrays:
-        wide_ND = vectors_ND.astype(np.float64)
-        largest_N1 = np.abs(wide_ND).max(axis=1, keepdims=True)
-        wide_ND /= np.where(largest_N1 > 0.0, largest_N1, 1.0)  # squares of float16's smallest still are normal numbers
-        norm_N1 = np.linalg.norm(wide_ND, axis=1, keepdims=True)
-        wide_ND /= np.where(norm_N1 > 0.0, norm_N1, 1.0)
-        scaled.append((wide_ND, norm_N1 == 0.0))
+        unit_ND = vectors_ND.astype(np.float64)  # where squares of float16 and float32 neither vanish nor overflow
+        norm_N1 = np.sqrt(np.einsum("nd,nd->n", unit_ND, unit_ND))[:, None]
+        unit_ND /= np.where(norm_N1 > 0.0, norm_N1, 1.0)
+        scaled.append((unit_ND, norm_N1 == 0.0))
     if not any(zero_N1.any() for _, zero_N1 in scaled):
         return [unit_ND for unit_ND, _ in scaled]
     return [np.concatenate([unit_ND, zero_N1], axis=1) for unit_ND, zero_N1 in scaled]

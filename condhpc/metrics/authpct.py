@@ -1,8 +1,8 @@
 """AuthPct (Alaa et al. 2022): the percentage of set points that are no near-copies of a training image.
 
 A set point is authentic if its nearest training image is closer to another training image than to it. `reference` is
-what held-out real images have. A set point that is a training image is taken out of them first, so that a random real subset
-is on a par with held-out images instead of at 0.
+what held-out real images have. A set point that is a training image is taken out of them first, so that a random real
+subset is on a par with held-out images instead of at 0.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Precision of PRDC (Kynkäänniemi et al. 2019): the share of set points that are in the ball of any real point.
 
 A ball is open and reaches to the k-th nearest other real point. The ball of the very real point that a set point is
-does not count, else every coreset would have 1. No interval: fewer distinct real points mean fewer balls, so a resampled
-value is biased.
+does not count, else every coreset would have 1. No interval: fewer distinct real points mean fewer balls, so that a
+resampled value is biased.
 """
 
 from __future__ import annotations

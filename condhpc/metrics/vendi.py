@@ -36,13 +36,23 @@ class Vendi(Metric):
 
 def vendi_score(set_MD: NDArray[np.floating[Any]], device: str = "cpu") -> float:
     """The exponential of the entropy of the eigenvalues of the cosine kernel ÷ M."""
+    import numpy as np
+
+    (unit_MD,) = units(set_MD)
+    short = unit_MD.T if len(unit_MD) > unit_MD.shape[1] else unit_MD
+    share = np.maximum(_squared_singular_values(short, device) / len(unit_MD), 0.0)
+    return float(np.exp(-(share * np.log(np.where(share > 0.0, share, 1.0))).sum()))
+
+
+def _squared_singular_values(short: NDArray[np.float64], device: str) -> NDArray[np.float64]:
+    import numpy as np
     import torch
 
-    (rows_MD,) = units(set_MD)
-    unit_MD = torch.from_numpy(rows_MD).to(device)
-    short = unit_MD.T if len(unit_MD) > unit_MD.shape[1] else unit_MD
-    share = torch.linalg.eigvalsh(short @ short.T / len(unit_MD)).clamp_min(0.0)
-    return float(torch.special.entr(share).sum().exp())
+    if device == "cpu":  # NumPy sees that the product is symmetric and computes half of it
+        return np.linalg.eigvalsh(short @ short.T)
+    wide = torch.from_numpy(short).to(device)
+    found: NDArray[np.float64] = torch.linalg.eigvalsh(wide @ wide.T).cpu().numpy()
+    return found
 
 
 PLUGIN = Vendi()
