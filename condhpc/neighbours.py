@@ -181,9 +181,7 @@ class _Squares:
             self._rows, self._block = rows, self._queries.block(rows)
         height, width = len(self._block), columns.stop - columns.start
         sq = self._held[: height * width].view(height, width)
-        torch.addmm(
-            self._points.norm_sq_N[columns], self._block, self._points.block(columns).T, alpha=-2, out=sq
-        )
+        torch.addmm(self._points.norm_sq_N[columns], self._block, self._points.block(columns).T, alpha=-2, out=sq)
         return sq.add_(self._queries.norm_sq_N[rows, None])
 
 

@@ -1,4 +1,4 @@
-"""Neighbours and balls against brute force in float64, where ties, copies, blocks and far-off points try to fool them."""
+"""Neighbours and balls against brute force in float64, where ties, copies and far-off points try to fool them."""
 
 from __future__ import annotations
 

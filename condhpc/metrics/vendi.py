@@ -49,7 +49,8 @@ def _squared_singular_values(short: NDArray[np.float64], device: str) -> NDArray
     import torch
 
     if device == "cpu":  # NumPy sees that the product is symmetric and computes half of it
-        return np.linalg.eigvalsh(short @ short.T)
+        of_half: NDArray[np.float64] = np.linalg.eigvalsh(short @ short.T)
+        return of_half
     wide = torch.from_numpy(short).to(device)
     found: NDArray[np.float64] = torch.linalg.eigvalsh(wide @ wide.T).cpu().numpy()
     return found

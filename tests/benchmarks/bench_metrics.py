@@ -1,11 +1,11 @@
-"""Set metrics against the field's packages: PRDC, Fréchet distance, Vendi score; one thread, CPU seconds, equal results.
+"""Set metrics against the field's packages: PRDC, Fréchet distance, Vendi score; one thread, CPU time, equal results.
 
 Procedure. PRDC: 20,000 real and 20,000 set points of a normal in 512 axes, float32; `prdc.compute_prdc` (its pairwise
-distances on one job) and ours each in a child process of its own, which makes the points, notes its resident memory, and
-computes precision, recall, density and coverage at k = 5, all radii included. Memory is the peak above what was noted.
-The four numbers must agree to 1e-4. The same at 50,000 × 50,000 in 2,048 axes has no rival (its distances would take 60 GB)
-and takes about 20 minutes: by default 50,000 real points meet 2,048 set points, which needs the same blocks;
-CONDHPC_BENCH_PRDC_SET=50000 runs the whole. The target is 2 GiB for the whole process.
+distances on one job) and ours each in a child process of its own, which makes the points, notes its resident memory,
+and computes precision, recall, density and coverage at k = 5, all radii included. Memory is the peak above what was
+noted. The four numbers must agree to 1e-4. The same at 50,000 × 50,000 in 2,048 axes has no rival (its distances would
+take 60 GB) and takes a quarter of an hour and more: by default 50,000 real points meet 2,048 set points, which needs the
+same blocks; CONDHPC_BENCH_PRDC_SET=50000 runs the whole. The target is 2 GiB for the whole process.
 Fréchet distance: 2,048 axes, sets of 4,096 points (full rank) and of 1,000 (fewer than half the axes); the root of the
 real covariance is there on our side, the real covariance on the rival's, `scipy.linalg.sqrtm` of the product as in
 pytorch-fid. Vendi score: 5,000 points in 512 axes against `vendi_score.vendi.score_X`. Both must agree to 1e-4, and the
@@ -69,7 +69,11 @@ def prdc(real_ND: np.ndarray, set_MD: np.ndarray) -> dict[str, float]:
     from prdc import compute_prdc
 
     distances = sklearn.metrics.pairwise_distances
-    sklearn.metrics.pairwise_distances = lambda x, y, metric, n_jobs: distances(x, y, metric=metric, n_jobs=1)
+
+    def on_one_job(x: np.ndarray, y: np.ndarray, metric: str, n_jobs: int) -> np.ndarray:
+        return distances(x, y, metric=metric, n_jobs=1)  # type: ignore[no-any-return]
+
+    sklearn.metrics.pairwise_distances = on_one_job
     return {name: float(value) for name, value in compute_prdc(real_ND, set_MD, nearest_k=K).items()}
 
 
