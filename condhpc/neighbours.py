@@ -21,15 +21,13 @@ if TYPE_CHECKING:
 
 BLOCK = 2048
 TIE = 1e-9
-_SPARE = 3
+SPARE = 3
 """Candidates kept beside the k nearest, so that near ties are seldom cut off."""
-_STRIPES = 32
+STRIPES = 32
 """Columns of a block share a minimum with so many; a multiple of the vector width that divides `BLOCK`."""
 _EXACT_ENTRIES = 1 << 19
-_TINY = 1e-30
+TINY = 1e-30
 """In units of the largest square norm: below it float32 loses products to underflow."""
-VERSION = 1
-"""Of the numbers below, for those who keep them."""
 
 
 class Cloud:
@@ -49,6 +47,15 @@ class Cloud:
         wide = self._vectors[rows].to(self.frame.centre_D.dtype)
         return (wide - self.frame.centre_D).mul_(self.frame.factor).float()
 
+    def extended(self, rows: slice | Tensor, *, turned: bool = False) -> Tensor:
+        """Points (n, D + 2) whose products with turned ones are squared distances."""
+        block = self.block(rows)
+        found = torch.empty(len(block), block.shape[1] + 2, device=block.device)
+        torch.mul(block, -2.0 if turned else 1.0, out=found[:, :-2])
+        found[:, -1 if turned else -2] = self.norm_sq_N[rows]
+        found[:, -2 if turned else -1] = 1.0
+        return found
+
     def exact(self, rows: Tensor) -> Tensor:
         """Points (n, D) float64, neither moved nor scaled."""
         return self._vectors[rows].double()
@@ -67,9 +74,12 @@ class Frame:
 
     @property
     def share(self) -> float:
-        """Of the two square norms: how far a float32 distance may be from the true one (all rounding at its worst)."""
+        """Of the two square norms: how far a float32 distance may be from the true one, all rounding at its worst.
+
+        A sum of D + 2 products whose absolute values add up to at most twice the two square norms.
+        """
         unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
-        return (len(self.centre_D) + 16) * unit
+        return 2.0 * (len(self.centre_D) + 16) * unit
 
 
 def clouds(*arrays: NDArray[np.floating[Any]], device: str = "cpu") -> list[Cloud]:
@@ -138,8 +148,8 @@ class Nearest(NamedTuple):
 
 def k_nearest(queries: Cloud, points: Cloud, k: int, skip: Skip | None = None) -> Nearest:
     """Of other points than those that `skip` (queries in rows) names."""
-    best = _Best(len(queries), min(k + _SPARE, len(points)), queries.frame.device)
-    squares = _Squares(queries, points)
+    best = Best(len(queries), min(k + SPARE, len(points)), queries.frame.device)
+    squares = Squares(queries, points)
     for rows in slices(len(queries)):
         for columns in slices(len(points)):
             sq = squares(rows, columns)
@@ -151,8 +161,8 @@ def k_nearest(queries: Cloud, points: Cloud, k: int, skip: Skip | None = None) -
 
 def k_nearest_others(points: Cloud, k: int) -> Nearest:
     """Of each point among all others; half the products of `k_nearest`."""
-    best = _Best(len(points), min(k + _SPARE, len(points)), points.frame.device)
-    squares = _Squares(points, points)
+    best = Best(len(points), min(k + SPARE, len(points)), points.frame.device)
+    squares = Squares(points, points)
     for rows in slices(len(points)):
         for columns in slices(len(points)):
             if columns.start < rows.start:
@@ -167,25 +177,34 @@ def k_nearest_others(points: Cloud, k: int) -> Nearest:
     return _decided(points, points, best, k, Skip(everyone, everyone))
 
 
-class _Squares:
-    """Blocks of scaled squared distances in float32, one after the other in the same memory."""
+class Squares:
+    """Blocks of scaled squared distances in float32, one after the other in the same memory.
+
+    One product gives all three terms: of rows [x, ‖x‖², 1] and rows [−2y, 1, ‖y‖²].
+    """
 
     def __init__(self, queries: Cloud, points: Cloud) -> None:
         self._queries, self._points = queries, points
         self._held = torch.empty(BLOCK * BLOCK, device=queries.frame.device)
-        self._rows, self._block = slice(0), torch.empty(0)
+        self._rows, self._left = slice(0), torch.empty(0)
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """(n, m), to be overwritten by the caller or by the next block."""
         if rows != self._rows:
-            self._rows, self._block = rows, self._queries.block(rows)
-        height, width = len(self._block), columns.stop - columns.start
-        sq = self._held[: height * width].view(height, width)
-        torch.addmm(self._points.norm_sq_N[columns], self._block, self._points.block(columns).T, alpha=-2, out=sq)
-        return sq.add_(self._queries.norm_sq_N[rows, None])
+            self._rows, self._left = rows, self._queries.extended(rows)
+        return _product(self._left, self._points.extended(columns, turned=True), self._held)
 
 
-class _Best:
+def _product(left: Tensor, right: Tensor, held: Tensor) -> Tensor:
+    """Left times right transposed, in memory that is there. On a CPU by NumPy, whose library is often the faster."""
+    found = held[: len(left) * len(right)].view(len(left), len(right))
+    if found.device.type == "cpu":
+        np.matmul(left.numpy(), right.numpy().T, out=found.numpy())
+        return found
+    return torch.mm(left, right.T, out=found)
+
+
+class Best:
     """The smallest entries of each row so far, with their columns."""
 
     def __init__(self, rows: int, keep: int, device: str, dtype: torch.dtype = torch.float32) -> None:
@@ -195,22 +214,22 @@ class _Best:
 
     def merge(self, rows: slice, first_column: int, block: Tensor) -> None:
         """Take what is smaller from a block of distances to the points from `first_column` on."""
-        width = block.shape[1] // _STRIPES
-        if block.shape[1] % _STRIPES or width < 2 * self.keep:
+        width = block.shape[1] // STRIPES
+        if block.shape[1] % STRIPES or width < 2 * self.keep:
             sq, column = block.topk(min(self.keep, block.shape[1]), dim=1, largest=False)
             self._take(torch.arange(rows.start, rows.stop, device=block.device), sq, column + first_column)
             return
-        minima = _stripe_minima(block)
+        minima = stripe_minima(block)
         if torch.isinf(self.sq[rows, -1]).any():  # at first: the stripes with the smallest minima hold the smallest
             stripe = minima.topk(self.keep, dim=1, largest=False, sorted=False).indices
-            column = (stripe[:, None, :] + _members(width, block.device)[:, None]).flatten(1)
+            column = (stripe[:, None, :] + members(width, block.device)[:, None]).flatten(1)
             sq, order = block.gather(1, column).topk(self.keep, dim=1, largest=False)
             self._take(
                 torch.arange(rows.start, rows.stop, device=block.device), sq, column.gather(1, order) + first_column
             )
             return
         row, stripe = (minima <= self.sq[rows, -1:]).nonzero().unbind(1)  # later: few stripes hold anything smaller
-        column = stripe[:, None] + _members(width, block.device)
+        column = stripe[:, None] + members(width, block.device)
         sq = block[row[:, None], column]
         place, member = (sq <= self.sq[rows.start + row, -1:]).nonzero().unbind(1)
         self._take_pairs(rows.start + row[place], sq[place, member], column[place, member] + first_column)
@@ -232,20 +251,20 @@ class _Best:
         self.index[rows] = both_index.gather(1, order)
 
 
-def _stripe_minima(block: Tensor) -> Tensor:
+def stripe_minima(block: Tensor) -> Tensor:
     """(n, width): a stripe is every `width`-th column, so that a minimum is one of whole vectors."""
-    width = block.shape[1] // _STRIPES
+    width = block.shape[1] // STRIPES
     if block.stride(1) == 1:
-        return block.view(len(block), _STRIPES, width).amin(dim=1)
-    return block.T.view(_STRIPES, width, len(block)).amin(dim=0).T  # over the outer axis of what lies in memory
+        return block.view(len(block), STRIPES, width).amin(dim=1)
+    return block.T.view(STRIPES, width, len(block)).amin(dim=0).T  # over the outer axis of what lies in memory
 
 
-def _members(width: int, device: torch.device) -> Tensor:
+def members(width: int, device: torch.device) -> Tensor:
     """Columns of stripe 0."""
-    return width * torch.arange(_STRIPES, device=device)
+    return width * torch.arange(STRIPES, device=device)
 
 
-def _decided(queries: Cloud, points: Cloud, best: _Best, k: int, skip: Skip | None) -> Nearest:
+def _decided(queries: Cloud, points: Cloud, best: Best, k: int, skip: Skip | None) -> Nearest:
     """The k nearest among the candidates by exact distances; where one may have been cut off, among all points."""
     count, device = len(queries), queries.frame.device
     found = Nearest(
@@ -264,7 +283,7 @@ def _decided(queries: Cloud, points: Cloud, best: _Best, k: int, skip: Skip | No
     return found
 
 
-def _exact_candidates(queries: Cloud, points: Cloud, rows: slice, best: _Best) -> Tensor:
+def _exact_candidates(queries: Cloud, points: Cloud, rows: slice, best: Best) -> Tensor:
     index = best.index[rows]
     of_rows = queries.exact(torch.arange(rows.start, rows.stop, device=index.device))
     sq = (points.exact(index.clamp_min(0).flatten()).view(*index.shape, -1) - of_rows[:, None]).square_().sum(dim=2)
@@ -273,7 +292,7 @@ def _exact_candidates(queries: Cloud, points: Cloud, rows: slice, best: _Best) -
 
 def _margin_within(queries: Cloud, radius_sq: Tensor) -> Tensor:
     """How much a scaled float32 distance of at most `radius_sq` may be off: ‖y‖² ≤ 2‖x‖² + 2‖x − y‖²."""
-    return queries.frame.share * (3.0 * queries.norm_sq_N.double() + 2.0 * radius_sq) + _TINY
+    return queries.frame.share * (3.0 * queries.norm_sq_N.double() + 2.0 * radius_sq) + TINY
 
 
 def _sort_into(found: Nearest, rows: slice, sq: Tensor, index: Tensor) -> None:
@@ -291,10 +310,10 @@ def _decide_from_all(
     """Replace rows by the k nearest of all points within a scaled bound."""
     rows, bound = doubtful
     pairs = []
-    block_rows = queries.block(rows)
+    left, held = queries.extended(rows), torch.empty(len(rows) * BLOCK, device=bound.device)
     for columns in slices(len(points)):
-        products = torch.addmm(points.norm_sq_N[columns], block_rows, points.block(columns).T, alpha=-2)
-        near = (products.add_(queries.norm_sq_N[rows, None]) <= bound[:, None]).nonzero()
+        sq = _product(left, points.extended(columns, turned=True), held)
+        near = (sq <= bound[:, None]).nonzero()
         pairs.append(near + torch.tensor([0, columns.start], device=near.device))
     place, column = torch.cat(pairs).unbind(1)
     if skip is not None:
@@ -318,117 +337,3 @@ def exact_squares(queries: Cloud, rows: Tensor, points: Cloud, columns: Tensor) 
         for row, column in zip(torch.split(rows, size), torch.split(columns, size), strict=True)
     ]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device=rows.device)
-
-
-def largest_ratio(queries: Cloud, points: Cloud, radius_sq_P: Tensor, skip: Skip) -> Tensor:
-    """Of each query the largest radius ÷ distance over all points, (Q,) float64; inf where it is on a point.
-
-    Ranked in float64; the best few are measured by differences.
-    """
-    best = _Best(len(queries), min(1 + _SPARE, len(points)), queries.frame.device, torch.float64)
-    for rows in slices(len(queries)):
-        x = _wide_block(queries, rows)
-        for columns in slices(len(points)):
-            y = _wide_block(points, columns)
-            sq = y.square().sum(dim=1) + x.square().sum(dim=1)[:, None] - 2.0 * (x @ y.T)
-            inverse = sq.clamp_min_(0.0) / (radius_sq_P[columns] * queries.frame.factor**2)
-            skip.mark(inverse, rows, columns)
-            best.merge(rows, columns.start, inverse)
-    place = torch.arange(len(queries), device=queries.frame.device)[:, None].expand_as(best.index)
-    sq = exact_squares(queries, place.flatten(), points, best.index.flatten().clamp_min(0)).view_as(best.sq)
-    inverse = sq / radius_sq_P[best.index.clamp_min(0)]
-    return inverse.masked_fill(torch.isinf(best.sq), torch.inf).amin(dim=1).rsqrt()
-
-
-def _wide_block(cloud: Cloud, rows: slice) -> Tensor:
-    """Points (n, D) float64 around the centre, scaled."""
-    index = torch.arange(rows.start, rows.stop, device=cloud.frame.device)
-    return (cloud.exact(index) - cloud.frame.centre_D) * cloud.frame.factor
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What one pass over all pairs of real points (rows) and set points (columns) finds."""
-
-    set_in_ball_N: Tensor
-    """Set points in the ball of each real point."""
-    balls_of_M: Tensor
-    """Balls of real points that hold each set point."""
-    recalled_N: Tensor | None
-    """Whether a real point is in the ball of any set point; None where these have no radii."""
-
-
-def count_in_balls(
-    real: Cloud, chosen: Cloud, radius_sq_N: Tensor, skip: Skip, set_radius_sq_M: Tensor | None = None
-) -> Counts:
-    """Counts in open balls; pairs that `skip` (real points in rows) names are in no ball of each other."""
-    device = real.frame.device
-    set_in_ball_N = torch.zeros(len(real), dtype=torch.int64, device=device)
-    balls_of_M = torch.zeros(len(chosen), dtype=torch.int64, device=device)
-    recalled_N = None if set_radius_sq_M is None else torch.zeros(len(real), dtype=torch.bool, device=device)
-    squares, spare = _Squares(real, chosen), torch.empty(BLOCK * BLOCK, device=device)
-    for rows in slices(len(real)):
-        for columns in slices(len(chosen)):
-            sq = squares(rows, columns)
-            skip.mark(sq, rows, columns)
-            pairs = _Block(real, chosen, rows, columns, spare)
-            if recalled_N is not None and set_radius_sq_M is not None:
-                recalled_N[pairs.rows_in(sq, set_radius_sq_M[columns])] = True
-            row, column = pairs.inside(sq, radius_sq_N[rows])
-            set_in_ball_N += torch.bincount(row, minlength=len(real))
-            balls_of_M += torch.bincount(column, minlength=len(chosen))
-    return Counts(set_in_ball_N, balls_of_M, recalled_N)
-
-
-class _Block:
-    """Pairs of a block of real points and a block of set points, and which of them are in a ball."""
-
-    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice, spare: Tensor) -> None:
-        self._real, self._chosen, self._spare = real, chosen, spare
-        self._first_row, self._first_column = rows.start, columns.start
-        largest = real.norm_sq_N[rows].max() + chosen.norm_sq_N[columns].max()
-        self._margin = float(largest) * real.frame.share + _TINY
-
-    def inside(self, sq: Tensor, radius_sq_n: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the pairs in balls of real points; overwrites the block."""
-        excess = sq.sub_(self._scaled(radius_sq_n)[:, None])
-        row, column = _below(excess, self._margin)
-        fits = self._fits(row, column, excess[row, column], radius_sq_n[row])
-        return row[fits] + self._first_row, column[fits] + self._first_column
-
-    def rows_in(self, sq: Tensor, radius_sq_m: Tensor) -> Tensor:
-        """Rows that are in any ball of a set point."""
-        excess = torch.sub(sq, self._scaled(radius_sq_m), out=self._spare[: sq.numel()].view_as(sq))
-        least_n = excess.amin(dim=1)
-        close = ((least_n >= -self._margin) & (least_n <= self._margin)).nonzero().flatten()
-        place, column = (excess[close] <= self._margin).nonzero().unbind(1)
-        row = close[place]
-        fits = self._fits(row, column, excess[row, column], radius_sq_m[column])
-        found = torch.cat([(least_n < -self._margin).nonzero().flatten(), row[fits]])
-        return found.add_(self._first_row)
-
-    def _scaled(self, radius_sq: Tensor) -> Tensor:
-        scaled: Tensor = radius_sq * self._real.frame.factor**2
-        return scaled.float()
-
-    def _fits(self, row: Tensor, column: Tensor, excess: Tensor, radius_sq: Tensor) -> Tensor:
-        """Whether pairs are inside: by float32 where its rounding cannot matter, else by exact distances."""
-        row, column = row + self._first_row, column + self._first_column
-        norms = self._real.norm_sq_N[row] + self._chosen.norm_sq_N[column]
-        fits = excess < -(norms * self._real.frame.share + _TINY)
-        open_ = ((excess <= norms * self._real.frame.share + _TINY) & ~fits).nonzero().flatten()
-        sq = exact_squares(self._real, row[open_], self._chosen, column[open_])
-        fits[open_] = sq < radius_sq[open_] * (1.0 - TIE)
-        return fits
-
-
-def _below(block: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Rows and columns of entries up to a bound; stripes of columns whose minimum is above it are not looked at."""
-    width = block.shape[1] // _STRIPES
-    if block.shape[1] % _STRIPES or not width:
-        row, column = (block <= bound).nonzero().unbind(1)
-        return row, column
-    row, stripe = (_stripe_minima(block) <= bound).nonzero().unbind(1)
-    column = stripe[:, None] + _members(width, block.device)
-    place, member = (block[row[:, None], column] <= bound).nonzero().unbind(1)
-    return row[place], column[place, member]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condhpc import neighbours, rng
+from condhpc import balls, neighbours, rng
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -37,7 +37,7 @@ def found(real: np.ndarray, chosen: np.ndarray, own: np.ndarray, k: int) -> dict
     x, y = neighbours.clouds(real, chosen)
     radius_sq = neighbours.k_nearest_others(x, k).sq_Qk[:, -1]
     set_radius_sq = neighbours.k_nearest_others(y, k).sq_Qk[:, -1]
-    counts = neighbours.count_in_balls(x, y, radius_sq, neighbours.Skip.own(own), set_radius_sq)
+    counts = balls.count_in_balls(x, y, radius_sq, neighbours.Skip.own(own), set_radius_sq)
     assert counts.recalled_N is not None
     return {
         "real": radius_sq.numpy(),
@@ -145,7 +145,7 @@ def test_largest_ratio_by_brute_force(kind: str, seed: int, block: int) -> None:
         patch.setattr(neighbours, "BLOCK", block)
         x, y = neighbours.clouds(real, chosen)
         skip = neighbours.Skip.own(own).turned()
-        got = neighbours.largest_ratio(y, x, torch.from_numpy(radius**2), skip)
+        got = balls.largest_ratio(y, x, torch.from_numpy(radius**2), skip)
     between = squares(chosen, real)
     between[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
     with np.errstate(divide="ignore"):
@@ -156,13 +156,14 @@ def test_coarse_products_only_cost_time(monkeypatch: pytest.MonkeyPatch) -> None
     """Where torch may multiply in TF32 or bfloat16 the margin for close calls is as wide as that asks for."""
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
 
-    class Coarse(neighbours._Squares):
+    class Coarse(neighbours.Squares):
         def __call__(self, rows: slice, columns: slice) -> torch.Tensor:
             """Off by up to 0.2 %."""
             exact = super().__call__(rows, columns)
             return exact.mul_(1.0 + 2.0**-9 * torch.sin(1e3 * exact))
 
-    monkeypatch.setattr(neighbours, "_Squares", Coarse)
+    monkeypatch.setattr(neighbours, "Squares", Coarse)
+    monkeypatch.setattr(balls, "Squares", Coarse)
     points = problem("wide", 5, 80, 40, 3)
     got = found(*points, 5)
     for name, expected in brute(*points, 5).items():

@@ -150,13 +150,13 @@ def _count(points: Points, radius_sq_N: NDArray[np.float64], k: int, device: str
     import numpy as np
     import torch
 
-    from condhpc import neighbours
+    from condhpc import balls, neighbours
 
     real, chosen = neighbours.clouds(points.real_ND, points.set_MD, device=device)
     set_radius_sq_M = neighbours.k_nearest_others(chosen, k).sq_Qk[:, -1] if set_balls else None
     radius_sq = torch.from_numpy(np.array(radius_sq_N)).to(device)
     skip = neighbours.Skip.own(points.own_M, device)
-    found = neighbours.count_in_balls(real, chosen, radius_sq, skip, set_radius_sq_M)
+    found = balls.count_in_balls(real, chosen, radius_sq, skip, set_radius_sq_M)
     recalled_N = None if found.recalled_N is None else found.recalled_N.cpu().numpy()
     own, new = len(np.unique(points.own_M[points.own_M >= 0])), int((points.own_M < 0).sum())
     return Balls(k, own, new, found.set_in_ball_N.cpu().numpy(), found.balls_of_M.cpu().numpy(), recalled_N)

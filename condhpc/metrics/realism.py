@@ -50,7 +50,7 @@ def _realism(points: Points, radius_sq_N: NDArray[np.float64], device: str) -> f
     import numpy as np
     import torch
 
-    from condhpc import neighbours
+    from condhpc import balls, neighbours
 
     small_S = np.flatnonzero((radius_sq_N < np.median(radius_sq_N)) & (radius_sq_N > 0.0))
     if not small_S.size:
@@ -60,7 +60,7 @@ def _realism(points: Points, radius_sq_N: NDArray[np.float64], device: str) -> f
     row_of[small_S] = np.arange(len(small_S))
     skip = neighbours.Skip.own(row_of[points.own_M], device).turned()
     radius_sq = torch.from_numpy(radius_sq_N[small_S]).to(device)
-    ratio_M = neighbours.largest_ratio(chosen, real, radius_sq, skip)
+    ratio_M = balls.largest_ratio(chosen, real, radius_sq, skip)
     on = torch.isinf(ratio_M).nonzero().flatten()
     if len(on):
         return (

@@ -44,15 +44,16 @@ def vendi_score(set_MD: NDArray[np.floating[Any]], device: str = "cpu") -> float
     return float(np.exp(-(share * np.log(np.where(share > 0.0, share, 1.0))).sum()))
 
 
-def _squared_singular_values(short: NDArray[np.float64], device: str) -> NDArray[np.float64]:
+def _squared_singular_values(short: NDArray[np.float64], device: str) -> NDArray[Any]:
     import numpy as np
     import torch
 
+    found: NDArray[Any]
     if device == "cpu":  # NumPy sees that the product is symmetric and computes half of it
-        of_half: NDArray[np.float64] = np.linalg.eigvalsh(short @ short.T)
-        return of_half
-    wide = torch.from_numpy(short).to(device)
-    found: NDArray[np.float64] = torch.linalg.eigvalsh(wide @ wide.T).cpu().numpy()
+        found = np.linalg.eigvalsh(short @ short.T)
+    else:
+        wide = torch.from_numpy(short).to(device)
+        found = torch.linalg.eigvalsh(wide @ wide.T).cpu().numpy()
     return found
 
 

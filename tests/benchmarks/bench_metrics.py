@@ -4,8 +4,8 @@ Procedure. PRDC: 20,000 real and 20,000 set points of a normal in 512 axes, floa
 distances on one job) and ours each in a child process of its own, which makes the points, notes its resident memory,
 and computes precision, recall, density and coverage at k = 5, all radii included. Memory is the peak above what was
 noted. The four numbers must agree to 1e-4. The same at 50,000 × 50,000 in 2,048 axes has no rival (its distances would
-take 60 GB) and takes a quarter of an hour and more: by default 50,000 real points meet 2,048 set points, which needs the
-same blocks; CONDHPC_BENCH_PRDC_SET=50000 runs the whole. The target is 2 GiB for the whole process.
+take 60 GB) and takes a quarter of an hour and more: by default 50,000 real points meet 2,048 set points, in blocks of
+the same size; CONDHPC_BENCH_PRDC_SET=50000 runs the whole. The target is 2 GiB for the whole process.
 Fréchet distance: 2,048 axes, sets of 4,096 points (full rank) and of 1,000 (fewer than half the axes); the root of the
 real covariance is there on our side, the real covariance on the rival's, `scipy.linalg.sqrtm` of the product as in
 pytorch-fid. Vendi score: 5,000 points in 512 axes against `vendi_score.vendi.score_X`. Both must agree to 1e-4, and the
@@ -30,7 +30,7 @@ import psutil
 import pytest
 import torch
 
-from condhpc import gaussians, neighbours, rng
+from condhpc import balls, gaussians, neighbours, rng
 from condhpc.metrics.vendi import vendi_score
 
 K = 5
@@ -53,7 +53,7 @@ def ours(real_ND: np.ndarray, set_MD: np.ndarray) -> dict[str, float]:
     radius_sq = neighbours.k_nearest_others(real, K).sq_Qk[:, -1]
     set_radius_sq = neighbours.k_nearest_others(chosen, K).sq_Qk[:, -1]
     none = neighbours.Skip.own(np.full(len(set_MD), -1))
-    found = neighbours.count_in_balls(real, chosen, radius_sq, none, set_radius_sq)
+    found = balls.count_in_balls(real, chosen, radius_sq, none, set_radius_sq)
     assert found.recalled_N is not None
     return {
         "precision": float((found.balls_of_M > 0).double().mean()),

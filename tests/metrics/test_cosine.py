@@ -97,7 +97,7 @@ def test_vendi_score_agrees_with_its_package(count: int, axes: int) -> None:
 
 
 def test_vendi_score_of_known_sets() -> None:
-    """Those at right angles all count, copies count 1, k groups of copies count k; zero vectors are copies of each other."""
+    """All at right angles count, copies count 1, k groups of copies count k; zero vectors are copies of each other."""
     eye = np.eye(7)
     assert vendi_score(eye) == pytest.approx(7.0, rel=1e-12)
     assert vendi_score(np.ones((9, 4))) == pytest.approx(1.0, abs=1e-9)
