@@ -42,6 +42,10 @@ def _wide_block(cloud: Cloud, rows: slice) -> Tensor:
     return (cloud.exact(index) - cloud.frame.centre_D) * cloud.frame.factor
 
 
+_CACHED_ROWS = 128
+"""Rows of a block that a processor's cache holds."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """What one pass over all pairs of real points (rows) and set points (columns) finds."""
@@ -62,12 +66,12 @@ def count_in_balls(
     set_in_ball_N = torch.zeros(len(real), dtype=torch.int64, device=device)
     balls_of_M = torch.zeros(len(chosen), dtype=torch.int64, device=device)
     recalled_N = None if set_radius_sq_M is None else torch.zeros(len(real), dtype=torch.bool, device=device)
-    squares, spare = Squares(real, chosen), torch.empty(neighbours.BLOCK * neighbours.BLOCK, device=device)
+    squares = Squares(real, chosen)
     for rows in slices(len(real)):
         for columns in slices(len(chosen)):
             sq = squares(rows, columns)
             skip.mark(sq, rows, columns)
-            pairs = _Block(real, chosen, rows, columns, spare)
+            pairs = _Block(real, chosen, rows, columns)
             if recalled_N is not None and set_radius_sq_M is not None:
                 recalled_N[pairs.rows_in(sq, set_radius_sq_M[columns])] = True
             row, column = pairs.inside(sq, radius_sq_N[rows])
@@ -79,8 +83,8 @@ def count_in_balls(
 class _Block:
     """Pairs of a block of real points and a block of set points, and which of them are in a ball."""
 
-    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice, spare: Tensor) -> None:
-        self._real, self._chosen, self._spare = real, chosen, spare
+    def __init__(self, real: Cloud, chosen: Cloud, rows: slice, columns: slice) -> None:
+        self._real, self._chosen = real, chosen
         self._first_row, self._first_column = rows.start, columns.start
         largest = real.norm_sq_N[rows].max() + chosen.norm_sq_N[columns].max()
         self._margin = float(largest) * real.frame.share + TINY
@@ -94,12 +98,13 @@ class _Block:
 
     def rows_in(self, sq: Tensor, radius_sq_m: Tensor) -> Tensor:
         """Rows that are in any ball of a set point."""
-        excess = torch.sub(sq, self._scaled(radius_sq_m), out=self._spare[: sq.numel()].view_as(sq))
-        least_n = excess.amin(dim=1)
+        radius_m = self._scaled(radius_sq_m)
+        least_n = torch.cat([(sq[part] - radius_m).amin(dim=1) for part in slices(len(sq), _CACHED_ROWS)])
         close = ((least_n >= -self._margin) & (least_n <= self._margin)).nonzero().flatten()
-        place, column = (excess[close] <= self._margin).nonzero().unbind(1)
+        excess = sq[close] - radius_m
+        place, column = (excess <= self._margin).nonzero().unbind(1)
         row = close[place]
-        fits = self._fits(row, column, excess[row, column], radius_sq_m[column])
+        fits = self._fits(row, column, excess[place, column], radius_sq_m[column])
         found = torch.cat([(least_n < -self._margin).nonzero().flatten(), row[fits]])
         return found.add_(self._first_row)
 
