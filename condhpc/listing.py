@@ -64,7 +64,11 @@ def _protocol_facts(protocol: Protocol) -> Iterator[str]:
 
 def _needs(plugin: Plugin) -> Iterator[str]:
     needs = plugin.needs(msgspec.convert({}, plugin.Params))
-    texts = [f"teacher '{n.source}'" if n.stage == "teacher" else f"embeddings by {n.source}" for n in needs.values()]
+    of_split = {"train": "", "test": " of the test split"}
+    texts = [
+        f"teacher '{n.source}'" if n.stage == "teacher" else f"embeddings{of_split[n.split]} by {n.source}"
+        for n in needs.values()
+    ]
     seeded = "takes set seeds" if plugin.seeded else "the set seed changes nothing"
     yield f"version {plugin.version}; {seeded}" + (f"; by default needs {', '.join(texts)}" if texts else "")
 

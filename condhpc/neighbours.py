@@ -175,7 +175,7 @@ def k_nearest_others(points: Cloud, k: int) -> Nearest:
 
 
 def _upper_tiles(count: int) -> Iterator[tuple[slice, slice]]:
-    """Tiles that hold every pair i < j once; blocks on the diagonal in quarters, because half of such a block is waste."""
+    """Tiles that hold every pair i < j once; a block on the diagonal in quarters, because half of it is waste."""
     for rows in slices(count):
         parts = list(slices(rows.stop - rows.start, max(1, BLOCK // 4)))
         inside = [slice(part.start + rows.start, part.stop + rows.start) for part in parts]

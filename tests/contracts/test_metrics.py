@@ -116,6 +116,45 @@ def test_points_that_are_no_numbers_are_refused(name: str, which: str) -> None:
         measure(name, points)
 
 
+def odd(case: str) -> list[Points]:
+    """Two classes of a shape that breaks formulas."""
+    draw = rng.stream(0, "metric-contract", case)
+    real = draw.normal(size=(20, 1 if case == "one axis" else 3)).astype(np.float32)
+    rows = np.arange(7)
+    if case == "one real point":
+        real, rows = real[:1], np.zeros(7, dtype=np.int64)
+    elif case == "all points equal":
+        real[:] = 0.3
+    elif case == "all points zero":
+        real[:] = 0.0
+    elif case == "the whole class":
+        rows = np.arange(20)
+    elif case == "far away":
+        real += 1e6
+    heldout = real[:0] if case == "nothing held out" else draw.normal(size=(5, real.shape[1])).astype(np.float32)
+    of_set = {name: np.zeros(len(rows), dtype=np.float32) for name in scores.NAMES}
+    return [
+        Points(real, real[rows], rows, heldout, of_set),
+        Points(real, real[rows] + np.float32(case == "far away"), np.full(len(rows), -1), heldout, of_set),
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        "one axis", "one real point", "all points equal", "all points zero", "the whole class", "far away",
+        "nothing held out",
+    ],
+)  # fmt: skip
+def test_odd_shapes_have_a_number_or_a_reason(name: str, case: str) -> None:
+    """Never NaN, an infinity or a warning; the reason says which class it is where one class alone is odd."""
+    found = measure(name, odd(case))
+    for values in numbers(found).values():
+        assert np.isfinite(values).all()
+    assert (found.value is None) == bool(found.reason)
+
+
 @pytest.mark.parametrize("name", golden.own_plugins("metrics"))
 def test_golden(name: str) -> None:
     """Values at this version are those of all time."""
