@@ -129,6 +129,10 @@ class Layout:
         """Which index a listing of a folder gave, and what the folder looked like; by digest of what was asked."""
         return self.root / "indexes" / "listed" / f"{digest}.json"
 
+    def cached(self, digest: str) -> Path:
+        """An array that can be computed again, by digest of what it is."""
+        return self.root / "cache" / f"{digest}.npy"
+
     def run(self, name: str) -> RunFolder:
         """Folder of a run."""
         return RunFolder(self.runs / name)

@@ -72,7 +72,7 @@ def _needs(plugin: Plugin) -> Iterator[str]:
 def _need(need: Need) -> str:
     if need.stage == "teacher":
         return f"{'the training of ' if need.dynamics else ''}teacher '{need.source}'"
-    return f"embeddings {'of test images ' if need.split == 'test' else ''}by {need.source}"
+    return f"embeddings {'of the test split ' if need.split == 'test' else ''}by {need.source}"
 
 
 def parameter_lines(params: type[msgspec.Struct]) -> Iterator[str]:

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from condhpc import rng
+from condhpc import neighbours, rng
 from condhpc.errors import StageError
-from condhpc.metrics import coverage
-from condhpc.metrics.base import Measurement, Points
-from condhpc.metrics.coverage import PLUGIN, CoverageParams
+from condhpc.metrics._balls import BallParams
+from condhpc.metrics.base import Measurement, Points, Scene
+from condhpc.metrics.coverage import PLUGIN
 
 
 def measure(real: np.ndarray, chosen: np.ndarray, own: np.ndarray | None = None, k: int = 5) -> Measurement:
     """The measurement of a single class."""
     own = np.full(len(chosen), -1) if own is None else own
-    return PLUGIN.compute([Points(real, chosen, own)], CoverageParams(k=k))
+    return PLUGIN.compute(Scene([Points(real, chosen, own)]), BallParams(k=k))
 
 
 def by_definition(real: np.ndarray, chosen: np.ndarray, own: np.ndarray, k: int) -> float:
@@ -33,7 +33,7 @@ def test_agrees_with_prdc(
     """Where no set point is a real one the value is that of the authors' `prdc`, in any block size."""
     from prdc import compute_prdc
 
-    monkeypatch.setattr(coverage, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(neighbours, "BLOCK", block_rows)
     draw = rng.stream(0, "prdc-test", k)
     real, chosen = draw.normal(2, 1, (90, 7)), draw.normal(2.3, 1, (25, 7))
     expected = compute_prdc(real, chosen, nearest_k=k)["coverage"]
@@ -81,7 +81,7 @@ def test_classes_too_small() -> None:
     """A class with no k-th other point has no value, the headline has none either, and the reason says why."""
     real = rng.stream(2, "cover-small").normal(size=(9, 3))
     points = [Points(r, real[:2], np.array([-1, -1])) for r in (real, real[:5])]
-    found = PLUGIN.compute(points, CoverageParams())
+    found = PLUGIN.compute(Scene(points), BallParams())
     assert found.value is None
     assert found.per_class[0] is not None
     assert found.per_class[1] is None

@@ -3,24 +3,23 @@
 import numpy as np
 import pytest
 
-from condhpc import rng
+from condhpc import neighbours, rng
 from condhpc.errors import StageError
-from condhpc.metrics import covering_radius
-from condhpc.metrics.base import Points
+from condhpc.metrics.base import Points, Scene
 from condhpc.metrics.covering_radius import PLUGIN
 
 
 def measure(*classes: tuple[np.ndarray, np.ndarray]):
     """The measurement of classes given as (real, set), no set point being a real one."""
     points = [Points(real, chosen, np.full(len(chosen), -1)) for real, chosen in classes]
-    return PLUGIN.compute(points, PLUGIN.Params())
+    return PLUGIN.compute(Scene(points), PLUGIN.Params())
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("block_rows", [7, 4096])
 def test_agrees_with_the_definition(monkeypatch: pytest.MonkeyPatch, dtype: type, block_rows: int) -> None:
     """Per class the largest of the smallest distances, the headline their mean, in any block size."""
-    monkeypatch.setattr(covering_radius, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(neighbours, "BLOCK", block_rows)
     draw = rng.stream(0, "radius-test")
     classes = [(draw.normal(3, 1, (40, 6)).astype(dtype), draw.normal(3, 1, (m, 6)).astype(dtype)) for m in (1, 9)]
     expected = [

@@ -425,7 +425,7 @@ def test_the_examples_run(condenser: str, tmp_path: Path) -> None:
     student = lab.record(made.evaluate("erm_smooth", {"set": chosen}, student="mlp2"))
     assert 20.0 < student.values["top1_pct"] <= 100.0
     inputs = {"set": chosen, "embedding": embedding}
-    measured = lab.record(made.analyze("mean_distance", inputs, encoder="pixels"))
+    measured = lab.record(made.analyze("reach", inputs, encoder="pixels"))
     assert measured.values["value"] > 0.0
 
 
