@@ -31,7 +31,7 @@ def cost(distance_NN: NDArray[np.float32], picks: NDArray[np.int64]) -> float:
 
 
 def greedy(distance_NN: NDArray[np.float32], start: float, ipc: int) -> NDArray[np.int64]:
-    """Each pick lowers Σ_x min(start, min_s d(x, s)) the most: facility location with similarity `start` − d.
+    """Each pick lowers Σ_x min(start, min_s d(x, s)) the most: facility location with similarity `start` − d ≥ 0.
 
     Lazy (Minoux 1978): what a point would gain only falls as picks are added, so that old gains are upper bounds
     and only points above the best new gain are looked at again.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,23 +33,25 @@ def select_classes(
     """Per class, in their order, the positions that `plugin` selects; neither threads nor groups change them.
 
     `classes` is read lazily, in this thread, little ahead of the work. `tick(done)` is called here after each class,
-    in order; what it raises ends the work. On a CPU each class has one thread, so that products are single-threaded.
+    in order; what it raises ends the work, as an error of a class does in its turn. On a CPU each class has one thread:
+    products are single-threaded.
     """
     if device == "cpu":
         chosen = _in_threads(lambda images: plugin.select(images, ipc, params), classes, threads)
     else:
         chosen = _in_groups(lambda group: plugin.select_many(group, ipc, params, device), classes, device)
     found = []
-    for picks in chosen:
-        found.append(picks)
-        if tick is not None:
-            tick(len(found))
+    with closing(chosen):
+        for picks in chosen:
+            found.append(picks)
+            if tick is not None:
+                tick(len(found))
     return found
 
 
 def _in_threads(
     select: Callable[[ClassImages], NDArray[np.int64]], classes: Iterable[ClassImages], threads: int
-) -> Iterator[NDArray[np.int64]]:
+) -> Generator[NDArray[np.int64], None, None]:
     """Results in order; at most two classes a thread are under way or waiting to be taken."""
     with _single_threaded(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[Future[NDArray[np.int64]]] = deque()
@@ -77,7 +79,7 @@ def _single_threaded() -> Iterator[None]:
 
 def _in_groups(
     select_many: Callable[[list[ClassImages]], list[NDArray[np.int64]]], classes: Iterable[ClassImages], device: str
-) -> Iterator[NDArray[np.int64]]:
+) -> Generator[NDArray[np.int64], None, None]:
     """As many classes at a time as fit into part of the free memory, at least one."""
     room = torch.cuda.mem_get_info(device)[0] // 2 if device.startswith("cuda") else _GROUP_BYTES
     group: list[ClassImages] = []

@@ -113,7 +113,9 @@ def cosine_distances(vectors_ND: Tensor) -> Tensor:
     """1 − cos of all pairs (N, N), float32, by the same exact products; the cosine with a zero vector is 0."""
     steps = 2.0**25
     grid_ND = (unit(vectors_ND) * steps).round_()
-    found_NN = _tiled(grid_ND, lambda squared: squared.div_(2.0 * steps**2).float())  # ‖x − y‖² = 2 − 2 cos
+    found_NN = _tiled(
+        grid_ND, lambda squared: squared.div_(2.0 * steps**2).clamp_(max=2.0).float()
+    )  # ‖x − y‖² = 2 − 2 cos
     zero_N = norms(vectors_ND) == 0
     return found_NN.masked_fill_(zero_N[:, None] | zero_N, 1.0)
 

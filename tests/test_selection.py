@@ -125,6 +125,12 @@ def test_a_stop_ends_the_work(device: str) -> None:
         if done == 3:
             raise StageError("stopped")
 
-    with pytest.raises(StageError, match="stopped"):
-        selection.select_classes(plugin, plugin.source(1000), 2, None, threads=2, tick=tick, device=device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(StageError, match="stopped"):
+            selection.select_classes(plugin, plugin.source(1000), 2, None, threads=2, tick=tick, device=device)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert plugin.read < 10 or device != "cpu"
