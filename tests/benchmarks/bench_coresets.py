@@ -34,7 +34,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condhpc import medoids, registry, rng, scores, selection, vectors
+from condhpc import arrays, medoids, registry, rng, scores, selection, vectors
+from condhpc.arrays import Embeddings
 from condhpc.coresets import kcenter
 from condhpc.coresets.base import ClassImages
 from condhpc.coresets.herding import HerdingParams, herd
@@ -248,12 +249,12 @@ def said(capsys: pytest.CaptureFixture[str], name: str, ratio: Ratio) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file of 1.28 million embeddings, removed in the end."""
-    path = tmp_path_factory.mktemp("imagenet") / "embeddings"
-    file_ND = np.memmap(path, dtype=np.float16, mode="w+", shape=(CLASSES * PER_CLASS, DIMENSIONS))
+    path = tmp_path_factory.mktemp("imagenet") / "embeddings.h5"
+    vectors_ND = np.empty((CLASSES * PER_CLASS, DIMENSIONS), dtype=np.float16)
     for label in range(CLASSES):
-        file_ND[label * PER_CLASS : (label + 1) * PER_CLASS] = points(PER_CLASS, label).half().numpy()
-    file_ND.flush()
-    del file_ND
+        vectors_ND[label * PER_CLASS : (label + 1) * PER_CLASS] = points(PER_CLASS, label).half().numpy()
+    arrays.write_embeddings(path, Embeddings(vectors_ND, np.repeat(np.arange(CLASSES), PER_CLASS)))
+    del vectors_ND
     yield path
     path.unlink()
 
@@ -280,14 +281,14 @@ def test_the_whole_of_imagenet(name: str, whole: Path, capsys: pytest.CaptureFix
 
 def select_all(name: str, path: Path) -> dict[str, float]:
     """What the process of its own does."""
-    file_ND = np.memmap(path, dtype=np.float16, mode="r", shape=(CLASSES * PER_CLASS, DIMENSIONS))
+    embeddings = arrays.read_embeddings(path)
     plugin = registry.load("coresets", name)
     difficulty_N = rng.stream(0, "difficulty").random(PER_CLASS, dtype=np.float32)
 
     def classes() -> Iterator[ClassImages]:
         for label in range(CLASSES):
-            rows = slice(label * PER_CLASS, (label + 1) * PER_CLASS)
-            yield ClassImages(PER_CLASS, rng.stream(0, name, label), file_ND[rows], {"el2n": difficulty_N})
+            vectors_ND = embeddings.rows(np.flatnonzero(embeddings.labels_N == label))
+            yield ClassImages(PER_CLASS, rng.stream(0, name, label), vectors_ND, {"el2n": difficulty_N})
 
     started, cpu_started = time.perf_counter(), time.process_time()
     picks = selection.select_classes(plugin, classes(), BUDGET, plugin.Params(), threads=THREADS)
