@@ -46,6 +46,8 @@ class Lab:
     root: Path
     profile: dict[str, Any]
     env: dict[str, str] = field(default_factory=dict)
+    entry: tuple[str, ...] = ("-m", "condhpc")
+    """How the interpreter is told to be condhpc."""
 
     @property
     def layout(self) -> Layout:
@@ -76,7 +78,7 @@ class Lab:
 
     def condhpc(self, *words: str | Path, expect: int | None = 0, timeout_s: float = 90.0) -> str:
         """Run the command line; its standard output. Fails the test on another exit status than expected."""
-        command = [sys.executable, "-m", "condhpc", "--root", str(self.root), *map(str, words)]
+        command = [sys.executable, *self.entry, "--root", str(self.root), *map(str, words)]
         env = self.cluster.env | {"CONDHPC_PROFILE": str(self.write_profile())} | self.env
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
         if expect is not None and done.returncode != expect:
