@@ -114,6 +114,18 @@ def test_many_columns_by_brute_force() -> None:
         assert np.allclose(got[name], expected, rtol=1e-11, atol=0.0), name
 
 
+def test_sums_over_many_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are cut into shorter ones, and nothing is left out."""
+    monkeypatch.setattr(neighbours, "_AXES", 5)
+    points = problem("wide", 2, 60, 30, 17)
+    got = found(*points, 5)
+    for name, expected in brute(*points, 5).items():
+        assert np.allclose(got[name], expected, rtol=1e-11, atol=0.0), name
+    x, y = neighbours.clouds(*points[:2])
+    sq = neighbours.Squares(x, y)(slice(0, 60), slice(0, 30))
+    assert np.allclose(sq.numpy() / x.frame.factor**2, squares(*points[:2]), rtol=1e-4)
+
+
 def test_ties_go_to_the_lowest_index() -> None:
     """Where points are there several times, and more often than candidates are kept."""
     real = np.repeat(np.arange(3.0)[:, None], 20, axis=0)
