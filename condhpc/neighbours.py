@@ -25,6 +25,8 @@ SPARE = 3
 """Candidates kept beside the k nearest, so that near ties are seldom cut off."""
 STRIPES = 32
 """Columns of a block share a minimum with so many; a multiple of the vector width that divides `BLOCK`."""
+_AXES = 4096
+"""So many products are added up at a time: what rounding may do to a sum grows with its length."""
 _EXACT_ENTRIES = 1 << 19
 TINY = 1e-30
 """In units of the largest square norm: below it float32 loses products to underflow."""
@@ -76,10 +78,11 @@ class Frame:
     def share(self) -> float:
         """Of the two square norms: how far a float32 distance may be from the true one, all rounding at its worst.
 
-        A sum of D + 2 products whose absolute values add up to at most twice the two square norms.
+        D + 2 products, whose absolute values add up to at most twice the two square norms, in sums of `_AXES`.
         """
         unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
-        return 2.0 * (len(self.centre_D) + 16) * unit
+        count = len(self.centre_D) + 2
+        return 2.0 * (min(count, _AXES) + count / _AXES + 16) * unit
 
 
 def clouds(*arrays: NDArray[np.floating[Any]], device: str = "cpu") -> list[Cloud]:
@@ -202,12 +205,17 @@ class Squares:
 
 
 def _product(left: Tensor, right: Tensor, held: Tensor) -> Tensor:
-    """Left times right transposed, in memory that is there. On a CPU by NumPy, whose library is often the faster."""
+    """Left times right transposed, in memory that is there; sums over many axes are sums of shorter ones."""
     found = held[: len(left) * len(right)].view(len(left), len(right))
-    if found.device.type == "cpu":
-        np.matmul(left.numpy(), right.numpy().T, out=found.numpy())
-        return found
-    return torch.mm(left, right.T, out=found)
+    for axes in slices(left.shape[1], _AXES):
+        part = found if axes.start == 0 else torch.empty_like(found)
+        if found.device.type == "cpu":  # NumPy's library is often the faster
+            np.matmul(left[:, axes].numpy(), right[:, axes].numpy().T, out=part.numpy())
+        else:
+            torch.mm(left[:, axes], right[:, axes].T, out=part)
+        if axes.start:
+            found += part
+    return found
 
 
 class Best:

@@ -61,7 +61,7 @@ class BallMetric(Metric):
 
     def no_meaning(self, label: int, balls: Balls) -> str:
         """Why a class with balls has no value."""
-        raise NotImplementedError
+        return f"class {label} has {balls.own + balls.new} set points, for which this measure has no meaning"
 
     def compute(self, scene: Scene, params: Any) -> Measurement:
         """Measure over all classes, label order. Raises StageError where a point is not finite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from condhpc.metrics.base import Measurement, Metric, PooledParams, Scene, checked, mean_over_classes, pooled
@@ -88,6 +89,6 @@ class WithinSet(Metric):
         reason = f"class {values.index(None)} has one set point, a pair needs two" if None in values else ""
         return mean_over_classes(values, reason)
 
+    @abstractmethod
     def of(self, unit_MD: NDArray[np.float64], device: str) -> float:
         """Of at least two unit vectors."""
-        raise NotImplementedError

@@ -18,7 +18,8 @@ class WithinClassDistance(WithinSet):
         """The square norm of the sum of M unit vectors is M and twice the cosines of all pairs."""
         del device
         count = len(unit_MD)
-        return 1.0 - float((unit_MD.sum(axis=0) ** 2).sum() - count) / (count * (count - 1))
+        cosine = float((unit_MD.sum(axis=0) ** 2).sum() - count) / (count * (count - 1))
+        return max(0.0, 1.0 - cosine)  # rounding makes equal vectors a little more than equal
 
 
 PLUGIN = WithinClassDistance()

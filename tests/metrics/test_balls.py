@@ -27,8 +27,7 @@ def own(real: np.ndarray, rows: np.ndarray) -> Points:
     return Points(real, real[rows], rows)
 
 
-@pytest.mark.parametrize("k", [1, 5, 12])
-@pytest.mark.parametrize("block", [33, 2048])
+@pytest.mark.parametrize(("k", "block"), [(1, 33), (5, 64), (5, 2048), (12, 2048)])
 def test_agrees_with_prdc(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], k: int, block: int
 ) -> None:

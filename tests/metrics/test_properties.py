@@ -11,7 +11,7 @@ from condhpc import registry, rng
 from condhpc.metrics.base import Measurement, Points, Scene
 from condhpc.metrics.vendi import vendi_score
 
-FEW = settings(max_examples=6, deadline=None, derandomize=True)
+FEW = settings(max_examples=4, deadline=None, derandomize=True)
 DISTANCES = (
     "authpct", "class_mean_error", "coverage", "covering_radius", "covering_radius_q90", "density", "epsilon_coverage",
     "frechet", "kmedian_cost", "mmd_rbf", "nn_distance_ratio", "normalised_coverage", "precision", "realism", "recall",
