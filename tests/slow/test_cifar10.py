@@ -69,7 +69,16 @@ condensers = [
 ipc = [10]
 protocols = ["erm"]
 students = ["convnet3"]
-student_seeds = [0, 1]
+set_seeds = [0]
+metrics = ["covering_radius", "class_mean_error", "kmedian_cost"]
+
+[[grid]]
+datasets = ["cifar10"]
+condensers = ["random"]
+ipc = [10]
+protocols = ["erm"]
+students = ["convnet3"]
+set_seeds = [1, 2]
 metrics = ["covering_radius", "class_mean_error", "kmedian_cost"]
 
 [params.covering_radius]
