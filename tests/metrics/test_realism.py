@@ -56,7 +56,7 @@ def test_balls_of_one_size() -> None:
 
 def test_balls_of_one_size_but_for_rounding() -> None:
     """Corners of a regular polygon have equal balls, although their radii differ in the last bits."""
-    angle = np.arange(7) * 2 * np.pi / 7
+    angle = np.arange(12) * 2 * np.pi / 12
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     gaps = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1)
     assert gaps.min() < gaps.max()
