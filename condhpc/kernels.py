@@ -24,8 +24,8 @@ class Kernel:
         """(n, m)."""
 
     @abstractmethod
-    def diagonal(self, x_nD: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of each row with itself, (n,)."""
+    def paired(self, x_nD: NDArray[np.float64], y_nD: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each row of one with that row of the other, (n,)."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Rbf(Kernel):
         """(n, m); the square of the distance is not let below 0 by rounding."""
         return squares(x_nD, y_mD).div_(-2.0 * self.variance).exp_()
 
-    def diagonal(self, x_nD: NDArray[np.float64]) -> NDArray[np.float64]:
-        """1."""
-        return np.ones(len(x_nD))
+    def paired(self, x_nD: NDArray[np.float64], y_nD: NDArray[np.float64]) -> NDArray[np.float64]:
+        """1 of a row with itself."""
+        found: NDArray[np.float64] = np.exp(((x_nD - y_nD) ** 2).sum(axis=1) / (-2.0 * self.variance))
+        return found
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Cubic(Kernel):
         """(n, m)."""
         return (x_nD @ y_mD.T).div_(x_nD.shape[1]).add_(1.0).pow_(3)
 
-    def diagonal(self, x_nD: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(‖x‖² / D + 1)³."""
-        found: NDArray[np.float64] = ((x_nD**2).sum(axis=1) / x_nD.shape[1] + 1.0) ** 3
+    def paired(self, x_nD: NDArray[np.float64], y_nD: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(x·y / D + 1)³."""
+        found: NDArray[np.float64] = ((x_nD * y_nD).sum(axis=1) / x_nD.shape[1] + 1.0) ** 3
         return found
 
 
@@ -101,14 +102,16 @@ def unbiased(
     """Mean of k over pairs of real points and over pairs of set points, less twice that over pairs of both.
 
     `real`: points and the sums of their rows without the diagonal. A real point and the set point that it is are no
-    pair, so that a random real subset has 0 in expectation. What real points add is linear in them (their influence).
+    pair, so that a random real subset has 0 in expectation; that set point may have been embedded anew, at another
+    resolution even, and so differ from the real one. What real points add is linear in them (their influence).
     """
     real_ND, sum_N = real
     count, size = len(real_ND), len(set_MD)
-    among_set = (row_sums(kernel, set_MD, set_MD, device) - kernel.diagonal(set_MD)).sum() / (size * (size - 1))
+    among_set = (row_sums(kernel, set_MD, set_MD, device) - kernel.paired(set_MD, set_MD)).sum() / (size * (size - 1))
     both_N = row_sums(kernel, real_ND, set_MD, device)
-    own_m = own_M[own_M >= 0]
-    np.subtract.at(both_N, own_m, kernel.diagonal(real_ND[own_m]))
+    of_set_m = np.flatnonzero(own_M >= 0)
+    own_m = own_M[of_set_m]
+    np.subtract.at(both_N, own_m, kernel.paired(real_ND[own_m], set_MD[of_set_m]))
     between = both_N.sum() / (count * size - len(own_m))
     value = float(sum_N.sum() / (count * (count - 1)) + among_set - 2.0 * between)
     influence_N = 2.0 * (sum_N / (count - 1) - both_N * count / (count * size - len(own_m)))

@@ -94,7 +94,7 @@ def clouds(*arrays: NDArray[np.floating[Any]], device: str = "cpu") -> list[Clou
     largest = max(
         (float(np.abs(vectors[rows]).max()) for vectors in arrays for rows in slices(len(vectors))), default=0.0
     )
-    wide = any(vectors.dtype.itemsize > 4 for vectors in arrays) or largest > 1e30
+    wide = any(vectors.dtype.itemsize > 4 for vectors in arrays) or not 1e-30 < largest < 1e30
     centre_D = torch.from_numpy(mean_D).to(torch.float64 if wide else torch.float32)
     bound = 2.0 * largest * np.sqrt(first_ND.shape[1])
     factor = 2.0 ** -np.ceil(np.log2(bound)) if bound > 0.0 else 1.0

@@ -38,3 +38,18 @@ def test_of_equal_points_it_is_zero() -> None:
     x = rng.stream(0, "frechet").normal(size=(300, 6)) @ rng.stream(1, "frechet").normal(size=(6, 20))
     fitted = gaussians.fitted(lambda: [x], "cpu")
     assert gaussians.frechet(fitted, x, "cpu") == pytest.approx(0.0, abs=1e-9 * np.trace(np.cov(x, rowvar=False)))
+
+
+@pytest.mark.parametrize("count", [150, 30])
+@pytest.mark.parametrize("wide", [1e4, 1e8])
+def test_beside_an_axis_that_dwarfs_the_rest(count: int, wide: float) -> None:
+    """What the other axes add is not lost as rounding; by the singular values of the centred points."""
+    draw = rng.stream(count, "frechet-wide")
+    x, y = draw.normal(size=(200, 40)), draw.normal(0.1, 3.0, size=(count, 40))
+    x[:, 0] *= wide
+    y[:, 0] = draw.permutation(x[:count, 0])
+    a, b = ((points - points.mean(axis=0)) / np.sqrt(len(points) - 1) for points in (x, y))
+    expected = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + (a**2).sum() + (b**2).sum()
+    expected -= 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    fitted = gaussians.fitted(lambda: [x], "cpu")
+    assert gaussians.frechet(fitted, y, "cpu") == pytest.approx(expected, rel=1e-6)

@@ -32,7 +32,7 @@ def test_unbiased(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, block: int) -
     x, y = draw.normal(size=(25, 3)), draw.normal(0.3, 1.2, size=(9, 3))
     own = np.array([4, 4, 7, -1, -1, -1, -1, -1, -1])
     y[:3] = x[own[:3]]
-    sums = kernels.row_sums(kernel, x, x, "cpu") - kernel.diagonal(x)
+    sums = kernels.row_sums(kernel, x, x, "cpu") - kernel.paired(x, x)
     found = kernels.unbiased(kernel, (x, sums), y, own, "cpu")
     assert found.value == pytest.approx(by_definition(kernel, x, y, own), rel=1e-9)
     assert found.contribution_N.mean() == pytest.approx(found.value, abs=1e-12)
@@ -42,7 +42,7 @@ def test_contributions_are_the_influence_of_real_points() -> None:
     """Their spread gives the standard error that the jackknife over real points gives."""
     draw, kernel = rng.stream(1, "mmd"), Rbf(3.0)
     x, y, none = draw.normal(size=(60, 3)), draw.normal(0.5, 1.0, size=(8, 3)), np.full(8, -1)
-    sums = kernels.row_sums(kernel, x, x, "cpu") - kernel.diagonal(x)
+    sums = kernels.row_sums(kernel, x, x, "cpu") - kernel.paired(x, x)
     contribution = kernels.unbiased(kernel, (x, sums), y, none, "cpu").contribution_N
     left_out = [by_definition(kernel, np.delete(x, i, axis=0), y, none) for i in range(0, 60, 3)]
     jackknife = np.var(left_out) * 59**2 / 60

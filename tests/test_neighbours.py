@@ -180,3 +180,13 @@ def test_coarse_products_only_cost_time(monkeypatch: pytest.MonkeyPatch) -> None
     got = found(*points, 5)
     for name, expected in brute(*points, 5).items():
         assert np.allclose(got[name], expected, rtol=1e-11, atol=0.0), name
+
+
+def test_subnormal_points() -> None:
+    """What is too small for a factor in single precision is as good as any."""
+    points = (rng.stream(0, "subnormal").integers(-900, 900, size=(40, 3)) * 2.0**-149).astype(np.float32)
+    (cloud,) = neighbours.clouds(points)
+    nearest = neighbours.k_nearest_others(cloud, 3)
+    among = squares(points, points)
+    np.fill_diagonal(among, np.inf)
+    assert np.array_equal(nearest.sq_Qk.numpy(), np.sort(among, axis=1)[:, :3])

@@ -197,7 +197,7 @@ def _seen(values_EN: NDArray[np.float64], name: str) -> NDArray[np.bool_]:
     _require(
         np.logical_and.reduce(~np.isinf(values_EN)),
         f"dynamics '{name}' are infinite",
-        "the proxy diverged: train it again",
+        "the proxy diverged, so train it again, or knows one class alone, where no image is harder than another",
     )
     return seen_EN
 

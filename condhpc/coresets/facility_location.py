@@ -59,7 +59,7 @@ def dissimilarity(images: ClassImages, similarity: str, device: str) -> tuple[Te
     vectors_ND = vectors.of_class(images).to(device)
     if similarity == "cosine":
         return vectors.cosine_distances(vectors_ND), 2.0
-    distance_NN = vectors.distances(vectors_ND)
+    distance_NN = vectors.distances(vectors.in_range(vectors_ND))  # the unit changes no choice
     return distance_NN, float(distance_NN.max())
 
 

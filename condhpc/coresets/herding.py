@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _TIE = 1e-13
 """Squared distances that differ by less, relative to their terms, are equal."""
+_NOISE = 2.0**-44
+"""How far double precision may move a vector, in units of the longest: all that is left where vectors are parallel."""
 
 
 class HerdingParams(EmbeddingParams, frozen=True):
@@ -87,10 +89,16 @@ def herd(vectors_ND: Tensor, ipc: int, params: HerdingParams) -> NDArray[np.int6
         torch.addmv(penalty_N, single_ND, toward_D, out=result_N)
         reach = radius + math.sqrt(sum_D @ sum_D)
         close = np.flatnonzero(score_N <= score_N.min() + unsure * reach)
-        picks[t] = pick = int(close[0]) if len(close) == 1 else exact.best(close, sum_D, _TIE * reach**2)
+        picks[t] = pick = int(close[0]) if len(close) == 1 else exact.best(close, sum_D, _tie(reach, exact.longest))
         sum_D += exact.row(pick)
         left_N[pick] = math.inf
     return picks
+
+
+def _tie(reach: Any, longest: Any) -> Any:
+    """Squared norms of sums of at most `reach` that differ by less are equal; numbers, or one for each class."""
+    noise = _NOISE * longest
+    return _TIE * reach**2 + noise * (reach + noise)
 
 
 class _Exact:
@@ -142,6 +150,7 @@ def herd_batch(classes: Sequence[Tensor], ipc: int, params: HerdingParams, devic
 
     given_CND, count_C = vectors.padded(classes, device)
     found_CND = vectors.unit(given_CND) if params.normalize else given_CND
+    longest_C = vectors.norms(found_CND).amax(dim=1)
     found_CND = found_CND - found_CND.sum(dim=1, keepdim=True) / count_C[:, None, None]
     sign = -1.0 if params.rule == "farthest" else 1.0
     real_CN = torch.arange(found_CND.shape[1], device=device) < count_C[:, None]
@@ -152,7 +161,7 @@ def herd_batch(classes: Sequence[Tensor], ipc: int, params: HerdingParams, devic
     picks_CK = torch.empty(len(classes), ipc, dtype=torch.int64, device=device)
     for t in range(ipc):
         score_CN = penalty_CN + 2.0 * sign * (found_CND @ sum_CD[:, :, None]).squeeze(2)
-        tie_C = _TIE * (vectors.norms(sum_CD) + radius_C) ** 2
+        tie_C = _tie(vectors.norms(sum_CD) + radius_C, longest_C)
         picks_CK[:, t] = pick_C = vectors.first_smallest(score_CN, tie_C)
         sum_CD += found_CND[row_C, pick_C]
         penalty_CN[row_C, pick_C] = torch.inf

@@ -89,7 +89,7 @@ class Mmd(Metric):
         if setting == 0.0:
             return np.zeros(1 + len(real_ND))
         kernel = self.kernel(setting)
-        sums_N = kernels.row_sums(kernel, real_ND, real_ND, device) - kernel.diagonal(real_ND)
+        sums_N = kernels.row_sums(kernel, real_ND, real_ND, device) - kernel.paired(real_ND, real_ND)
         return np.concatenate([[setting], sums_N])
 
     def _of(self, points: Points, held: NDArray[np.float64], device: str) -> Discrepancy | str:

@@ -47,7 +47,10 @@ class NearestDistanceRatio(AgainstHeldOut):
 
 
 def _interval(of_set: list[float], of_heldout: list[NDArray[np.float64]], scene: Scene) -> dict[str, Any]:
-    """Of set distance ÷ mean of the held-out ones: in units of the former it is one statistic for all classes."""
+    """Of set distance ÷ mean of the held-out ones: in units of the former it is one statistic for all classes.
+
+    None where so many held-out images are training images that those drawn may be these alone.
+    """
     import numpy as np
 
     from condhpc import resampling
@@ -56,7 +59,10 @@ def _interval(of_set: list[float], of_heldout: list[NDArray[np.float64]], scene:
         held_H / mean if mean > 0.0 else np.full(len(held_H), np.inf)
         for mean, held_H in zip(of_set, of_heldout, strict=True)
     ]
-    found = resampling.interval(parts, scene.stream, lambda drawn_bH: 1.0 / drawn_bH.mean(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = resampling.interval(parts, scene.stream, lambda drawn_bH: 1.0 / drawn_bH.mean(axis=1))
+    if not np.isfinite(found["high"]):
+        return {}
     return {**found, "interval_over": "held-out real points"}
 
 

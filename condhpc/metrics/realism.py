@@ -52,7 +52,8 @@ def _realism(points: Points, radius_sq_N: NDArray[np.float64], device: str) -> f
 
     from condhpc import balls, neighbours
 
-    small_S = np.flatnonzero((radius_sq_N < np.median(radius_sq_N)) & (radius_sq_N > 0.0))
+    median = np.median(radius_sq_N) * (1.0 - neighbours.TIE)  # equal radii may differ in their last bits
+    small_S = np.flatnonzero((radius_sq_N < median) & (radius_sq_N > 0.0))
     if not small_S.size:
         return "no real point has a ball below the median: all balls are as large, or points coincide"
     real, chosen = neighbours.clouds(points.real_ND[small_S], points.set_MD, device=device)

@@ -48,7 +48,7 @@ def test_agrees_with_the_definition(kind: str, dtype: Any, seed: int) -> None:
     assert pick(vectors, 25, similarity=kind) == by_definition(similarity(vectors, kind), 25)
 
 
-@pytest.mark.parametrize("scale", [1e-18, 1e15])
+@pytest.mark.parametrize("scale", [1e-38, 1e-18, 1e15, 1e38])
 def test_scale_does_not_matter(scale: float) -> None:
     """Features in any unit give the same set."""
     vectors = rng.stream(2, "facility-scale").normal(size=(40, 5))

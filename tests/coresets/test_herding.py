@@ -132,3 +132,15 @@ def test_class_too_small_or_embeddings_missing() -> None:
 def test_needs_the_encoder_of_its_parameters() -> None:
     """The embeddings come from the encoder that the manifest names."""
     assert PLUGIN.needs(HerdingParams(encoder="pixels"))["embedding"].source == "pixels"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_parallel_vectors_are_the_same(dtype: type) -> None:
+    """Of one length they coincide, though rounding moves each; ties go to the lowest position, in a batch too."""
+    draw = rng.stream(0, "herding-parallel")
+    for dimensions in (1, 7, 30):
+        vectors = (draw.integers(1, 9, size=(12, 1)) * draw.integers(1, 9, size=dimensions)).astype(dtype)
+        assert pick(vectors, 5) == [0, 1, 2, 3, 4]
+        images = [ClassImages(12, rng.stream(0), vectors)] * 2
+        batched = PLUGIN.select_many(images, 5, HerdingParams(), "cpu:0")
+        assert [p.tolist() for p in batched] == [[0, 1, 2, 3, 4]] * 2

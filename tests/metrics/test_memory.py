@@ -81,6 +81,16 @@ def test_copies_of_training_images(name: str) -> None:
     assert found.value == 0.0
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_interval_needs_a_distance_in_each_draw() -> None:
+    """Where most held-out images are training images some draws hold nothing else, and there is no upper end."""
+    p = some()
+    heldout = np.concatenate([p.real_ND[:3], p.real_ND[:1] + 1.0])
+    found = measure("nn_distance_ratio", [Points(p.real_ND, p.set_MD, p.own_M, heldout)])
+    assert found.value is not None
+    assert (found.low, found.high, found.interval_over) == (None, None, "")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_without_held_out_points(name: str) -> None:
     """There is nothing to compare with, and the measure says that it needs them."""

@@ -34,13 +34,13 @@ def by_hand(name: str, p: Points) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_agrees_with_whole_matrices(name: str) -> None:
-    """Far from the origin, with real points in the set; all classes as one have their own bandwidth."""
+    """Far from the origin, with real points in the set, embedded anew; all classes as one have their own bandwidth."""
     draw = rng.stream(0, "mmd-metric")
     points = []
     for own in (np.array([1, 5, -1, -1]), np.full(6, -1)):
         real = draw.normal(5.0, 1.0, size=(30, 3)).astype(np.float32)
         new = draw.normal(5.5, 1.0, size=(len(own), 3)).astype(np.float32)
-        points.append(Points(real, np.where(own[:, None] >= 0, real[own], new), own))
+        points.append(Points(real, np.where(own[:, None] >= 0, real[own] + 0.1 * new, new), own))
     found = measure(name, points)
     assert found.per_class == pytest.approx([by_hand(name, p) for p in points], rel=1e-7)
     everything = Points(
@@ -85,7 +85,7 @@ def test_the_interval_is_that_of_the_mean_of_influences() -> None:
     p = Points(draw.normal(size=(200, 2)), draw.normal(0.5, 1.0, size=(20, 2)), np.full(20, -1))
     found = measure("mmd_poly", [p])
     kernel = kernels.Cubic()
-    sums = kernels.row_sums(kernel, p.real_ND, p.real_ND, "cpu") - kernel.diagonal(p.real_ND)
+    sums = kernels.row_sums(kernel, p.real_ND, p.real_ND, "cpu") - kernel.paired(p.real_ND, p.real_ND)
     influence = kernels.unbiased(kernel, (p.real_ND, sums), p.set_MD, p.own_M, "cpu").contribution_N
     assert found.low is not None
     assert found.high is not None

@@ -52,3 +52,13 @@ def test_balls_of_one_size() -> None:
     found = PLUGIN.compute(Scene([Points(corners, corners[:1] + 0.1, np.array([-1]))]), BallParams(k=1))
     assert found.value is None
     assert "class 0: no real point has a ball below the median" in found.reason
+
+
+def test_balls_of_one_size_but_for_rounding() -> None:
+    """Corners of a regular polygon have equal balls, although their radii differ in the last bits."""
+    angle = np.arange(12) * 2 * np.pi / 12
+    corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    gaps = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1)
+    assert gaps.min() < gaps.max()
+    found = PLUGIN.compute(Scene([Points(corners, np.zeros((1, 2)), np.array([-1]))]), BallParams(k=1))
+    assert (found.value, found.pooled) == (None, None)
