@@ -198,8 +198,10 @@ def test_a_set_whose_record_is_torn_is_not_called_recorded(made: MadeRun, tmp_pa
     torn = made.condense("herding", seed=None)
     measure = made.analyze(torn, "coverage", {})
     made.write()
+    made.submit([torn, measure], name="pack")
     for key in (torn, measure):
         made.folder(key).record.write_bytes(b"{")
+        made.hint("pack", 0, key, "recorded")
     assert len(gather(made, tmp_path).problems) == 2
     for name in ("sets.csv", "metrics.csv"):
         assert [row["status"] for row in table(tmp_path / name)] == ["unreadable"]
