@@ -77,7 +77,7 @@ class Upstream:
                 precision="fp32" if need.source == "pixels" else self._manifest.precision,
                 rows=rows,
             )
-            label = Label(dataset=dataset, role=need.source)
+            label = Label(dataset=dataset, role=need.source + (" on test" if need.split == "test" else ""))
             found.append(self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label))
         return tuple(found)
 

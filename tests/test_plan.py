@@ -196,6 +196,22 @@ encoder = "encoder:dino"
 """
 
 
+def test_embeddings_of_the_test_split_have_a_name_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On screens they are not the training split's, and a shared selector warns whichever comes first."""
+
+    def needs(_plugin: object, params: Any) -> dict[str, Need]:
+        both = {"heldout": "test", "embedding": "train"}
+        return {role: Need(stage="embed", source=params.encoder, split=split) for role, split in both.items()}
+
+    monkeypatch.setattr(fake_plugins.Spread, "needs", needs)
+    found = expand(MANIFEST + NETWORK.format("b" * 64, "nearest") + '[params.spread]\nencoder = "encoder:dino"\n')
+    held, train = one(found, role="encoder:dino on test"), one(found, role="encoder:dino")
+    assert isinstance(held.task.spec, EmbedSpec)
+    assert isinstance(train.task.spec, EmbedSpec)
+    assert (held.task.spec.split, train.task.spec.split) == ("test", "train")
+    assert any("metric 'spread' has an encoder that also selects" in warning for warning in found.warnings)
+
+
 def test_a_network_made_elsewhere_is_in_the_spec_of_what_it_encodes() -> None:
     """Its weights' digest is in the key, its name in the manifest is not; nothing here trains it."""
     found = expand(MANIFEST + NETWORK.format("b" * 64, "nearest"))
