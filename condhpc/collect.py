@@ -18,12 +18,21 @@ from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
 from condhpc.lineage import Lineage
 from condhpc.manifest import External
-from condhpc.measures import METRIC_CELLS, METRICS, Measure, Measured, measured, metric_cell_rows, metric_rows
+from condhpc.measures import (
+    METRIC_CELLS,
+    METRICS,
+    Measure,
+    Measured,
+    measured,
+    metric_cell_rows,
+    metric_rows,
+    without_record,
+)
 from condhpc.planned import Label
 from condhpc.run_view import RunView
 from condhpc.runs import PlanLine
 from condhpc.set_costs import SetCost, set_costs
-from condhpc.spec import Protocol
+from condhpc.spec import Protocol, Stage
 from condhpc.tables import Cell, printable, write_csv
 from condhpc.task_state import BAD
 
@@ -182,12 +191,13 @@ class _Tables:
         self._measures = dict(self._typed("analyze", Measure))
         self._kinds: dict[str, str] = {}
 
-    def _typed(self, stage: str, wanted: type[Any]) -> Iterator[tuple[str, Any]]:
+    def _typed(self, stage: Stage, wanted: type[Any]) -> Iterator[tuple[str, Any]]:
         for entry in (e for e in self._entries.values() if e.stage == stage):
             try:
                 yield entry.key, msgspec.convert(entry.values, wanted)
             except msgspec.ValidationError as error:
-                self.problems.append(f"record of {stage} {entry.key}: {error}")
+                folder = self._layout.task(stage, entry.key).path
+                self.problems.append(f"{folder}: its record does not fit ({error}); delete the folder and submit again")
 
     def results(self) -> Iterator[tuple[Cell, ...]]:
         """One row per recorded evaluation, in the order of the plan."""
@@ -231,7 +241,7 @@ class _Tables:
             block = declared.get(label.condenser or "")
             kind = "external" if block is not None else self._kind(line.key) if entry is not None else ""
             row = self.states.get(line.key)
-            status = "recorded" if entry is not None else row.state if row is not None else "unreadable"
+            status = "recorded" if entry is not None else without_record(row)
             values = entry.values if entry is not None else {}
             yield (
                 label.dataset, label.condenser, kind, label.ipc, label.set_seed, status, values.get("count"),

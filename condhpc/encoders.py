@@ -5,6 +5,8 @@ Shapes: n images, H × W pixels, D features, K classes.
 
 from __future__ import annotations
 
+import difflib
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from condhpc.spec import DatasetSpec, NetworkSpec, Precision
+
+
+_SHOWN_CHARS = 300
+"""Of what torch says of a misfit: it lists every parameter."""
 
 
 class Seen(NamedTuple):
@@ -74,6 +80,10 @@ def load_timm(path: Path, spec: NetworkSpec, advice: str) -> nn.Module:
         import timm
     except ImportError as error:
         raise StageError("encoders of timm need the package: pip install 'condhpc[encoders]'") from error
+    if not timm.is_model(spec.arch):
+        close = "".join(difflib.get_close_matches(spec.arch, timm.list_models(), n=1))
+        near = f"did you mean '{close}'?" if close else "see timm.list_models()"
+        raise StageError(f"encoder: timm {timm.__version__} knows no network '{spec.arch}'; {near}")
     keys.require_sha256(f"weights '{spec.weights}'", path, spec.sha256, advice)
     sized: dict[str, Any] = {"img_size": spec.resolution}
     for options in (sized, {}):  # transformers take a size, convolutional networks know none
@@ -88,7 +98,8 @@ def load_timm(path: Path, spec: NetworkSpec, advice: str) -> nn.Module:
                 continue
             raise StageError(f"encoder '{spec.arch}' of timm: {error}") from error
         except (RuntimeError, KeyError, ValueError, OSError, EOFError) as error:
-            raise StageError(f"weights '{spec.weights}': {path} does not fit timm's '{spec.arch}': {error}") from error
+            why = textwrap.shorten(str(error), _SHOWN_CHARS, placeholder=" …")
+            raise StageError(f"weights '{spec.weights}': {path} does not fit timm's '{spec.arch}': {why}") from error
         return model
     raise AssertionError("the second try returns or raises")
 

@@ -26,7 +26,7 @@ def plugin_lines(kind: Kind) -> Iterator[str]:
             yield f"{name}: cannot be loaded: {error}"
             continue
         yield f"{name}: {_summary(kind, name, plugin)}"
-        yield from (f"    {line}" for line in _facts(plugin))
+        yield from (f"    {line}" for line in _facts(kind, plugin))
         if isinstance(plugin, Plugin):
             yield from (f"    {line}" for line in parameter_lines(plugin.Params))
 
@@ -38,7 +38,7 @@ def _summary(kind: Kind, name: str, plugin: Any) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _facts(plugin: Any) -> Iterator[str]:
+def _facts(kind: Kind, plugin: Any) -> Iterator[str]:
     if isinstance(plugin, Protocol):
         yield from _protocol_facts(plugin)
         return
@@ -46,7 +46,7 @@ def _facts(plugin: Any) -> Iterator[str]:
     if isinstance(info, DatasetInfo):
         yield f"{info.classes} classes, {info.resolution} px, {info.epochs} passes over a condensed set"
     if isinstance(plugin, Plugin):
-        yield from _needs(plugin)
+        yield from _needs(kind, plugin)
     if unit := getattr(plugin, "unit", ""):
         yield f"unit {unit}; {getattr(plugin, 'better', '')} is better"
 
@@ -62,11 +62,11 @@ def _protocol_facts(protocol: Protocol) -> Iterator[str]:
         yield f"a native protocol; where a publication's text and code differ, it follows its {protocol.follows}"
 
 
-def _needs(plugin: Plugin) -> Iterator[str]:
+def _needs(kind: Kind, plugin: Plugin) -> Iterator[str]:
     needs = plugin.needs(msgspec.convert({}, plugin.Params))
     texts = [_need(need) for need in needs.values()]
-    seeded = "takes set seeds" if plugin.seeded else "the set seed changes nothing"
-    yield f"version {plugin.version}; {seeded}" + (f"; by default needs {', '.join(texts)}" if texts else "")
+    seeded = "" if kind == "metrics" else "; takes set seeds" if plugin.seeded else "; the set seed changes nothing"
+    yield f"version {plugin.version}{seeded}" + (f"; by default needs {', '.join(texts)}" if texts else "")
 
 
 def _need(need: Need) -> str:

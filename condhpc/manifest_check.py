@@ -179,6 +179,9 @@ def _check_networks(reader: Reader, manifest: Manifest) -> None:
         if encoder.library == "torchvision" and encoder.arch not in demands.archs():
             text = f"no such architecture{nearest(encoder.arch, demands.archs())}"
             reader.wrong(f"{dotted('encoders', name)}.arch", encoder.arch, text)
+        elif encoder.library == "torchvision" and encoder.resolution < (least := demands.minimum_px(encoder.arch)):
+            text = f"too small for '{encoder.arch}', expected at least {least}"
+            reader.wrong(f"{dotted('encoders', name)}.resolution", encoder.resolution, text)
 
 
 def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> None:
@@ -252,13 +255,14 @@ def _sound(reader: Reader, manifest: Manifest, grid: Grid) -> Grid:
 def _usable(reader: Reader, manifest: Manifest, names: Iterable[str], load: Callable[[str], Plugin]) -> tuple[str, ...]:
     found = []
     for name in names:
+        if reader.noted(dotted("params", name)):
+            continue  # what its defaults would need is not what was asked for
         try:
             manifest.params_of(name, load(name).Params)
         except UnknownNameError:
             continue  # noted where the axis is checked
         except msgspec.ValidationError as error:
-            if not reader.noted(dotted("params", name)):
-                reader.problem(dotted("params", name), f"{error}; '{name}' has parameters without a default")
+            reader.problem(dotted("params", name), f"{error}; '{name}' has parameters without a default")
             continue
         found.append(name)
     return tuple(found)

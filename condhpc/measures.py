@@ -84,7 +84,7 @@ def metric_rows(rows: Sequence[Measured], states: Mapping[str, Row]) -> Iterator
         label, found, line = row.line.label, row.found, row.line
         if found is None:
             state = states.get(line.key)
-            status = state.state if state is not None and state.state != "recorded" else "unreadable"
+            status = without_record(state)
             detail = printable(state.detail) if state is not None else None
             values: tuple[Cell, ...] = (status, None, None, None, detail, None, None, None, None, None)
         else:
@@ -93,6 +93,11 @@ def metric_rows(rows: Sequence[Measured], states: Mapping[str, Row]) -> Iterator
             values = ("recorded", found.value, *words, found.pooled, found.reference, found.low, found.high, over)
         head = label.dataset, label.condenser, label.ipc, label.set_seed, label.metric
         yield *head, *values, row.encoder, row.independent, line.key, line.inputs.get("set", "")
+
+
+def without_record(row: Row | None) -> str:
+    """Status of a task that no record could be read of; one that is there all the same is unreadable."""
+    return row.state if row is not None and row.state != "recorded" else "unreadable"
 
 
 def metric_cell_rows(rows: Sequence[Measured]) -> Iterator[tuple[Cell, ...]]:

@@ -247,10 +247,10 @@ def _unlike_published(manifest: Manifest, blocks: Mapping[CellId, list[Grid]]) -
 
 
 def _dependent_measures(upstream: Upstream) -> list[str]:
-    """Warnings for measures taken with a teacher that also built or judged the sets."""
+    """Warnings for measures taken with an encoder that also built or judged the sets."""
     return [
-        f"dataset '{dataset}': metric '{metric}' encodes with a teacher that also selects, distils or labels here; "
-        f"define a teacher of its own (`teacher:judge`) for an independent measure"
-        for (dataset, metric), key in upstream.measuring.items()
-        if key in upstream.shaping.get(dataset, ())
+        f"dataset '{dataset}': metric '{metric}' has an encoder that also selects, distils or labels here; "
+        f"give it one of its own (such as `teacher:judge`) for an independent measure"
+        for (dataset, metric), keys in upstream.measuring.items()
+        if keys & upstream.shaping.get(dataset, set())
     ]

@@ -50,7 +50,8 @@ def _cost(
     divisors = {key: 1} | {parent: users[parent] for parent in consumed}
     cpu_s, cpu_share_s = _sums("cpu_s", divisors, entries)
     gpu_s, gpu_share_s = _sums("gpu_s", divisors, entries)
-    shared = "; ".join(f"{_name(lines[parent])} {users[parent]}" for parent in consumed if parent in lines)
+    named = (f"{_name(lines[parent])} {users[parent]}" for parent in consumed if parent in lines)
+    shared = "; ".join(dict.fromkeys(named))  # parts of an embedding are one for people
     uncharged = "; ".join(_elsewhere([*consumed, key], entries))
     return SetCost(cpu_s, gpu_s, cpu_share_s, gpu_share_s, shared, uncharged)
 

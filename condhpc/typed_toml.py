@@ -181,12 +181,23 @@ def _explain(message: str, value: Any, wanted: Any) -> str:
         return f"expected {expected_of(wanted)}{nearest(value, map(str, choices))}"
     if value in ([], ""):
         return "empty, expected at least one value" if value == [] else "empty, expected a text"
+    if "matching regex" in message and (words := _in_words(wanted)):
+        return f"expected {words}"
     return _clean(message)
+
+
+def _in_words(wanted: Any) -> str:
+    """What a text with a pattern is, where its type says so."""
+    metas = get_args(wanted)[1:] if get_origin(wanted) is Annotated else ()
+    return next((m.description for m in metas if isinstance(m, Meta) and m.pattern and m.description), "")
 
 
 def _clean(message: str) -> str:
     text = message.partition(" - at `")[0].replace("`", "").replace(" | null", "")
     text = text.replace(r"matching regex '^[A-Za-z0-9_][A-Za-z0-9._-]*\\Z'", _NAME_TEXT)
+    text = text.replace(
+        "matching regex '^[0-9a-f]{64}$'", "of 64 digits from 0-9 and a-f, as `condhpc data digest` prints"
+    )
     return text[:1].lower() + text[1:]
 
 

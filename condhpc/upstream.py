@@ -28,8 +28,8 @@ class Upstream:
         self._sheet = sheet
         self.shaping: dict[str, set[str]] = {}
         """By dataset: keys of the teachers (and embeddings) that select, distil or label."""
-        self.measuring: dict[tuple[str, str], str] = {}
-        """By (dataset, metric): key of the teacher that encodes for it, or of what a network made elsewhere did."""
+        self.measuring: dict[tuple[str, str], set[str]] = {}
+        """By (dataset, metric): keys of the teacher that encodes for it, and of what encoders made for it."""
         self.dataset = cache(self._dataset)
         self.teachers = cache(self._teachers)
         self.embedding = cache(self._embedding)
@@ -77,7 +77,7 @@ class Upstream:
                 precision="fp32" if need.source == "pixels" else self._manifest.precision,
                 rows=rows,
             )
-            label = Label(dataset=dataset, role=need.source)
+            label = Label(dataset=dataset, role=need.source + (" on test" if need.split == "test" else ""))
             found.append(self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label))
         return tuple(found)
 
@@ -165,8 +165,7 @@ class Upstream:
             precision=self._manifest.precision,
         )
         inputs, encoders = self._inputs(dataset, plugin.needs(params))
-        if encoders or any(demands.network_name(n.source) is not None for n in plugin.needs(params).values()):
-            self.measuring[dataset, metric] = encoders.get("encoder") or next(iter(inputs.values()))
+        self.measuring[dataset, metric] = {*inputs.values(), *encoders.values()}
         return Encoded(spec), {**inputs, **encoders}
 
 

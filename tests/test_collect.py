@@ -188,8 +188,23 @@ def test_unusable_records_are_problems_and_their_cells_missing(made: MadeRun, tm
     assert len(found.problems) == 2
     assert torn in found.problems[0]
     assert "top1_pct" in found.problems[1]
+    assert "delete the folder and submit again" in found.problems[1]
     assert table(tmp_path / "results.csv") == []
     assert table(tmp_path / "cells.csv")[0]["status"] == "missing"
+
+
+def test_a_set_whose_record_is_torn_is_not_called_recorded(made: MadeRun, tmp_path: Path) -> None:
+    """As measures, sets say that what is there cannot be used."""
+    torn = made.condense("herding", seed=None)
+    measure = made.analyze(torn, "coverage", {})
+    made.write()
+    made.submit([torn, measure], name="pack")
+    for key in (torn, measure):
+        made.folder(key).record.write_bytes(b"{")
+        made.hint("pack", 0, key, "recorded")
+    assert len(gather(made, tmp_path).problems) == 2
+    for name in ("sets.csv", "metrics.csv"):
+        assert [row["status"] for row in table(tmp_path / name)] == ["unreadable"]
 
 
 def test_the_same_records_give_the_same_bytes(made: MadeRun, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Arrays under the root: computed once, and again where the file cannot be trusted."""
 
+import sys
+import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from condhpc.kept import Kept
+from condhpc.kept import Kept, _file_digest
 from condhpc.layout import Layout
 
 ARRAY = np.linspace(0.0, 1.0, 12).reshape(3, 4)
@@ -32,6 +35,22 @@ def test_computed_once_for_all(tmp_path: Path) -> None:
     Kept(Layout(tmp_path), {"embedding": "k1"})("radii k=6", work)
     Kept(Layout(tmp_path), {"embedding": "k2"})("radii k=5", work)
     assert work.done == 3
+
+
+def test_a_changed_plugin_does_not_read_what_it_kept_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one read what another keeps under the same name; a partial is what it calls."""
+    kept = Kept(Layout(tmp_path), {"embedding": "k"})
+    for number, text in enumerate(["a = 1", "a = 2"]):
+        for name in ("first", "second"):
+            module = types.ModuleType(name)
+            module.__file__ = str(tmp_path / f"{name}.py")
+            (tmp_path / f"{name}.py").write_text(text)
+            monkeypatch.setitem(sys.modules, name, module)
+            function = types.FunctionType((lambda shift=0.0: ARRAY + shift).__code__, {"ARRAY": ARRAY}, argdefs=(0.0,))
+            function.__module__ = name
+            shift = number + (name == "second") / 2
+            assert kept("radii", partial(function, shift))[0, 0] == shift
+        _file_digest.cache_clear()
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "flip", "other"])

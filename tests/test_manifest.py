@@ -172,11 +172,18 @@ library = "torchvision"
 arch = "wid"
 weights = "w"
 sha256 = "{'a' * 64}\"""", "encoders.dino.arch = 'wid': no such architecture; did you mean 'wide'?"),
+        ("seed = 5", f"""seed = 5
+[encoders.dino]
+library = "torchvision"
+arch = "wide"
+weights = "w"
+sha256 = "{'a' * 64}"
+resolution = 7""", "encoders.dino.resolution = 7: too small for 'wide', expected at least 8"),
         ("seed = 5", "lr = nan", "teachers.judge.lr = nan: expected a finite number of at most 64 bits"),
         ("seed = 5", "lr = inf", "teachers.judge.lr = inf: expected a finite number of at most 64 bits"),
         ("seed = 5", "seed = [1, 2]", "teachers.judge.seed: 2 values, expected one for each of 1 in `arch`"),
         ("seed = 5", 'weights = {name = "w", sha256 = "zz"}', ("teachers.judge.weights.sha256 = 'zz': expected str "
-         "matching regex '^[0-9a-f]{64}$'")),
+         "of 64 digits from 0-9 and a-f, as `condhpc data digest` prints")),
         ("seed = 5", f'weights = {{name = "w", sha256 = "{"a" * 64}"}}', ("teachers.judge.epochs: stands beside "
          "`weights`, which are not trained here; keep one of the two")),
         ("seed = 5", "[[exclude]]", "exclude[0]: names no field, expected at least one (it would remove every cell)"),
@@ -224,6 +231,30 @@ def test_params_of_an_unused_plugin_are_checked(path: Path) -> None:
     assert problems(path, text) == [
         "params.nearest.encoder = 'tacher:x': expected str matching regex '^(pixels|(teacher|encoder):.+)$'"
     ]
+
+
+def test_what_defaults_would_need_is_no_problem_beside_spoilt_parameters(path: Path) -> None:
+    """The role that a strategy asks for is not known while its parameters are wrong."""
+    text = MANIFEST.replace("[teachers.judge]", "[teachers.referee]")
+    text += '[params.spread]\nencodr = "teacher:referee"\n'
+    assert problems(path, text) == ["params.spread.encodr: unknown key; did you mean 'encoder'?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "expected"),
+    [
+        ("kcenter", "resnet50", "`teacher:<role>` or `encoder:<name>` (penultimate layer), or `pixels`"),
+        ("entropy", "pixels", "`teacher:<role>`, the classifier whose outputs are scored"),
+        ("rded_realism", "encoder:net", "`teacher:<role>`, the classifier that is asked"),
+    ],
+)
+def test_an_encoder_that_cannot_serve_is_refused_in_words(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoder: str, expected: str
+) -> None:
+    """No regular expressions; strategies and measures that want a classifier say so."""
+    monkeypatch.undo()
+    text = edited("seed = 5", f'seed = 5\n[params.{name}]\nencoder = "{encoder}"')
+    assert f"params.{name}.encoder = '{encoder}': expected {expected}" in problems(path, text)
 
 
 def test_problems_of_roles_name_all_their_users(path: Path) -> None:
@@ -409,7 +440,7 @@ def test_external_sets_stand_on_the_axis_of_condensers(path: Path) -> None:
     )
     assert problems(path, used + EXTERNAL.replace("hdf5", "zip").replace("a" * 64, "a")) == [
         "external.made.format = 'zip': expected one of 'folder', 'indices', 'hdf5'; known: folder, hdf5, indices",
-        "external.made.sha256 = 'a': expected str matching regex '^[0-9a-f]{64}$'",
+        "external.made.sha256 = 'a': expected str of 64 digits from 0-9 and a-f, as `condhpc data digest` prints",
     ]
 
 

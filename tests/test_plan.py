@@ -196,6 +196,22 @@ encoder = "encoder:dino"
 """
 
 
+def test_embeddings_of_the_test_split_have_a_name_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On screens they are not the training split's, and a shared selector warns whichever comes first."""
+
+    def needs(_plugin: object, params: Any) -> dict[str, Need]:
+        both = {"heldout": "test", "embedding": "train"}
+        return {role: Need(stage="embed", source=params.encoder, split=split) for role, split in both.items()}
+
+    monkeypatch.setattr(fake_plugins.Spread, "needs", needs)
+    found = expand(MANIFEST + NETWORK.format("b" * 64, "nearest") + '[params.spread]\nencoder = "encoder:dino"\n')
+    held, train = one(found, role="encoder:dino on test"), one(found, role="encoder:dino")
+    assert isinstance(held.task.spec, EmbedSpec)
+    assert isinstance(train.task.spec, EmbedSpec)
+    assert (held.task.spec.split, train.task.spec.split) == ("test", "train")
+    assert any("metric 'spread' has an encoder that also selects" in warning for warning in found.warnings)
+
+
 def test_a_network_made_elsewhere_is_in_the_spec_of_what_it_encodes() -> None:
     """Its weights' digest is in the key, its name in the manifest is not; nothing here trains it."""
     found = expand(MANIFEST + NETWORK.format("b" * 64, "nearest"))
@@ -215,7 +231,7 @@ def test_a_network_that_selects_and_measures_is_no_independent_judge() -> None:
     """The same features for both are warned of, as with teachers."""
     text = NETWORK.format("b" * 64, "nearest") + '[params.spread]\nencoder = "encoder:dino"\n'
     (warning,) = expand(MANIFEST + text).warnings
-    assert "metric 'spread' encodes with" in warning
+    assert "metric 'spread' has an encoder that also selects" in warning
 
 
 def test_pixels_need_no_teacher_and_have_one_precision() -> None:
@@ -327,7 +343,13 @@ def test_excludes_that_match_nothing_warn() -> None:
 def test_measures_with_the_selectors_own_teacher_warn() -> None:
     """Such a measure flatters the sets that its encoder selected."""
     (warning,) = expand(MANIFEST + '[params.spread]\nencoder = "teacher:single"\n').warnings
-    assert "metric 'spread' encodes with a teacher that also selects, distils or labels" in warning
+    assert "metric 'spread' has an encoder that also selects, distils or labels" in warning
+
+
+def test_measures_in_the_selectors_own_pixels_warn() -> None:
+    """As tables say that such a measure is not independent."""
+    text = MANIFEST + '[params.spread]\nencoder = "pixels"\n[params.nearest]\nencoder = "pixels"\n'
+    assert any("metric 'spread' has an encoder that also selects" in warning for warning in expand(text).warnings)
 
 
 def test_equal_recipes_under_two_roles_are_one_teacher() -> None:

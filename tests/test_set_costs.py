@@ -62,6 +62,15 @@ def test_what_a_set_consumed_is_charged_once_and_by_share() -> None:
     assert found["r"] == SetCost(0.25, 0.0, 0.25, 0.0, "", "")
 
 
+def test_parts_of_an_embedding_are_charged_each_and_named_once() -> None:
+    """A large split is embedded in many tasks, which are one thing to whoever reads the table."""
+    parts = [line(f"e{i}", "embed", "teacher:single", encoder="t") for i in range(3)]
+    plan = [PLAN[0], *parts, line("a", "condense", **{f"embedding.{i}": f"e{i}" for i in range(3)})]
+    entries = {**ENTRIES, **{part.key: entry(part.key, "embed", 10.0) for part in parts}}
+    found = costs(plan, entries)["a"]
+    assert (found.standalone_cpu_s, found.shared_by) == (631.0, "teacher single 1; embed teacher:single 1")
+
+
 @pytest.mark.parametrize("gone", ["t", "e", "a"])
 def test_no_partial_sum_where_a_record_is_missing(gone: str) -> None:
     """A cost without one of its parts would look cheap; sets that do not rest on it keep theirs."""

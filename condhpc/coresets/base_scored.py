@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from condhpc.spec import DatasetInfo
+
 Member = Mapping[str, "NDArray[Any]"]
 """The training of one network: `margin`, `correct`, `el2n`, (E, N) each (see `condhpc.dynamics`)."""
 PROXY = "proxy"
@@ -61,6 +63,14 @@ class ScoreCoreset(Coreset):
 
     seeded = False
     Params: ClassVar[type[Value]] = ScoreParams
+
+    def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """A quantile that would count for nothing."""
+        del info, ipc
+        if params.direction == "window" or params.quantile == ScoreParams().quantile:
+            return ""
+        found = f"found '{params.direction}'; change one of the two"
+        return f"quantile = {params.quantile} counts for direction = 'window' alone, {found}"
 
     @abstractmethod
     def difficulty(self, images: ClassImages, params: Any) -> NDArray[np.float64]:

@@ -72,18 +72,21 @@ class Ccs(DynamicsCoreset):
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Where trials cannot be held."""
         if not params.cutoffs:
-            return ""
-        smallest, student = min(info.train_class_sizes), params.holdout_student
+            return _idle(params)
+        student = params.holdout_student
         if params.cutoff is not None:
             return "cutoff and cutoffs are both given; keep one"
         if student not in demands.archs():
             return f"holdout_student: no architecture '{student}'{nearest(student, demands.archs())}"
         if info.resolution < demands.minimum_px(student):
             return f"holdout_student: '{student}' needs images of {demands.minimum_px(student)} px"
-        if smallest - held_out(smallest, params.holdout_share) < ipc:
-            return (
-                f"holdout_share = {params.holdout_share} of {smallest} images leaves fewer than ipc; lower one of them"
-            )
+        for smallest in sorted(info.train_class_sizes)[:1]:  # not known where the files are elsewhere
+            held = held_out(smallest, params.holdout_share)
+            if smallest - held < ipc:
+                return (
+                    f"holdout_share = {params.holdout_share} holds out {held} of the {smallest} images of the smallest "
+                    f"class, and fewer than ipc are left; lower one of the two, or give `cutoff` and no trial"
+                )
         return ""
 
     def trials(self, params: Any) -> Trials | None:
@@ -107,6 +110,13 @@ class Ccs(DynamicsCoreset):
         budgets = shares([len(stratum) for stratum in by_size], ipc)
         picks = np.concatenate([stratum[:budget] for stratum, budget in zip(by_size, budgets, strict=True)])
         return np.asarray(order_N[picks], dtype=np.int64)
+
+
+def _idle(params: Any) -> str:
+    """What is given and would count for nothing without trials."""
+    names = ("holdout_share", "holdout_student", "holdout_steps")
+    given = [name for name in names if getattr(params, name) != getattr(CcsParams(), name)]
+    return f"{', '.join(given)}: of a trial, and there is none; give `cutoffs` to try" if given else ""
 
 
 def kept_count(count: int, ipc: int, cutoff: float | None) -> int:

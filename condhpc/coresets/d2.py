@@ -49,9 +49,13 @@ class D2(EmbeddingCoreset):
     Params = D2Params
 
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
-        """Pixels have no scores."""
+        """Pixels and networks made elsewhere have no scores."""
         del info, ipc
-        return "" if params.encoder.startswith("teacher:") else "its scores come from a teacher: set encoder"
+        return (
+            ""
+            if params.encoder.startswith("teacher:")
+            else (f"encoder '{params.encoder}' has no scores of difficulty, expected teacher:<role>")
+        )
 
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
         """Positions in the order picked; O(N²·D) for the graph. Raises StageError without finite scores."""

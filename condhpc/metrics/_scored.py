@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from condhpc.metrics.base import Measurement, Metric, Scene, checked, mean_over_classes
+from msgspec import Meta
+
+from condhpc.errors import StageError
+from condhpc.metrics.base import Measurement, Metric, MetricParams, Scene, checked, mean_over_classes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-class Scored(Metric):
-    """Mean over the set points of a class, then over classes. No value where the encoder is no classifier."""
+class ClassifierParams(MetricParams, frozen=True):
+    """Pixels and networks made elsewhere know no classes of the dataset."""
 
+    encoder: Annotated[
+        str, Meta(description="`teacher:<role>`, the classifier that is asked", pattern="^teacher:.+$")
+    ] = "teacher:judge"
+
+
+class Scored(Metric):
+    """Mean over the set points of a class, then over classes."""
+
+    Params = ClassifierParams
     better = "higher"
     score: ClassVar[str]
     """Name in `condhpc.scores`."""
@@ -24,12 +36,17 @@ class Scored(Metric):
         """What is averaged."""
 
     def compute(self, scene: Scene, params: Any) -> Measurement:
-        """Measure over all classes, label order. Raises StageError where a point is not finite."""
+        """Measure over all classes, label order. Raises StageError where a point is not finite or has no score."""
         import numpy as np
 
-        values: list[float | None] = []
+        del params
+        values = []
         for label, points in enumerate(scene.classes):
             score_M = checked(label, points).scores.get(self.score)
-            values.append(None if score_M is None else float(self.of(score_M.astype(np.float64)).mean()))
-        reason = f"the encoder '{params.encoder}' is no classifier of these classes" if None in values else ""
-        return mean_over_classes(values, reason)
+            if score_M is None:
+                raise StageError(
+                    f"score '{self.score}' of class {label}: found only {sorted(points.scores)}; embeddings by a "
+                    "teacher of this dataset hold it: set `encoder` to teacher:<role>, and submit again"
+                )
+            values.append(float(self.of(score_M.astype(np.float64)).mean()))
+        return mean_over_classes(values)

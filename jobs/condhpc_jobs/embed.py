@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from condhpc.images import Images
     from condhpc.spec import EmbedSpec, NetworkSpec
 
-_ADVICE = "give the profile the right file, or submit again to use this one"
+_ADVICE = "give the profile the right file, or the manifest this digest, and submit again"
 _VECTORS = "vectors"
 _PUBLISHED_CLASSES = 1000
 """Of torchvision's weights: ImageNet-1K."""

@@ -47,7 +47,7 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
 
     Raises StageError where the file is missing, another one, not a plain state dict, or of another architecture.
     """
-    advice = "give the profile the right file, or submit again to use this one"
+    advice = "give the profile the right file, or the manifest this digest, and submit again"
     keys.require_sha256(f"weights '{spec.name}'", path, spec.sha256, advice)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

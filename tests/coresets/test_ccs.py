@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -152,15 +153,22 @@ INFO = DatasetInfo(
             "no architecture 'convnet33'; did you mean 'convnet3'",
         ),
         ({"cutoffs": (0.1,), "holdout_student": "convnet4"}, 5, "'convnet4' needs images of 16 px"),
-        ({"cutoffs": (0.1,), "holdout_share": 0.5}, 26, "holdout_share = 0.5 of 50 images leaves fewer than ipc"),
+        ({"cutoffs": (0.1,), "holdout_share": 0.5}, 26, "holdout_share = 0.5 holds out 25 of the 50 images"),
         ({"cutoffs": (0.1,), "holdout_share": 0.5}, 25, ""),
-        ({"holdout_student": "convnet33"}, 5, ""),
+        ({"holdout_student": "convnet33"}, 5, "holdout_student: of a trial, and there is none"),
+        ({"cutoff": 0.1}, 60, ""),
     ],
 )
 def test_trials_that_cannot_be_held_are_refused_by_the_plan(params: dict[str, Any], ipc: int, message: str) -> None:
     """Before anything is computed; without several cut-offs nothing is tried."""
     found = registry.load("coresets", "ccs").objection(PLUGIN.Params(**params), INFO, ipc)
     assert message in found if message else found == ""
+
+
+def test_trials_of_a_dataset_whose_files_are_elsewhere_are_planned() -> None:
+    """The sizes of its classes are not known, so the task itself has to look."""
+    absent = msgspec.structs.replace(INFO, train_class_sizes=())
+    assert PLUGIN.objection(PLUGIN.Params(cutoffs=(0.1, 0.5)), absent, 60) == ""
 
 
 def test_each_cut_off_is_a_candidate_once() -> None:

@@ -204,6 +204,16 @@ def test_broken_dynamics_are_named(name: str) -> None:
 # Which end is kept
 
 
+def test_a_quantile_without_a_window_is_refused_by_the_plan() -> None:
+    """It would count for nothing, and whoever wrote it meant a window."""
+    plugin = registry.load("coresets", "el2n")
+    info = registry.load("datasets", "digits").INFO
+    refused = plugin.objection(plugin.Params(quantile=0.7), info, 1)
+    assert refused == "quantile = 0.7 counts for direction = 'window' alone, found 'hard'; change one of the two"
+    assert plugin.objection(plugin.Params(quantile=0.7, direction="window"), info, 1) == ""
+    assert plugin.objection(plugin.Params(direction="easy"), info, 1) == ""
+
+
 def test_directions_and_windows() -> None:
     """Hard from the top, easy from the bottom, a window around its centre and shifted inwards at an end."""
     margins = [[3.0, -1.0, 0.0, 2.0, 1.0]]  # aum: hardness order from easy to hard 0 3 4 2 1

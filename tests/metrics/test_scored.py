@@ -1,9 +1,11 @@
 """What the encoder's classifier makes of the set."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from condhpc import registry
+from condhpc.errors import StageError
 from condhpc.metrics.base import MetricParams, Points, Scene
 
 NAMES = ["classifier_accuracy", "classifier_confidence", "rded_realism"]
@@ -30,8 +32,11 @@ def test_means_of_scores(name: str, expected: float) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_classifier(name: str) -> None:
-    """Pixels classify nothing."""
+    """Pixels and networks made elsewhere classify nothing, which is said before anything is computed."""
+    plugin = registry.load("metrics", name)
+    for encoder in ("pixels", "encoder:dinov2"):
+        with pytest.raises(msgspec.ValidationError, match="teacher"):
+            msgspec.convert({"encoder": encoder}, plugin.Params)
     points = Points(np.ones((3, 2)), np.ones((4, 2)), np.full(4, -1))
-    found = registry.load("metrics", name).compute(Scene([points]), MetricParams(encoder="pixels"))
-    assert found.value is None
-    assert found.reason == "the encoder 'pixels' is no classifier of these classes"
+    with pytest.raises(StageError, match=r"of class 0: found only \[\].* set `encoder` to teacher:<role>"):
+        plugin.compute(Scene([points]), plugin.Params())
