@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from condhpc.coresets.base import ClassImages, EmbeddingCoreset, EmbeddingParams, require_enough
-from condhpc.errors import StageError
+from condhpc.coresets.base_scored import forward_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +51,9 @@ class D2(EmbeddingCoreset):
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Pixels and networks made elsewhere have no scores."""
         del info, ipc
-        return (
-            ""
-            if params.encoder.startswith("teacher:")
-            else (f"encoder '{params.encoder}' has no scores of difficulty, expected teacher:<role>")
-        )
+        if params.encoder.startswith("teacher:"):
+            return ""
+        return f"encoder '{params.encoder}' has no scores of difficulty, expected teacher:<role>"
 
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
         """Positions in the order picked; O(N²·D) for the graph. Raises StageError without finite scores."""
@@ -64,29 +62,11 @@ class D2(EmbeddingCoreset):
         from condhpc import vectors
 
         require_enough(images.count, ipc)
-        vectors_ND, score_N = vectors.of_class(images), _scores(images, params.score)
+        vectors_ND, score_N = vectors.of_class(images), forward_score(images, params.score)
         cut = min(int(params.cut * images.count), images.count - ipc)
         kept_n = np.sort(vectors.ranked(score_N, 0.0)[: images.count - cut])
         distance_nn = vectors.distances((vectors.unit(vectors_ND) if params.normalize else vectors_ND)[kept_n]).numpy()
         return kept_n[_pass_messages(distance_nn, score_N[kept_n], ipc, params)]
-
-
-def _scores(images: ClassImages, name: str) -> NDArray[np.float64]:
-    import numpy as np
-
-    score_N = images.scores.get(name)
-    if score_N is None or score_N.shape != (images.count,):
-        found = f"{sorted(images.scores)}" if score_N is None else f"shape {score_N.shape}"
-        raise StageError(
-            f"score '{name}': found {found}, expected ({images.count},); scores come from the embedding's teacher, "
-            "so `encoder` must be `teacher:<role>`"
-        )
-    if not np.isfinite(score_N).all():
-        raise StageError(
-            f"score '{name}': {np.count_nonzero(~np.isfinite(score_N))} of {images.count} are NaN or infinite; "
-            "the teacher has diverged: train it again"
-        )
-    return score_N.astype(np.float64)
 
 
 def _pass_messages(
