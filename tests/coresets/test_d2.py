@@ -95,11 +95,11 @@ def test_duplicates_zero_vectors_and_one_image() -> None:
 
 def test_scores_must_be_there_and_finite() -> None:
     """What is missing, of another length or not a number is named."""
-    with pytest.raises(StageError, match=r"score 'el2n': found \[\], expected \(3,\)"):
+    with pytest.raises(StageError, match=r"score 'el2n': found only \[\], expected \(3,\)"):
         PLUGIN.select(ClassImages(3, rng.stream(0), np.ones((3, 2))), 1, D2Params())
-    with pytest.raises(StageError, match=r"found shape \(2,\), expected \(3,\)"):
+    with pytest.raises(StageError, match=r"found an array \(2,\), expected \(3,\)"):
         pick(np.ones((3, 2)), [1.0, 2.0], 1)
-    with pytest.raises(StageError, match=r"score 'el2n': 1 of 3 are NaN"):
+    with pytest.raises(StageError, match=r"score 'el2n' is NaN or infinite for 1 of 3 images"):
         pick(np.ones((3, 2)), [1.0, np.nan, 0.0], 1)
 
 
