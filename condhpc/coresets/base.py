@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from condhpc.errors import StageError
 from condhpc.registry import Plugin
-from condhpc.spec import ENCODER_PATTERN, ENCODERS, Need, Value
+from condhpc.spec import ENCODER_PATTERN, ENCODERS, DatasetInfo, Need, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,10 @@ class Trials(NamedTuple):
     student: str
     """Architecture."""
     steps: int
+
+
+_MOST_PAIRED = 32_768
+"""Images of a class whose distances fill 4 GiB in single precision."""
 
 
 class Coreset(Plugin):
@@ -91,6 +95,19 @@ class EmbeddingCoreset(Coreset):
 def held_out(count: int, share: float) -> int:
     """Images of a class of `count` that trials hold out: the share, rounded, at least one."""
     return max(1, round(share * count))
+
+
+class PairwiseCoreset(EmbeddingCoreset):
+    """A strategy that holds the distances between all images of a class."""
+
+    def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """Classes whose N × N distances no machine should be asked for."""
+        del params, ipc
+        largest = max(info.train_class_sizes)
+        if largest <= _MOST_PAIRED:
+            return ""
+        needed = f"its distances take {4 * largest**2 / 2**30:.0f} GiB, expected a class of at most {_MOST_PAIRED:,}"
+        return f"the largest class has {largest:,} images, {needed}; herding and kcenter need no such matrix"
 
 
 def require_enough(count: int, ipc: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from condhpc.coresets.base import ClassImages, EmbeddingCoreset, EmbeddingParams, require_enough
+from condhpc.coresets.base import ClassImages, EmbeddingParams, PairwiseCoreset, require_enough
 from condhpc.coresets.base_scored import forward_score
 
 if TYPE_CHECKING:
@@ -42,17 +42,16 @@ class D2Params(EmbeddingParams, frozen=True):
     ] = False
 
 
-class D2(EmbeddingCoreset):
+class D2(PairwiseCoreset):
     """Hard images that are not alike. Deterministic: the set seed changes nothing."""
 
     seeded = False
     Params = D2Params
 
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
-        """Pixels and networks made elsewhere have no scores."""
-        del info, ipc
+        """As all strategies over pairs; and pixels and networks made elsewhere have no scores."""
         if params.encoder.startswith("teacher:"):
-            return ""
+            return super().objection(params, info, ipc)
         return f"encoder '{params.encoder}' has no scores of difficulty, expected teacher:<role>"
 
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:

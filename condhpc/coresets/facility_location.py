@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from condhpc.coresets.base import ClassImages, EmbeddingCoreset, EmbeddingParams, require_enough
+from condhpc.coresets.base import ClassImages, EmbeddingParams, PairwiseCoreset, require_enough
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class FacilityLocationParams(EmbeddingParams, frozen=True):
     ] = "distance"
 
 
-class FacilityLocation(EmbeddingCoreset):
+class FacilityLocation(PairwiseCoreset):
     """Represents every image by a near one. Deterministic: the set seed changes nothing."""
 
     seeded = False

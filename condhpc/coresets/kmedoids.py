@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from condhpc.coresets.base import ClassImages, EmbeddingCoreset, require_enough
+from condhpc.coresets.base import ClassImages, PairwiseCoreset, require_enough
 from condhpc.coresets.facility_location import dissimilarity, represent_batch
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class KMedoids(EmbeddingCoreset):
+class KMedoids(PairwiseCoreset):
     """Minimises the k-median cost of each class. Deterministic: the set seed changes nothing."""
 
     seeded = False

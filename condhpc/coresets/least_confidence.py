@@ -23,7 +23,7 @@ class LeastConfidence(ForwardCoreset):
     def difficulty(self, images: ClassImages, params: Any) -> NDArray[np.float64]:
         """1 − confidence."""
         del params
-        return 1.0 - forward_score(images, "confidence")
+        return forward_score(images, "doubt")
 
 
 PLUGIN = LeastConfidence()

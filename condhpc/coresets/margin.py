@@ -21,9 +21,9 @@ class Margin(ForwardCoreset):
     """Small margins are hard images. Deterministic: the set seed changes nothing."""
 
     def difficulty(self, images: ClassImages, params: Any) -> NDArray[np.float64]:
-        """The negated margin."""
+        """1 − margin."""
         del params
-        return -forward_score(images, "margin")
+        return forward_score(images, "nearness")
 
 
 PLUGIN = Margin()

@@ -1,6 +1,7 @@
 """Classifier accuracy: the share of set points that an independent classifier (the encoder's own) puts in their class.
 
 Independent as long as the encoder neither made the set nor labels its students; tables say where that does not hold.
+Trained on the training split, it knows the images of coresets, which flatters them against new images.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """RDED's realism (Sun et al. 2024): minus the cross-entropy of an observer, which is the encoder's own classifier.
 
 RDED picks its patches by this score, so it favours RDED where the observer is the one that picked.
+Trained on the training split, a classifier knows the images of coresets, which flatters them against new images.
 """
 
 from __future__ import annotations

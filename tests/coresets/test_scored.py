@@ -102,10 +102,26 @@ def test_a_forward_score_ranks_as_its_definition(name: str, oracle: Oracle, seed
     assert pick(name, images, 25, direction="easy") == sorted(range(25), key=lambda i: hardness[i])
 
 
+@pytest.mark.parametrize("name", ["el2n", "grand", "nearness", "doubt"])
+def test_sure_networks_do_not_tie(name: str) -> None:
+    """Where the largest probability rounds to 1 in single precision, what is left to 1 still ranks, to 1e-5."""
+    logits = np.array([[z, 0.0, -1.0] for z in (20.0, 25.0, 30.0, 40.0)], dtype="f4")
+    found = scores.of_batch(torch.zeros(4, 2), torch.from_numpy(logits), torch.zeros(4, dtype=torch.int64))[name]
+    rest = [(math.exp(-z), math.exp(-1.0 - z)) for z in (20.0, 25.0, 30.0, 40.0)]  # p to 1e-8
+    norm = [math.sqrt((a + b) ** 2 + a**2 + b**2) for a, b in rest]
+    expected = {
+        "el2n": norm,
+        "grand": norm,
+        "nearness": [2 * a + b for a, b in rest],
+        "doubt": [a + b for a, b in rest],
+    }
+    np.testing.assert_allclose(found.numpy(), expected[name], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["grand", "margin", "entropy", "least_confidence"])
 def test_scores_that_are_missing_or_broken(name: str) -> None:
     """An encoder without classes has no scores; NaN, infinite and misplaced ones are named."""
-    read = {"grand": "grand", "margin": "margin", "entropy": "entropy", "least_confidence": "confidence"}[name]
+    read = {"grand": "grand", "margin": "nearness", "entropy": "entropy", "least_confidence": "doubt"}[name]
     for held, message in (
         ({"other": np.zeros(3, "f4")}, rf"score '{read}': found only \['other'\]"),
         ({read: np.zeros(4, "f4")}, r"found an array \(4,\), expected \(3,\)"),

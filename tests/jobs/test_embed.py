@@ -60,9 +60,9 @@ def test_scores_stand_beside_the_vectors(lab: Lab, teacher_key: str, embedding_k
     expected = {
         "el2n": error_N,
         "grand": error_N * np.sqrt(1 + (held.vectors_ND.astype(np.float64) ** 2).sum(axis=1)),
-        "margin": ordered_NK[:, -1] - ordered_NK[:, -2],
+        "nearness": 1 - (ordered_NK[:, -1] - ordered_NK[:, -2]),
         "entropy": -(p_NK * np.log(p_NK)).sum(axis=1),
-        "confidence": ordered_NK[:, -1],
+        "doubt": 1 - ordered_NK[:, -1],
         "own_probability": own_N,
         "correct": logits_NK.argmax(axis=1) == held.labels_N,
     }
