@@ -24,7 +24,7 @@ class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     student_seed: int | None = None
     metric: str | None = None
     role: str | None = None
-    """Teacher role (`single`, `committee.0`), or encoder of an embedding (`teacher:judge`, `teacher:judge on test`)."""
+    """Teacher role (`single`, `committee.0`), or an embedding's encoder (`teacher:judge`, `teacher:judge on test`)."""
 
 
 class Planned(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,6 @@ from functools import cache
 from typing import Any
 
 import golden
-import msgspec
 import numpy as np
 import pytest
 
@@ -114,13 +113,3 @@ def test_golden(name: str) -> None:
     """Picks at this version are those of all time."""
     found = {f"seed {seed}": select(name, seed).tolist() for seed in (0, 1)}
     golden.check("coresets", name, registry.load("coresets", name).version, found, tolerance=0)
-
-
-@pytest.mark.parametrize("name", ["facility_location", "kmedoids", "d2"])
-def test_classes_too_large_for_their_distances(name: str) -> None:
-    """What holds N × N distances says so before anything is computed, with the size and the way out."""
-    plugin = registry.load("coresets", name)
-    info = registry.load("datasets", "digits").INFO
-    assert plugin.objection(plugin.Params(), info, 1) == ""
-    large = msgspec.structs.replace(info, train_class_sizes=(10, 50_000))
-    assert "50,000 images, its distances take 9 GiB" in plugin.objection(plugin.Params(), large, 1)
