@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from condhpc.layout import Layout
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised with the numbers of what computations share: `neighbours`, `kernels`, `gaussians`."""
 
 
