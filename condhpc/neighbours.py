@@ -23,11 +23,13 @@ BLOCK = 2048
 TIE = 1e-9
 SPARE = 3
 """Candidates kept beside the k nearest, so that near ties are seldom cut off."""
-STRIPES = 32
+STRIPES = 16
 """Columns of a block share a minimum with so many; a multiple of the vector width that divides `BLOCK`."""
 _AXES = 4096
 """So many products are added up at a time: what rounding may do to a sum grows with its length."""
-_EXACT_ENTRIES = 1 << 19
+_EXACT_ENTRIES = 1 << 17
+_HELD_ENTRIES = 1 << 24
+"""So many entries of points are made ready for products once; larger clouds block by block, again and again."""
 TINY = 1e-30
 """In units of the largest square norm: below it float32 loses products to underflow."""
 
@@ -196,12 +198,19 @@ class Squares:
         self._queries, self._points = queries, points
         self._held = torch.empty(BLOCK * BLOCK, device=queries.frame.device)
         self._rows, self._left = slice(0), torch.empty(0)
+        self._turned: Tensor | None = None
+        if len(points) * len(points.frame.centre_D) <= _HELD_ENTRIES:
+            shape = (len(points), len(points.frame.centre_D) + 2)
+            self._turned = torch.empty(shape, device=points.frame.device)
+            for columns in slices(len(points)):
+                self._turned[columns] = points.extended(columns, turned=True)
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
         """(n, m), to be overwritten by the caller or by the next block."""
         if rows != self._rows:
             self._rows, self._left = rows, self._queries.extended(rows)
-        return _product(self._left, self._points.extended(columns, turned=True), self._held)
+        right = self._points.extended(columns, turned=True) if self._turned is None else self._turned[columns]
+        return _product(self._left, right, self._held)
 
 
 def _product(left: Tensor, right: Tensor, held: Tensor) -> Tensor:
