@@ -12,13 +12,16 @@ import pkgutil
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
 from condhpc import keys
 from condhpc.errors import InputError, UnknownNameError, nearest
 from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, Value
+
+if TYPE_CHECKING:
+    from condhpc.cost_model import Effort, Sources
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
@@ -51,6 +54,11 @@ class Plugin:
         """Why it cannot work on such a dataset at this ipc, said before anything is computed; empty where it can."""
         del params, info, ipc
         return ""
+
+    def cost(self, spec: Any, params: Any, sources: Sources) -> Effort | None:
+        """What a task has to do, as a prediction before anything is computed (see `cost_model`); None: not known."""
+        del spec, params, sources
+        return None
 
 
 @cache

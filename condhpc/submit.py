@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, snapshot, store, survey
+from condhpc import facts, files, handover, keys, launch, manifest, plan, predictions, runs, snapshot, store, survey
 from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
@@ -64,7 +64,8 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     taken = survey.take(planned, Layout(profile.root), slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
-    overview = survey.overview(planned, taken, arrangement, profile, warnings)
+    costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, Layout(profile.root))
+    overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(path.read_bytes(), planned, found, loaded.weights, (*loaded.external,), profile, overview, indexes)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from condhpc.cost_model import FORWARD, Effort
 from condhpc.errors import CorruptArtefactError, StageError
 from condhpc.methods.base import Method, Work
 from condhpc.spec import DatasetInfo, Need, Value
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from condhpc.arrays import CondensedSet
+    from condhpc.cost_model import Sources
+    from condhpc.spec import CondenseSpec
 
 _MOSAIC_FROM_PX = 64
 _CROP_ATTEMPTS = 10
@@ -59,6 +62,13 @@ class Rded(Method):
         if info.resolution % factor:
             return _indivisible(factor, info.resolution)
         return f"the smallest class has {_too_few(smallest, factor, ipc)}" if factor**2 * ipc > smallest else ""
+
+    def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
+        """Crops through the observer; every image is decoded once."""
+        images = min(sources.images, params.mipc * spec.dataset.classes)
+        crops = images * params.crops
+        found = sources.passes("observer", spec.resolution, crops, crops / params.score_batch, FORWARD)
+        return None if found is None else Effort(found, images, spec.resolution)
 
     def condense(self, work: Work) -> CondensedSet:
         """Class by class; a checkpoint holds the finished classes. Raises StageError for a class that is too small."""
