@@ -171,6 +171,11 @@ class Effort:
         host_s = files_s + self.read_bytes / _STREAM_BYTES_S
         return _START_S + max(host_s, sum(part.seconds(gpu, precision) for part in self.passes))
 
+    def share(self, part: float) -> Effort:
+        """Of a task that does this part of it."""
+        passes = tuple(p._replace(images=p.images * part, steps=p.steps * part) for p in self.passes)
+        return Effort(passes, self.decoded * part, self.decoded_px, self.read_bytes * part)
+
     def work_s(self, precision: Precision) -> float:
         """The same for the reference GPU and one thread, without the start: a measure of how much there is to do."""
         return self.seconds(REFERENCE, precision, threads=1) - _START_S

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from condhpc import registry
+from condhpc import registry, sharding
 from condhpc.cost_model import FORWARD, TRAINED, Effort, Network, Passes, Sources, network
+from condhpc.registry import Plugin
 from condhpc.spec import (
     AnalyzeSpec,
     CondenseSpec,
     DatasetSpec,
     EmbedSpec,
     EvaluateSpec,
+    Groups,
     Precision,
+    PrepareSpec,
     RelabelSpec,
     Task,
     TeacherSpec,
@@ -97,17 +101,18 @@ class Efforts:
             decoded += self._decoded(spec.dataset, spec.dataset.train_split, seen)
         return Effort((*passes, *tested.passes), decoded, side)
 
-    def _plugin(self, task: Task, spec: Any) -> Effort | None:
+    def _plugin(self, task: Task, spec: CondenseSpec | PrepareSpec | AnalyzeSpec) -> Effort | None:
         if isinstance(spec, CondenseSpec) and spec.kind == "external":
             return None
-        if isinstance(spec, CondenseSpec):
-            plugin: registry.Plugin = registry.load(registry.condenser_kind(spec.condenser), spec.condenser)
-        elif isinstance(spec, AnalyzeSpec):
-            plugin = registry.load("metrics", spec.metric)
-        else:
-            return None
+        if task.shards:
+            return Effort()  # they do the work
+        plugin = _plugin_of(spec)
         sources = Sources(self._archs(task), self._images(spec.dataset, spec.dataset.train_split), self._set(task))
-        return plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
+        found = plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
+        if found is None or not isinstance(spec, CondenseSpec) or not isinstance(spec.groups, Groups):
+            return found
+        whole = sharding.groups_of(msgspec.structs.replace(spec, groups=UNSET))
+        return found.share(spec.groups.count / len(whole))
 
     def _tested(self, net: Network, dataset: DatasetSpec, split: str, times: int = 1) -> Effort:
         """A network on a test split; the images are decoded each time where they are too many to keep."""
@@ -141,6 +146,15 @@ class Efforts:
         behind = self._input_task(task, "set") if "set" in task.inputs else None
         spec = behind.spec if behind is not None else None
         return spec.ipc * spec.dataset.classes if isinstance(spec, CondenseSpec) else 0
+
+
+def _plugin_of(spec: CondenseSpec | PrepareSpec | AnalyzeSpec) -> Plugin:
+    """What does the work of such a task."""
+    if isinstance(spec, PrepareSpec):
+        return registry.preparation(spec.method, spec.preparation)
+    if isinstance(spec, AnalyzeSpec):
+        return registry.load("metrics", spec.metric)  # type: ignore[no-any-return]
+    return registry.load(registry.condenser_kind(spec.condenser), spec.condenser)  # type: ignore[no-any-return]
 
 
 def precision_of(task: Task) -> Precision:

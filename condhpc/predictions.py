@@ -21,7 +21,8 @@ from condhpc.layout import Layout
 from condhpc.ledger import Entry
 from condhpc.planned import Plan, Planned
 from condhpc.profile import Profile
-from condhpc.spec import STAGES, CondenseSpec, DatasetSpec, Stage, Task
+from condhpc.set_costs import cost_of
+from condhpc.spec import STAGES, CondenseSpec, DatasetSpec, PrepareSpec, Stage, Task
 
 _SAMPLED = 200
 """Records of a stage that calibrate: folders are named after digests, so the first of them are a random sample."""
@@ -31,7 +32,7 @@ _TEST_PER_CLASS = 50
 """Test images of a dataset that is not here, ImageNet's number."""
 
 Kind = tuple[Stage, str]
-"""Stage, and of condense the condenser."""
+"""Stage, and of condense the condenser, of prepare the method."""
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
 
     stage: Stage
     condenser: str
-    """Empty for all stages but condense."""
+    """Whose preparations or sets these are; empty for the other stages."""
     tasks: int
     """To be computed: neither recorded nor live."""
     device: Literal["gpu", "cpu"]
@@ -96,7 +97,7 @@ class Recorded:
         """Records of a stage whose tasks the model knows."""
         for task, entry in self._sample(stage, _SAMPLED):
             gpu, effort = str(entry.environment.get("gpu", "")), self._effort(task)
-            measured_s = entry.cost.get("gpu_s" if gpu else "cpu_s", 0.0)
+            measured_s = cost_of(entry, "gpu_s" if gpu else "cpu_s")
             if effort is None or not measured_s:
                 continue
             precision = precision_of(task)
@@ -179,7 +180,7 @@ def cost_rows(
 
 def _kind_of(item: Planned) -> Kind:
     """By the label: a set made elsewhere has its own name there."""
-    return item.task.stage, (item.label.condenser or "") if item.task.stage == "condense" else ""
+    return item.task.stage, (item.label.condenser or "") if item.task.stage in {"prepare", "condense"} else ""
 
 
 def _threads(entry: Entry) -> int:
@@ -187,7 +188,10 @@ def _threads(entry: Entry) -> int:
 
 
 def _kind(task: Task) -> Kind:
-    return task.stage, task.spec.condenser if isinstance(task.spec, CondenseSpec) else ""
+    spec = task.spec
+    if isinstance(spec, PrepareSpec):
+        return task.stage, spec.method
+    return task.stage, spec.condenser if isinstance(spec, CondenseSpec) else ""
 
 
 class _Group(NamedTuple):
@@ -205,7 +209,8 @@ def _grouped(items: Iterable[Planned], efforts: Efforts) -> list[_Group]:
     for item in items:
         label, stage = item.label, item.task.stage
         own = item.key if stage in {"teacher", "embed"} else ""
-        which = (own, label.dataset, label.condenser, label.ipc, label.protocol, label.student, label.metric)
+        parts = label.role, label.shard
+        which = (own, label.dataset, label.condenser, label.ipc, label.protocol, label.student, label.metric, *parts)
         first.setdefault(which, item)
         counts[which] += 1
     return [_Group(item.task, efforts.of(item.task), counts[which]) for which, item in first.items()]

@@ -8,9 +8,21 @@ import msgspec
 import pytest
 from made_runs import DATASET, TRAINING, MadeRun, protocol
 
+from condhpc import keys, registry, sharding
 from condhpc.cost_model import FORWARD, TRAINED, Effort, network
 from condhpc.efforts import Efforts, precision_of
-from condhpc.spec import CondenseSpec, DatasetSpec, EmbedSpec, NetworkSpec, RelabelSpec, Rows, Task, TeacherLabels
+from condhpc.methods.base import Preparation, Preparing
+from condhpc.spec import (
+    CondenseSpec,
+    DatasetSpec,
+    EmbedSpec,
+    NetworkSpec,
+    PrepareSpec,
+    RelabelSpec,
+    Rows,
+    Task,
+    TeacherLabels,
+)
 
 SIZES = {"train": 1000, "test": 200}
 
@@ -19,6 +31,20 @@ SIZES = {"train": 1000, "test": 200}
 def made(root: Any) -> MadeRun:
     """Tasks that refer to each other."""
     return MadeRun(root)
+
+
+class Means(Preparation):
+    """A preparation that says nothing of its cost."""
+
+    def prepare(self, work: Preparing) -> dict[str, Any]:
+        """Not called: predictions compute nothing."""
+        raise AssertionError(work)
+
+
+@pytest.fixture
+def tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method `tiny` with the preparation `means`."""
+    monkeypatch.setattr(registry, "preparation", lambda method, name: {("tiny", "means"): Means()}[method, name])
 
 
 def effort(made: MadeRun, key: str, **changes: Any) -> Effort | None:
@@ -156,6 +182,27 @@ def test_rded_scores_its_crops(made: MadeRun) -> None:
     assert passed(found) == [(300 * 5, 30, FORWARD)]
     assert found is not None
     assert found.decoded == 300
+
+
+def test_shards_share_the_work_of_their_set(made: MadeRun) -> None:
+    """By groups, of which rded has one per class; a set that is made in shards has nothing to do but to join them."""
+    whole = _condense("rded", "method", {}, {"observer": made.teacher()})
+    shards = sharding.shards_of(whole, 3)
+    found = [_of(made, shard) for shard in shards]
+    alone = passed(_of(made, whole))
+    assert [images / alone[0][0] for one in found for images, _, _ in passed(one)] == [0.3, 0.3, 0.4]
+    joined = msgspec.structs.replace(whole, shards=tuple(map(keys.key, shards)))
+    assert _of(made, joined) == Effort()
+
+
+def test_a_preparation_sees_the_training_split_once_through_each_teacher(made: MadeRun, tiny_method: None) -> None:
+    """Unless it says otherwise."""
+    spec = PrepareSpec(
+        dataset=DATASET, method="tiny", preparation="means", params={}, ipc=None, resolution=8, precision="fp32"
+    )
+    inputs = {"backbones.0": made.teacher(), "backbones.1": made.teacher(seed=1)}
+    found = _of(made, Task(stage="prepare", spec=spec, inputs=inputs, version=(1, 1)))
+    assert passed(found) == [(1000, 1000 / 256, FORWARD)] * 2
 
 
 def test_coresets_read_embeddings_once_per_pick(made: MadeRun) -> None:
