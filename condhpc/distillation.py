@@ -62,10 +62,13 @@ class _Run:
         self._groups = groups
         self._signature = signature
         self._rate = _Rate()
+        self.group_steps = 1
+        """Of the group that was open last: others are taken to have as many."""
 
     def tick(
         self, step: int, total: int, images: int, state: Callable[[], dict[str, Any]] | None, values: dict[str, float]
     ) -> None:
+        self.group_steps = total
         done = len(self.finished) * total + step
         told = values | self._rate.values(done, self._groups * total, images)
         save = None if state is None else self._saver(state)
@@ -118,7 +121,7 @@ def run(
         _require(images, (count, side, side, 3), group)
         state = None
         held.finished.append(torch.from_numpy(np.ascontiguousarray(images)))
-        held.tick(0, 1, count, dict, {})  # a checkpoint here has no open group
+        held.tick(0, held.group_steps, count, dict, {})  # a checkpoint here has no open group
     return np.concatenate([part.numpy() for part in held.finished])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from condhpc.findings import Row, Snapshot
 from condhpc.log_view import label_text
-from condhpc.tables import aligned, printable
+from condhpc.tables import aligned, duration, printable, progress_text
 from condhpc.task_state import STATES
 
 if TYPE_CHECKING:
@@ -52,17 +52,8 @@ def running_row(row: Row, now: float) -> tuple[str, str, str, str, str, str]:
 
 
 def step_text(row: Row) -> str:
-    """`30/100 loss 1.25`: how far a running task is; empty before its first step."""
-    values = [f"{name} {value:.4g}" for name, value in row.values.items()]
-    return " ".join([*([f"{row.step}/{row.total}"] if row.total else []), *values])
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`, `2.1 d`."""
-    for size, unit in ((86_400.0, "d"), (3600.0, "h")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{max(seconds, 0.0):.0f} s"
+    """How far a running task is, how long it will go on, how fast, and its loss; empty before its first step."""
+    return progress_text(row.step, row.total, row.values)
 
 
 def overview_lines(overview: Overview) -> Iterator[str]:

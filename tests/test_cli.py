@@ -128,10 +128,10 @@ def test_status_exits_with_10_while_something_runs(made: MadeRun) -> None:
     key = made.condense()
     made.write()
     made.pool(key, pids={"1": 1})
-    made.lease(key).pulse(step=30, total=100, values={"loss": 1.25}, cost={})
+    made.lease(key).pulse(step=30, total=100, values={"loss": 1.25, "images_s": 21400.4, "eta_s": 720.0}, cost={})
     result = call("status")
     assert result.exit_code == 10
-    assert "30/100 loss 1.25" in result.stdout
+    assert "30/100, 12 min left, 21,400 images/s, loss 1.25" in result.stdout
 
 
 def test_status_json_is_the_snapshot_and_nothing_else(made: MadeRun) -> None:
