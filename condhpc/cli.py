@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condhpc.cli_data import data
+from condhpc.cli_preview import preview
 from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
@@ -328,6 +329,7 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(preview)
 main.add_command(data)
 
 
