@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from condhpc.registry import Plugin
 from condhpc.spec import CondenseSpec
@@ -30,6 +30,31 @@ class Reporter(Protocol):
         """The newest checkpoint that an earlier attempt left, if any."""
 
 
+class Unit(NamedTuple):
+    """Images that are made together: one state, one name in messages."""
+
+    name: str
+    """Such as `ipc 3, classes 100-199`."""
+    labels: tuple[int, ...]
+    """Class of each image."""
+    places: tuple[int, ...]
+    """Which image of its class each one is, 0..ipc-1."""
+
+
+Group = tuple[Unit, ...]
+"""Units that share forward passes; each keeps its own statistics and streams."""
+
+
+class Steps(Protocol):
+    """The progress of one group."""
+
+    resumed: dict[str, Any] | None
+    """What `state` of an earlier attempt at this group gave; None: start."""
+
+    def tick(self, step: int, total: int, state: Callable[[], dict[str, Any]] | None = None, **values: float) -> None:
+        """Safe point: progress, a checkpoint where one is due; raises Stopped where the task must end."""
+
+
 @dataclass(frozen=True)
 class Work:
     """All that a method may use. Work is split over `classes`; a stream is named per class, never per shard."""
@@ -47,6 +72,7 @@ class Work:
     """Frozen eval-mode teachers by role, on `device`."""
     embeddings: dict[str, Embeddings]
     report: Reporter
+    steps: Any = None
 
 
 class Method(Plugin):
