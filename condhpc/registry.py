@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
-_NOT_PLUGINS = frozenset({"base", "base_scored"})
+_NOT_PLUGINS = frozenset({"base", "base_matching", "base_scored"})
 
 
 class NoParams(Value, frozen=True):
