@@ -82,6 +82,7 @@ class Stages(Value, frozen=True, kw_only=True):
 
     default: StageBlock = StageBlock()
     teacher: StageBlock = StageBlock()
+    generator: StageBlock = StageBlock()
     embed: StageBlock = StageBlock()
     condense: StageBlock = StageBlock()
     relabel: StageBlock = StageBlock()

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Stage = Literal["teacher", "embed", "condense", "relabel", "evaluate", "analyze"]
-STAGES: tuple[Stage, ...] = ("teacher", "embed", "condense", "relabel", "evaluate", "analyze")
+Stage = Literal["teacher", "generator", "embed", "condense", "relabel", "evaluate", "analyze"]
+STAGES: tuple[Stage, ...] = ("teacher", "generator", "embed", "condense", "relabel", "evaluate", "analyze")
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of forward and backward passes; bf16 runs on CUDA only."""
@@ -144,6 +144,57 @@ class TeacherSpec(Value, frozen=True):
     weights: WeightsSpec | None
 
 
+class DiffusionTransformer(Value, frozen=True):
+    """Size of a class-conditional diffusion transformer (DiT)."""
+
+    patch: Positive
+    """Side of the patches, latent pixels."""
+    width: Positive
+    depth: Positive
+    """Blocks."""
+    heads: Positive
+
+
+class GeneratorTraining(Value, frozen=True):
+    """How a diffusion transformer is trained; AdamW without decay, at one learning rate."""
+
+    steps: Positive
+    batch: Positive
+    lr: Annotated[float, Meta(gt=0.0)]
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)]
+    """Decay per step of the average of weights that is kept; 0 keeps the weights themselves."""
+    label_dropout: Fraction
+    """Share of images that it sees without their label, for classifier-free guidance."""
+    mirror: bool
+    """Mirror left-right with probability 0.5."""
+    precision: Precision
+
+
+class FolderSpec(Value, frozen=True):
+    """A folder that diffusers reads: a name that the profile maps to it, and its digest."""
+
+    name: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class GeneratorSpec(Value, frozen=True):
+    """A class-conditional generator: trained here (`arch`, `training`) or loaded (`folder`)."""
+
+    dataset: DatasetSpec
+    seed: int
+    split: str
+    arch: DiffusionTransformer | None
+    training: GeneratorTraining | None
+    vae: FolderSpec | None
+    """Autoencoder in whose latents it is trained here; None: it works on pixels."""
+    folder: FolderSpec | None
+    """Transformer, autoencoder and noise schedule, trained elsewhere."""
+    classes: str
+    """Dataset whose label order a loaded generator has; empty: that of its own dataset."""
+    pretrained_on: str
+    """What loaded parts saw before, for people."""
+
+
 class NetworkSpec(Value, frozen=True):
     """A network trained elsewhere, on other data, of which only the features are used."""
 
@@ -172,8 +223,9 @@ class EmbedSpec(Value, frozen=True):
 
     dataset: DatasetSpec
     split: str
-    encoder: Literal["teacher", "network", "pixels"]
-    """Penultimate layer of the input `encoder`, or of `network`; or the image itself."""
+    encoder: Literal["teacher", "network", "pixels", "generator"]
+    """Penultimate layer of the input `encoder`, or of `network`; the image itself; or latents of the input `generator`,
+    flattened."""
     network: NetworkSpec | None
     batch: Positive
     """Images that share a forward pass (rounding depends on it)."""
@@ -322,9 +374,10 @@ class AnalyzeSpec(Value, frozen=True):
     precision: Precision
 
 
-Spec = TeacherSpec | EmbedSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
+Spec = TeacherSpec | GeneratorSpec | EmbedSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
 SPEC_TYPES: dict[Stage, type[Spec]] = {
     "teacher": TeacherSpec,
+    "generator": GeneratorSpec,
     "embed": EmbedSpec,
     "condense": CondenseSpec,
     "relabel": RelabelSpec,
@@ -345,11 +398,12 @@ class Task(Value, frozen=True):
 
 
 class Need(Value, frozen=True):
-    """What a plug-in asks for beside the images: a teacher, or embeddings of the training split."""
+    """What a plug-in asks for beside the images: a teacher, a generator, or embeddings of the training split."""
 
-    stage: Literal["teacher", "embed"]
+    stage: Literal["teacher", "generator", "embed"]
     source: str
-    """Teacher role, or for `embed` the encoder: `teacher:<role>`, `encoder:<name>` or `pixels`."""
+    """Teacher role, generator, or for `embed` the encoder: `teacher:<role>`, `encoder:<name>`, `generator:<name>` or
+    `pixels`."""
     split: Literal["train", "test"] = "train"
     """Of an embedding: the dataset's training split, or its test split as real images that nothing was chosen from."""
     dynamics: bool = False
@@ -381,5 +435,5 @@ class DatasetInfo(Value, frozen=True):
     train_split: str = "train"
 
 
-ENGINE_VERSION: dict[Stage, int] = {"teacher": 1, "embed": 1, "condense": 1, "relabel": 1, "evaluate": 1, "analyze": 1}
+ENGINE_VERSION: dict[Stage, int] = dict.fromkeys(STAGES, 1)
 """Version of each stage's own code; bumped whenever its numbers change, whatever the plug-in."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from condhpc import arrays, keys, models, registry
+from condhpc import arrays, diffusion, generators, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
 from condhpc.file_index import Index
+from condhpc.generators import Generator
 from condhpc.spec import CondenseSpec, TeacherSpec
 from condhpc_jobs import weights
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from condhpc.arrays import CondensedSet, Embeddings
     from condhpc.context import Context
     from condhpc.datasets.base import Dataset, Split
-    from condhpc.spec import DatasetSpec
+    from condhpc.spec import DatasetSpec, Precision
 
 
 def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
@@ -76,6 +78,29 @@ def load_teacher(ctx: Context, role: str) -> nn.Module:
     model = models.build(spec.arch, spec.dataset.classes, spec.dataset.resolution, seed=0)
     weights.load_arrays(model, arrays.read(path, "model").arrays, path)
     return models.frozen(models.placed(model, ctx.device))
+
+
+def load_generator(ctx: Context, role: str, precision: Precision) -> Generator:
+    """The frozen generator behind an input role, on the task's device; raises CorruptArtefactError."""
+    path = ctx.input(role, "generator")
+    held = arrays.read(path, "generator")
+    try:
+        parts = {
+            name: make(json.loads(held.attributes[name]))
+            for name, make in (("network", generators.network_of), ("vae", generators.vae_of))
+            if name == "network" or name in held.attributes
+        }
+        chain, labels_K = diffusion.linear_chain(betas=held.arrays["betas"]), held.arrays["labels"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: not a generator ({error}); delete its task and submit") from error
+    for name, part in parts.items():
+        weights.load_arrays(part, held.arrays, path, f"{name}/")
+    return Generator(parts["network"], parts.get("vae"), chain, labels_K, precision).placed(ctx.device)
+
+
+def generator_resolution(ctx: Context, role: str) -> int:
+    """Side of the images that the generator behind an input role makes, pixels."""
+    return int(ctx.record(role).record.values["resolution"])
 
 
 def load_embeddings(ctx: Context, role: str) -> Embeddings:
