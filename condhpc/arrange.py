@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, Stage, Task
+from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, PrepareSpec, Stage, Task
 
 _MAX_IDS = 60
 """Element ids in one dependency before an array is named whole (with `afterany`, never `afterok`)."""
@@ -115,8 +115,7 @@ class _Builder:
     def group_count(self, keys: Iterable[str]) -> int:
         """Arrays that a stage wants: one per set of inputs that are still to come."""
         pending = (
-            frozenset(key for key in self._tasks[k].inputs.values() if key in self._tasks or key in self._live)
-            for k in keys
+            frozenset(key for key in self._tasks[k].waits_for if key in self._tasks or key in self._live) for k in keys
         )
         return len(set(pending))
 
@@ -130,7 +129,7 @@ class _Builder:
             self._place(group)
 
     def _waits_for_held(self, key: str) -> bool:
-        if not self._held.intersection(self._tasks[key].inputs.values()):
+        if not self._held.intersection(self._tasks[key].waits_for):
             return False
         self._keep_back(key)
         return True
@@ -140,7 +139,7 @@ class _Builder:
         self.kept_back.append(key)
 
     def _refs(self, key: str) -> frozenset[Ref]:
-        inputs = self._tasks[key].inputs.values()
+        inputs = self._tasks[key].waits_for
         placed = {self._placed[k] for k in inputs if k in self._placed}
         return frozenset(placed | {Ref(-1, 0, self._live[k]) for k in inputs if self._live.get(k)})
 
@@ -179,13 +178,15 @@ class _Builder:
         if group.grouped or ref.live:
             return After("afterany", ref)
         needed = set(self.arrays[ref.array].packs[ref.element])
-        dooms_all = all(needed <= set(self._tasks[key].inputs.values()) for pack in packs for key in pack)
+        dooms_all = all(needed <= set(self._tasks[key].waits_for) for pack in packs for key in pack)
         return After("afterok" if dooms_all else "afterany", ref)
 
 
 def _kind(task: Task) -> str:
     if isinstance(task.spec, CondenseSpec):
-        return task.spec.condenser
+        return task.spec.condenser + (" shard" if task.spec.is_shard else "")
+    if isinstance(task.spec, PrepareSpec):
+        return task.spec.method
     return task.spec.metric if isinstance(task.spec, AnalyzeSpec) else ""
 
 

@@ -31,7 +31,7 @@ from condhpc.joining import Caller, Place
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Lease, Outcome, Owner
 from condhpc.meter import Meter
-from condhpc.spec import AnalyzeSpec, CondenseSpec, Task
+from condhpc.spec import AnalyzeSpec, CondenseSpec, PrepareSpec, Task
 from condhpc.store import Record
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "busy"]
@@ -188,6 +188,8 @@ def plugin_digest(task: Task) -> str:
     spec = task.spec
     if isinstance(spec, CondenseSpec) and spec.kind != "external":
         return registry.code_digest("coresets" if spec.kind == "coreset" else "methods", spec.condenser)
+    if isinstance(spec, PrepareSpec):
+        return registry.code_digest("methods", spec.method)
     if isinstance(spec, AnalyzeSpec):
         return registry.code_digest("metrics", spec.metric)
     return ""

@@ -54,8 +54,8 @@ def _run(stage: str, path: Path) -> int:
 
 
 def _site(root: Path, task: Task) -> Site:
-    """Paths and pace of the user's profile; an input that is missing is reported at once."""
+    """Paths and pace of the user's profile; an input that is missing is reported at once, a set made in one go."""
     found = profile.resolve(None, str(root), dict(os.environ))
     if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
         found = facts.with_downloaded([task.spec.weights.name], found, os.environ)
-    return msgspec.structs.replace(site_of(found), root=str(root), device="auto", patience_s=0.0)
+    return msgspec.structs.replace(site_of(found), root=str(root), device="auto", patience_s=0.0, shards=1)

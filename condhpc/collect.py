@@ -31,7 +31,7 @@ from condhpc.measures import (
 from condhpc.planned import Label
 from condhpc.run_view import RunView
 from condhpc.runs import PlanLine
-from condhpc.set_costs import SetCost, set_costs
+from condhpc.set_costs import SetCost, cost_of, set_costs
 from condhpc.spec import Protocol, Stage
 from condhpc.tables import Cell, printable, write_csv
 from condhpc.task_state import BAD
@@ -139,7 +139,7 @@ def _head(label: Label) -> CellId:
 def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
     """Columns `cost` to `source`: measured, declared, or n/a where nobody knows what a set has cost."""
     if block is None:
-        measured = (entry.cost.get(name) for name in ("wall_s", "cpu_s", "gpu_s")) if entry is not None else (None,) * 3
+        measured = (cost_of(entry, name) for name in ("wall_s", "cpu_s", "gpu_s")) if entry is not None else (None,) * 3
         return ("measured" if entry is not None else None, *measured, None, None, None, None, None)
     known = [block.gpu_h, block.gpu_type or None, block.cpu_h, block.kwh]
     if all(value is None for value in (block.gpu_h, block.cpu_h, block.kwh)):
@@ -236,7 +236,7 @@ class _Tables:
     def sets(self, declared: Mapping[str, External]) -> Iterator[tuple[Cell, ...]]:
         """One row per planned condensed set: its storage, and what it cost or was declared to cost."""
         costs = set_costs(self._plan, self._lineage, self._entries)
-        for line in (line for line in self._plan if line.stage == "condense"):
+        for line in (line for line in self._plan if line.stage == "condense" and line.label.shard is None):
             label, entry = line.label, self._entries.get(line.key)
             block = declared.get(label.condenser or "")
             kind = "external" if block is not None else self._kind(line.key) if entry is not None else ""

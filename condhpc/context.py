@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from condhpc import files, keys, registry, store
+from condhpc import files, keys, registry, sharding, store
 from condhpc.errors import LeaseLostError, StageError, Stopped, StoreError
 from condhpc.joining import Place
 from condhpc.layout import Layout, TaskFolder
@@ -59,6 +59,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Mode of torch.compile that networks go through; empty: none."""
     patience_s: float = 90.0
     """How long a missing input may be a slow file system's illusion."""
+    shards: int = 1
+    """Tasks that make parts of a method's set, at most."""
 
 
 class Progress:
@@ -84,6 +86,7 @@ def site_of(profile: Profile) -> Site:
         lease_stale_s=profile.lease_stale_s,
         compile=profile.compile,
         patience_s=profile.patience_s,
+        shards=profile.stage("condense").shards,
     )
 
 
@@ -113,6 +116,8 @@ class Context:
         """Which of the ranks that share the task this is."""
         self.ranks_cpu_s = 0.0
         """CPU seconds of the other ranks, which the runner's meter does not see."""
+        self.shards = sharding.shards_of(task, site.shards)
+        """Tasks that made parts of what this one makes."""
         self._next_checkpoint = time.monotonic() + site.checkpoint_s
 
     @property
@@ -141,12 +146,18 @@ class Context:
         key = self.task.inputs.get(role)
         if key is None:
             raise StageError(f"task {self.key} has no input '{role}', only {sorted(self.task.inputs)}")
-        return store.require_recorded(self.layout, input_stage(self.task, role), key, self.site.patience_s, self.asked)
+        return self.recorded(input_stage(self.task, role), key)
+
+    def recorded(self, stage: Stage, key: str) -> Recorded:
+        """Another task with its record; raises InputMissingError where it has none."""
+        return store.require_recorded(self.layout, stage, key, self.site.patience_s, self.asked)
 
     def require_inputs(self) -> None:
-        """Raise InputMissingError unless every input is recorded."""
+        """Raise InputMissingError unless every input, and every shard, is recorded."""
         for role in self.task.inputs:
             self.record(role)
+        for shard in self.shards:
+            self.recorded(shard.stage, keys.key(shard))
 
     def input(self, role: str, artefact: str) -> Path:
         """Path of an input's artefact, its SHA-256 just verified; raises CorruptArtefactError."""

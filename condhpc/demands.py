@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from condhpc import registry
 from condhpc.references import REFERENCES
 from condhpc.registry import Plugin
@@ -127,11 +129,16 @@ def networks(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _plugins(manifest: Manifest, grid: Grid) -> Iterator[tuple[str, Plugin, Any]]:
-    """Condensers and metrics of a block with their parameters, and what messages call them."""
+    """Condensers with their preparations, and metrics, of a block with their parameters; what messages call them."""
     plugins = [(f"condenser '{n}'", n, condenser(manifest, n)) for n in grid.condensers]
     plugins += [(f"metric '{n}'", n, metric(n)) for n in grid.metrics]
     for user, name, plugin in plugins:
-        yield user, plugin, manifest.params_of(name, plugin.Params)
+        params = manifest.params_of(name, plugin.Params)
+        yield user, plugin, params
+        for need in plugin.needs(params).values():
+            if need.stage == "prepare":
+                before = registry.preparation(name, need.source)
+                yield user, before, msgspec.convert(need.params, before.Params)
 
 
 def role_uses(manifest: Manifest, grid: Grid) -> Iterator[RoleUse]:

@@ -30,6 +30,7 @@ def label_text(label: Label) -> str:
     parts += [label.protocol, label.student, label.metric, label.role]
     parts += [f"set {label.set_seed}"] if label.set_seed is not None else []
     parts += [f"student {label.student_seed}"] if label.student_seed is not None else []
+    parts += [f"shard {label.shard}"] if label.shard is not None else []
     return " ".join(part for part in parts if part)
 
 

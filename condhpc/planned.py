@@ -24,7 +24,10 @@ class Label(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     student_seed: int | None = None
     metric: str | None = None
     role: str | None = None
-    """Teacher role (`single`, `committee.0`), or an embedding's encoder (`teacher:judge`, `teacher:judge on test`)."""
+    """Teacher role (`single`, `committee.0`), an embedding's encoder (`teacher:judge`, `teacher:judge on test`), or a
+    preparation."""
+    shard: str | None = None
+    """Which part of a condensed set a task makes: `2/8`."""
 
 
 class Planned(msgspec.Struct, frozen=True, gc=False):

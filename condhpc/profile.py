@@ -247,6 +247,10 @@ def _check_sharing(reader: Reader, stage: Stage, found: StageResources) -> None:
         text = f"expected 1: of all stages only {' and '.join(RANKED)} share a task between ranks; write it under these"
         wrong = "nodes" if found.nodes > 1 else "ranks_per_node"
         reader.wrong(f"stages.{stage}.{wrong}", getattr(found, wrong), text)
+    if found.shards > 1 and stage != "condense":
+        reader.wrong(
+            f"stages.{stage}.shards", found.shards, "expected 1: only sets are made in shards; write it under condense"
+        )
     if found.concurrent > 1 and found.ranks > 1:
         reader.wrong(
             f"stages.{stage}.concurrent", found.concurrent, f"expected 1 where {found.ranks} ranks share a task"

@@ -18,7 +18,7 @@ import msgspec
 
 from condhpc import keys
 from condhpc.errors import InputError, UnknownNameError, nearest
-from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, Value
+from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, PrepareSpec, Value
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
@@ -52,6 +52,13 @@ class Plugin:
         del params, info, ipc
         return ""
 
+    def settled(self, params: Any, info: DatasetInfo, ipc: int) -> Any:
+        """Parameters as keys hold them: what depends on the dataset or on ipc filled in. What `needs` says of teachers
+        and encoders must not depend on it.
+        """
+        del info, ipc
+        return params
+
 
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
@@ -80,11 +87,21 @@ def needs_of(spec: object) -> dict[str, Need]:
         return {}
     if isinstance(spec, CondenseSpec):
         plugin: Plugin = load(condenser_kind(spec.condenser), spec.condenser)
+    elif isinstance(spec, PrepareSpec):
+        plugin = preparation(spec.method, spec.preparation)
     elif isinstance(spec, AnalyzeSpec):
         plugin = load("metrics", spec.metric)
     else:
         return {}
     return plugin.needs(msgspec.convert(spec.params, plugin.Params))
+
+
+def preparation(method: str, name: str) -> Plugin:
+    """What a method computes from the data once; raises UnknownNameError."""
+    known: dict[str, Plugin] = load("methods", method).preparations
+    if name not in known:
+        raise UnknownNameError(f"method '{method}' has no preparation '{name}'{nearest(name, known)}")
+    return known[name]
 
 
 def condenser_kind(name: str) -> Literal["coresets", "methods"]:

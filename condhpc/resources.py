@@ -30,6 +30,7 @@ class StageBlock(Value, frozen=True, kw_only=True):
     concurrent: Positive | None = None
     nodes: Positive | None = None
     ranks_per_node: Positive | None = None
+    shards: Positive | None = None
     sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
 
 
@@ -58,6 +59,8 @@ class StageResources(Value, frozen=True, kw_only=True):
     nodes: int = 1
     ranks_per_node: int = 1
     """Processes per node that share one task: one per GPU unless said otherwise, in the stages that can."""
+    shards: int = 1
+    """Stage `condense`: tasks of its own that the construction of a method's set is split into, at most."""
     sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
     """Passed through as it stands: option to value, `true` for a bare flag."""
 
@@ -84,6 +87,7 @@ class Stages(Value, frozen=True, kw_only=True):
     teacher: StageBlock = StageBlock()
     generator: StageBlock = StageBlock()
     embed: StageBlock = StageBlock()
+    prepare: StageBlock = StageBlock()
     condense: StageBlock = StageBlock()
     relabel: StageBlock = StageBlock()
     evaluate: StageBlock = StageBlock()

@@ -34,8 +34,9 @@ class SetCost(NamedTuple):
 def set_costs(plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry]) -> dict[str, SetCost]:
     """The cost of every planned condensed set, by its key."""
     lines = {line.key: line for line in plan}
-    sets = [line.key for line in plan if line.stage == "condense"]
-    consumed = {key: lineage.ordered(lineage.ancestors(key)) for key in sets}
+    sets = [line.key for line in plan if line.stage == "condense" and line.label.shard is None]
+    shards = {line.key for line in plan if line.label.shard is not None}
+    consumed = {key: lineage.ordered(lineage.ancestors(key) - shards) for key in sets}
     users = Counter(parent for parents in consumed.values() for parent in parents)
     return {key: _cost(key, consumed[key], lines, users, entries) for key in sets}
 
@@ -58,12 +59,18 @@ def _cost(
 
 def _sums(name: str, divisors: Mapping[str, int], entries: Mapping[str, Entry]) -> tuple[float | None, float | None]:
     """Standalone and amortised."""
-    costs = [entries[key].cost.get(name) if key in entries else None for key in divisors]
+    costs = [cost_of(entries[key], name) if key in entries else None for key in divisors]
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
         return None, None
     shares = (cost / divisor for cost, divisor in zip(known, divisors.values(), strict=True))
     return round(math.fsum(known), _DECIMALS), round(math.fsum(shares), _DECIMALS)
+
+
+def cost_of(entry: Entry, name: str) -> float | None:
+    """Seconds of a task with its shards: a set that was made in parts says what these took."""
+    own = entry.cost.get(name)
+    return None if own is None else own + float(entry.values.get(f"shards_{name}", 0.0))
 
 
 def _name(line: PlanLine) -> str:

@@ -11,8 +11,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Stage = Literal["teacher", "generator", "embed", "condense", "relabel", "evaluate", "analyze"]
-STAGES: tuple[Stage, ...] = ("teacher", "generator", "embed", "condense", "relabel", "evaluate", "analyze")
+Stage = Literal["teacher", "generator", "embed", "prepare", "condense", "relabel", "evaluate", "analyze"]
+STAGES: tuple[Stage, ...] = (
+    "teacher",
+    "generator",
+    "embed",
+    "prepare",
+    "condense",
+    "relabel",
+    "evaluate",
+    "analyze",
+)
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of forward and backward passes; bf16 runs on CUDA only."""
@@ -235,8 +244,30 @@ class EmbedSpec(Value, frozen=True):
     """None: all of the split. A large one is several tasks, each with its file."""
 
 
+class PrepareSpec(Value, frozen=True):
+    """What a method computes from the data once, for all sets that it builds from them."""
+
+    dataset: DatasetSpec
+    method: str
+    preparation: str
+    """Its name in the method."""
+    params: dict[str, Any]
+    """The preparation's parameters, defaults filled in."""
+    ipc: Positive | None
+    """Images per class that it is for; None: for any number."""
+    resolution: Positive
+    precision: Precision
+
+
+class Groups(Value, frozen=True):
+    """A part of a method's groups, by position (`Method.groups`)."""
+
+    first: Annotated[int, Meta(ge=0)]
+    count: Positive
+
+
 class CondenseSpec(Value, frozen=True):
-    """One condensed set."""
+    """One condensed set, or a shard of it."""
 
     dataset: DatasetSpec
     kind: Literal["coreset", "method", "external"]
@@ -250,6 +281,13 @@ class CondenseSpec(Value, frozen=True):
     resolution: Positive
     """Side of the set's square images, pixels."""
     precision: Precision
+    groups: Groups | UnsetType = UNSET
+    """The groups of a shard; left out, all of them. Keys hold it only where it is given."""
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether this is a part of a set."""
+        return self.groups is not UNSET
 
 
 class TeacherLabels(Value, frozen=True):
@@ -374,11 +412,12 @@ class AnalyzeSpec(Value, frozen=True):
     precision: Precision
 
 
-Spec = TeacherSpec | GeneratorSpec | EmbedSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
+Spec = TeacherSpec | GeneratorSpec | EmbedSpec | PrepareSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
 SPEC_TYPES: dict[Stage, type[Spec]] = {
     "teacher": TeacherSpec,
     "generator": GeneratorSpec,
     "embed": EmbedSpec,
+    "prepare": PrepareSpec,
     "condense": CondenseSpec,
     "relabel": RelabelSpec,
     "evaluate": EvaluateSpec,
@@ -395,19 +434,30 @@ class Task(Value, frozen=True):
     """Role to key of the task whose record it consumes; committee members are `role.0`, `role.1`, …"""
     version: tuple[int, int]
     """(version of the stage's engine, version of the plug-in)."""
+    shards: tuple[str, ...] = ()
+    """Keys of tasks that make parts of what it makes, in order. How it is made, not what: no part of its own key."""
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Keys of all tasks that must be recorded before it starts."""
+        return (*self.inputs.values(), *self.shards)
 
 
 class Need(Value, frozen=True):
-    """What a plug-in asks for beside the images: a teacher, a generator, or embeddings of the training split."""
+    """What a plug-in asks for beside the images: a teacher, a generator, embeddings of a split, a preparation."""
 
-    stage: Literal["teacher", "generator", "embed"]
+    stage: Literal["teacher", "generator", "embed", "prepare"]
     source: str
-    """Teacher role, generator, or for `embed` the encoder: `teacher:<role>`, `encoder:<name>`, `generator:<name>` or
-    `pixels`."""
+    """Teacher role, or generator; for `embed` the encoder: `teacher:<role>`, `encoder:<name>`, `generator:<name>` or
+    `pixels`; for `prepare` the name of a preparation of the same method."""
     split: Literal["train", "test"] = "train"
     """Of an embedding: the dataset's training split, or its test split as real images that nothing was chosen from."""
     dynamics: bool = False
     """Of a teacher: its training, epoch by epoch, is what is asked for, so it must be trained here."""
+    params: dict[str, Any] = {}
+    """Of a preparation: its parameters; what is left out has its default."""
+    per_ipc: bool = False
+    """Of a preparation: whether it depends on the number of images per class."""
 
 
 ENCODERS = "`teacher:<role>` or `encoder:<name>` (penultimate layer), or `pixels`"

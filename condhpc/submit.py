@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, snapshot, store, survey
+from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, sharding, snapshot, store, survey
 from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
-from condhpc.planned import Plan
+from condhpc.planned import Plan, Planned
 from condhpc.profile import Profile
 from condhpc.progress import Progress
 from condhpc.runs import PlanLine
@@ -61,9 +61,10 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     profile = facts.with_downloaded(loaded.weights, profile, os.environ)
     indexes = IndexCache(Layout(profile.root))
     found = facts.gather(loaded, profile, indexes.index)
-    planned = plan.expand(loaded, found)
+    layout = Layout(profile.root)
+    planned = _spread(plan.expand(loaded, found), layout, profile)
     slurm = _slurm(profile)
-    taken = survey.take(planned, Layout(profile.root), slurm, profile.lease_stale_s)
+    taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
     overview = survey.overview(planned, taken, arrangement, profile, warnings)
@@ -110,7 +111,7 @@ def resume(
     profile = _profile_for(run, layout, current, say)
     prepared = prepare(run.manifest, profile)
     _require_data(prepared)
-    if {p.key for p in prepared.plan.tasks} != {line.key for line in runs.plan(run)}:
+    if _without_shards(prepared.plan.tasks) != _without_shards(runs.plan(run)):
         raise InputError(
             f"run {run.name}: its manifest now plans other tasks (the data, condhpc or a plug-in's version changed "
             f"since); submit the manifest again, what is unchanged is reused"
@@ -216,13 +217,24 @@ def _try_lock(handle: int) -> bool:
 
 def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
     """The newest run of exactly this manifest and plan, if any."""
-    planned = {p.key for p in prepared.plan.tasks}
+    planned = _without_shards(prepared.plan.tasks)
     for run in map(layout.run, reversed(layout.run_names())):
         if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
             continue
-        if {line.key for line in runs.plan(run)} == planned:
+        if _without_shards(runs.plan(run)) == planned:
             return run
     return None
+
+
+def _spread(planned: Plan, layout: Layout, profile: Profile) -> Plan:
+    """With shards, as many as the profile has, of sets that are not recorded."""
+    shards = profile.stage("condense").shards
+    return sharding.spread(planned, shards, lambda key: store.is_recorded(layout.task("condense", key)))
+
+
+def _without_shards(tasks: Iterable[Planned | PlanLine]) -> set[str]:
+    """Keys: what is planned, however many parts it is made in."""
+    return {task.key for task in tasks if task.label.shard is None}
 
 
 def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
@@ -242,7 +254,7 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
             PlanLine(
                 key=item.key,
                 stage=item.task.stage,
-                inputs=item.task.inputs,
+                inputs=item.task.inputs | {f"shard.{i}": key for i, key in enumerate(item.task.shards)},
                 label=item.label,
                 cached=item.key in taken.cached,
             )

@@ -13,7 +13,7 @@ from condhpc.planned import Plan
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
 from condhpc.slurm_limits import Limits
-from condhpc.spec import STAGES, CondenseSpec, Stage, Task
+from condhpc.spec import STAGES, CondenseSpec, PrepareSpec, Stage, Task
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -126,7 +126,7 @@ def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:
     """Numbers of one version must come from one code: refuse a hit whose plug-in file has changed since."""
     changed: dict[str, int] = {}
     for item in planned.tasks:
-        if item.key not in survey.cached or item.task.stage not in {"condense", "analyze"}:
+        if item.key not in survey.cached or item.task.stage not in {"prepare", "condense", "analyze"}:
             continue
         record = store.read_record(layout.task(item.task.stage, item.key))
         if record is not None and record.environment.get("plugin_code") != attempt.plugin_digest(item.task):
@@ -141,4 +141,7 @@ def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:
 
 
 def _plugin_name(task: Task) -> str:
-    return task.spec.condenser if isinstance(task.spec, CondenseSpec) else getattr(task.spec, "metric", task.stage)
+    spec = task.spec
+    if isinstance(spec, CondenseSpec | PrepareSpec):
+        return spec.condenser if isinstance(spec, CondenseSpec) else spec.method
+    return str(getattr(spec, "metric", task.stage))

@@ -11,7 +11,17 @@ from condhpc import demands, registry
 from condhpc.facts import Facts
 from condhpc.planned import Encoded, Label, Sheet
 from condhpc.recipe import EMBED_BATCH, embed_rows, generator_spec, teacher_specs
-from condhpc.spec import ENGINE_VERSION, AnalyzeSpec, CondenseSpec, DatasetSpec, EmbedSpec, Need, NetworkSpec, Stage
+from condhpc.spec import (
+    ENGINE_VERSION,
+    AnalyzeSpec,
+    CondenseSpec,
+    DatasetSpec,
+    EmbedSpec,
+    Need,
+    NetworkSpec,
+    PrepareSpec,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,23 +81,23 @@ class Upstream:
             "generator", Encoded(spec), {}, _version("generator", 1), Label(dataset=dataset, role=name)
         )
 
-    def _embedding(self, dataset: str, need: Need) -> tuple[str, ...]:
+    def _embedding(self, dataset: str, source: str, of: Literal["train", "test"]) -> tuple[str, ...]:
         """Keys of a split's embeddings, part by part; pixels are the same at every precision."""
         facts = self._facts[dataset]
-        split = facts.info.train_split if need.split == "train" else facts.info.test_split
-        inputs, network = self._encoder(dataset, need.source), self._network(need.source)
+        split = facts.info.train_split if of == "train" else facts.info.test_split
+        inputs, network = self._encoder(dataset, source), self._network(source)
         found = []
         for rows in embed_rows(facts.images(split)):
             spec = EmbedSpec(
                 dataset=self.dataset(dataset),
                 split=split,
-                encoder=_kind(need.source),
+                encoder=_kind(source),
                 network=network,
                 batch=EMBED_BATCH,
-                precision="fp32" if need.source == "pixels" else self._manifest.precision,
+                precision="fp32" if source == "pixels" else self._manifest.precision,
                 rows=rows,
             )
-            label = Label(dataset=dataset, role=need.source + (" on test" if need.split == "test" else ""))
+            label = Label(dataset=dataset, role=source + (" on test" if of == "test" else ""))
             found.append(self._sheet.add("embed", Encoded(spec), inputs, _version("embed", 1), label))
         return tuple(found)
 
@@ -107,7 +117,7 @@ class Upstream:
         if name in self._manifest.external:
             return self._external(dataset, name)
         plugin = demands.condenser(self._manifest, name)
-        params = self._manifest.params_of(name, plugin.Params)
+        params = plugin.settled(self._manifest.params_of(name, plugin.Params), self._facts[dataset].info, ipc)
         spec = CondenseSpec(
             dataset=self.dataset(dataset),
             kind="coreset" if registry.condenser_kind(name) == "coresets" else "method",
@@ -118,10 +128,34 @@ class Upstream:
             resolution=self._facts[dataset].info.resolution,
             precision=self._manifest.precision,
         )
-        inputs, encoders = self._inputs(dataset, plugin.needs(params))
+        needs = plugin.needs(params)
+        inputs, encoders = self._inputs(dataset, needs)
+        for role, need in needs.items():
+            if need.stage == "prepare":
+                inputs[role], before = self._prepared(dataset, name, need, ipc)
+                encoders |= before
         self.shaping.setdefault(dataset, set()).update(inputs.values(), encoders.values())
         label = Label(dataset=dataset, condenser=name, ipc=ipc, set_seed=seed)
         return self._sheet.add("condense", Encoded(spec), inputs, _version("condense", plugin.version), label)
+
+    def _prepared(self, dataset: str, method: str, need: Need, ipc: int) -> tuple[str, dict[str, str]]:
+        """Key of a preparation, and all that it consumes."""
+        plugin = registry.preparation(method, need.source)
+        params = msgspec.convert(need.params, plugin.Params)
+        needs = plugin.needs(params)
+        spec = PrepareSpec(
+            dataset=self.dataset(dataset),
+            method=method,
+            preparation=need.source,
+            params=_plain(params, needs),
+            ipc=ipc if need.per_ipc else None,
+            resolution=self._facts[dataset].info.resolution,
+            precision=self._manifest.precision,
+        )
+        inputs, encoders = self._inputs(dataset, needs)
+        label = Label(dataset=dataset, condenser=method, ipc=spec.ipc, role=need.source)
+        key = self._sheet.add("prepare", Encoded(spec), inputs, _version("prepare", plugin.version), label)
+        return key, inputs | {f"{need.source} {role}": key for role, key in encoders.items()}
 
     def _external(self, dataset: str, name: str) -> str:
         """Key of a set made elsewhere: its content's digest, and how to read it."""
@@ -153,9 +187,11 @@ class Upstream:
                 inputs[role] = self.generator(dataset, need.source)
                 continue
             if need.stage == "embed":
-                found = self.embedding(dataset, need)
+                found = self.embedding(dataset, need.source, need.split)
                 several = len(found) > 1
                 encoders |= self._encoder(dataset, need.source)
+            elif need.stage == "prepare":
+                continue  # only condensers have them
             else:
                 found = self.teachers(dataset, need.source)
                 several = self._manifest.teachers[need.source].committee

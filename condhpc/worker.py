@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from condhpc import attempt, joining, keys, lanes, lease, owners, payload, scheduler, store
+from condhpc import attempt, joining, keys, lanes, lease, owners, payload, scheduler, sharding, store
 from condhpc.attempt import Result
 from condhpc.context import input_stage
 from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
@@ -39,12 +39,15 @@ _FAILURES = frozenset({"failed", "blocked"})
 class Work:
     """One task of the element."""
 
-    def __init__(self, preimage: bytes, layout: Layout) -> None:
+    def __init__(self, preimage: bytes, layout: Layout, shards: int = 1) -> None:
         self.preimage = preimage
         self.key = keys.digest(preimage)
         self.task: Task = keys.parse_preimage(preimage)
         self.folder = layout.task(self.task.stage, self.key)
         self.inputs = {key: layout.task(input_stage(self.task, role), key) for role, key in self.task.inputs.items()}
+        """What must be recorded first: shards, too."""
+        for key in map(keys.key, sharding.shards_of(self.task, shards)):
+            self.inputs[key] = layout.task(self.task.stage, key)
         self.result: Result | None = None
 
 
@@ -63,7 +66,7 @@ class Worker:
         self.flags = Flags()
         self.watch = Watch(header.site.lease_stale_s)
         self.started = time.monotonic()
-        work = [Work(preimage, self.layout) for _, preimage in element.keyed()]
+        work = [Work(preimage, self.layout, header.site.shards) for _, preimage in element.keyed()]
         self.by_key = {w.key: w for w in work}
         # What was tried before comes last: one bad task must not eat every restart of its pack.
         self.work = sorted(work, key=lambda w: lease.latest_number(w.folder))

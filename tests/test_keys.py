@@ -21,6 +21,7 @@ from condhpc.spec import (
     EmbedSpec,
     EvaluateSpec,
     Optimizer,
+    PrepareSpec,
     Probes,
     Protocol,
     RandAugment,
@@ -82,6 +83,20 @@ TASKS: dict[Stage, Task] = {
         inputs={"encoder": "11"},
         version=(1, 1),
     ),
+    "prepare": Task(
+        stage="prepare",
+        spec=PrepareSpec(
+            dataset=DATASET,
+            method="edc",
+            preparation="statistics",
+            params={"patch": 16},
+            ipc=None,
+            resolution=32,
+            precision="fp32",
+        ),
+        inputs={"backbones.0": "22"},
+        version=(1, 1),
+    ),
     "condense": Task(
         stage="condense",
         spec=CondenseSpec(
@@ -129,6 +144,7 @@ TASKS: dict[Stage, Task] = {
 GOLDEN: dict[Stage, str] = {
     "teacher": "136146da0e49758f78d2615132577c0d",
     "embed": "22145a25bca7a17108c82cb64d176af7",
+    "prepare": "d497e8f0052d05a7f47858913a106cfd",
     "condense": "5c01eaf19185d1bef654981eaa67ec8d",
     "relabel": "0644367fd8a531ea93dfdae525abafa0",
     "evaluate": "2aac4bce57ee7412bb89d7d374c92688",

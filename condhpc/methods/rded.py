@@ -11,23 +11,18 @@ normalisation, as in their code.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from condhpc.errors import CorruptArtefactError, StageError
-from condhpc.methods.base import Method, Work
+from condhpc.errors import StageError
+from condhpc.methods.base import ClassByClass, Work
 from condhpc.spec import DatasetInfo, Need, Value
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-    from condhpc.arrays import CondensedSet
 
 _MOSAIC_FROM_PX = 64
 _CROP_ATTEMPTS = 10
@@ -44,7 +39,7 @@ class RdedParams(Value, frozen=True):
     observer: Annotated[str, Meta(min_length=1, description="teacher role that scores the crops")] = "single"
 
 
-class Rded(Method):
+class Rded(ClassByClass):
     """Realistic, diverse and efficient distillation: minutes, no gradients."""
 
     Params = RdedParams
@@ -60,20 +55,23 @@ class Rded(Method):
             return _indivisible(factor, info.resolution)
         return f"the smallest class has {_too_few(smallest, factor, ipc)}" if factor**2 * ipc > smallest else ""
 
-    def condense(self, work: Work) -> CondensedSet:
-        """Class by class; a checkpoint holds the finished classes. Raises StageError for a class that is too small."""
+    def class_images(self, work: Work, label: int) -> NDArray[np.uint8]:
+        """The class's mosaics. Raises StageError for a class that is too small."""
         import numpy as np
 
-        from condhpc.arrays import CondensedSet
-
-        ipc, classes = work.spec.ipc, list(work.classes)
         factor = mosaic_factor(work.params, work.spec.resolution)
-        finished = _resumed(work)
-        while len(finished) < len(classes):
-            finished.append(_condense_class(work, classes[len(finished)], factor))
-            save = partial(_save, finished=finished, classes=classes, ipc=ipc)
-            work.report.tick(len(finished), len(classes), save)
-        return CondensedSet(np.concatenate(finished), np.repeat(np.asarray(classes, dtype=np.int64), ipc))
+        positions_n = work.train.of_class(label)
+        needed = factor**2 * work.spec.ipc
+        if len(positions_n) < needed:
+            raise StageError(f"class {label} has {_too_few(len(positions_n), factor, work.spec.ipc)}")
+        order_n = work.stream("rded-order", label).permutation(len(positions_n))
+        chosen_n = positions_n[order_n[: max(work.params.mipc, needed)]]
+        side = work.spec.resolution // factor
+        crops_nkHWC = np.stack([_crops_of(work, label, int(position), side) for position in chosen_n])
+        losses_nk = _losses(work, label, crops_nkHWC.reshape(-1, side, side, 3)).reshape(crops_nkHWC.shape[:2])
+        best_n = losses_nk.argmin(axis=1)
+        ranked_r = np.argsort(losses_nk.min(axis=1), kind="stable")[:needed]
+        return mosaics(crops_nkHWC[ranked_r, best_n[ranked_r]], factor)
 
 
 def mosaic_factor(params: RdedParams, resolution: int) -> int:
@@ -97,24 +95,6 @@ def _too_few(count: int, factor: int, ipc: int) -> str:
         f"{count} images; ipc = {ipc} with {factor} × {factor} mosaics needs {factor**2 * ipc}; "
         f"lower ipc or params.rded.factor"
     )
-
-
-def _condense_class(work: Work, label: int, factor: int) -> NDArray[np.uint8]:
-    """The class's mosaics (ipc, R, R, 3)."""
-    import numpy as np
-
-    positions_n = work.train.of_class(label)
-    needed = factor**2 * work.spec.ipc
-    if len(positions_n) < needed:
-        raise StageError(f"class {label} has {_too_few(len(positions_n), factor, work.spec.ipc)}")
-    order_n = work.stream("rded-order", label).permutation(len(positions_n))
-    chosen_n = positions_n[order_n[: max(work.params.mipc, needed)]]
-    side = work.spec.resolution // factor
-    crops_nkHWC = np.stack([_crops_of(work, label, int(position), side) for position in chosen_n])
-    losses_nk = _losses(work, label, crops_nkHWC.reshape(-1, side, side, 3)).reshape(crops_nkHWC.shape[:2])
-    best_n = losses_nk.argmin(axis=1)
-    ranked_r = np.argsort(losses_nk.min(axis=1), kind="stable")[:needed]
-    return mosaics(crops_nkHWC[ranked_r, best_n[ranked_r]], factor)
 
 
 def mosaics(tiles_rHWC: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -183,37 +163,6 @@ def _padded(work: Work, crops_nHWC: NDArray[np.uint8]) -> torch.Tensor:
     gap = work.spec.resolution - crops_NCHW.shape[-1]
     before, after = gap // 2, gap - gap // 2
     return torch.nn.functional.pad((crops_NCHW - mean_C11) / std_C11, (before, after, before, after))
-
-
-def _save(path: Path, finished: list[NDArray[np.uint8]], classes: list[int], ipc: int) -> None:
-    """Write the finished classes as a condensed set of their own."""
-    import numpy as np
-
-    from condhpc.arrays import CondensedSet, write_condensed_set
-
-    labels_N = np.repeat(np.asarray(classes[: len(finished)], dtype=np.int64), ipc)
-    write_condensed_set(path, CondensedSet(np.concatenate(finished), labels_N))
-
-
-def _resumed(work: Work) -> list[NDArray[np.uint8]]:
-    """Classes that an earlier attempt finished; none where its checkpoint is unreadable or of other classes."""
-    import numpy as np
-
-    from condhpc.arrays import read_condensed_set
-
-    path = work.report.checkpoint()
-    if path is None:
-        return []
-    try:
-        held = read_condensed_set(path)
-    except CorruptArtefactError:
-        return []  # a checkpoint only saves time: what it held is computed again, to the same bits
-    ipc, side = work.spec.ipc, work.spec.resolution
-    count = len(held.labels_N) // ipc
-    expected_N = np.repeat(np.asarray(list(work.classes)[:count], dtype=np.int64), ipc)
-    if held.images_NHWC.shape[1:] != (side, side, 3) or not np.array_equal(held.labels_N, expected_N):
-        return []
-    return list(held.images_NHWC.reshape(-1, ipc, side, side, 3))
 
 
 PLUGIN = Rded()

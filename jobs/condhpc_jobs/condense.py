@@ -1,4 +1,4 @@
-"""Stage `condense`: one condensed set, by a coreset strategy or a distillation method."""
+"""Stage `condense`: one condensed set (or a shard of it), by a coreset strategy or a distillation method."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from condhpc import arrays, by_hand, external, image_list, registry, rng, train
-from condhpc.arrays import CondensedSet
-from condhpc.errors import CorruptArtefactError, StageError
+from condhpc import arrays, by_hand, distillation, external, image_list, keys, registry, rng, sharding, store, train
+from condhpc.arrays import ArrayFile, CondensedSet
+from condhpc.errors import StageError
+from condhpc.layout import TaskFolder
 from condhpc.methods.base import Work
 from condhpc.misfits import Wanted
 from condhpc_jobs import choice, inputs
@@ -19,12 +20,12 @@ from condhpc_jobs import choice, inputs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from condhpc.arrays import Embeddings
     from condhpc.context import Context
     from condhpc.coresets.base import Coreset
     from condhpc.datasets.base import Split
-    from condhpc.methods.base import Method
-    from condhpc.spec import CondenseSpec, Need
+    from condhpc.methods.base import Group, Method, Steps
+    from condhpc.spec import CondenseSpec, Task
+    from condhpc.store import Record
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def run(ctx: Context) -> dict[str, Any]:
     spec: CondenseSpec = ctx.spec
     train.require_precision(spec.precision, ctx.device)
     split = inputs.open_split(ctx, spec.dataset, spec.dataset.train_split, spec.resolution)
+    if spec.is_shard:
+        return _run_shard(ctx, split)
     make = {"coreset": _select, "method": _distil, "external": _take}[spec.kind]
     condensed, told = make(ctx, split)
     require_valid(condensed, spec, len(split))
@@ -53,31 +56,58 @@ def _select(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, A
     spec: CondenseSpec = ctx.spec
     plugin: Coreset = registry.load("coresets", spec.condenser)
     needs = plugin.needs(msgspec.convert(spec.params, plugin.Params))
-    embeddings = _embeddings(ctx, needs, len(train_split)).get("embedding")
+    embeddings = inputs.embeddings(ctx, needs, len(train_split)).get("embedding")
     source_index_N, told = choice.select(ctx, train_split, embeddings)
     labels_N = train_split.labels_N[source_index_N]
     return CondensedSet(train_split.read(source_index_N), labels_N, source_index_N), told
 
 
 def _distil(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any]]:
-    """All classes in one call; the method itself splits, checkpoints and resumes."""
+    """Images of all groups, made here or in shards, in class order."""
+    spec: CondenseSpec = ctx.spec
+    groups = sharding.groups_of(spec)
+    if ctx.shards:
+        parts = [_read_shard(ctx, shard) for shard in ctx.shards]
+        images, told = np.concatenate([part for part, _ in parts]), _summed([record for _, record in parts])
+    else:
+        images, told = _make(ctx, train_split, groups), {}
+    ordered = distillation.in_class_order(images, groups, spec.ipc)
+    return CondensedSet(ordered, np.repeat(np.arange(spec.dataset.classes, dtype=np.int64), spec.ipc)), told
+
+
+def _make(ctx: Context, train_split: Split, groups: list[Group]) -> NDArray[np.uint8]:
+    """Images of groups, one after the other."""
     spec: CondenseSpec = ctx.spec
     plugin: Method = registry.load("methods", spec.condenser)
     params = msgspec.convert(spec.params, plugin.Params)
-    needs = plugin.needs(params)
-    roles = [role for name, need in needs.items() if need.stage == "teacher" for role in ctx.roles(name)]
-    work = Work(
-        spec=spec,
-        params=params,
-        train=train_split,
-        classes=range(spec.dataset.classes),
-        device=ctx.device,
-        stream=partial(rng.stream, spec.seed or 0, spec.condenser),
-        teachers={role: inputs.load_teacher(ctx, role) for role in roles},
-        embeddings=_embeddings(ctx, needs, len(train_split)),
-        report=ctx,
-    )
-    return plugin.condense(work), {}
+    given = inputs.given(ctx, plugin.needs(params), len(train_split))
+    stream = partial(rng.stream, spec.seed or 0, spec.condenser)
+
+    def condense(steps: Steps, group: Group) -> NDArray[np.uint8]:
+        work = Work(spec=spec, params=params, train=train_split, device=ctx.device, stream=stream, steps=steps, **given)
+        return plugin.condense(work, group)
+
+    return distillation.run(condense, groups, spec.resolution, ctx)
+
+
+def _read_shard(ctx: Context, shard: Task) -> tuple[NDArray[np.uint8], Record]:
+    found = ctx.recorded("condense", keys.key(shard))
+    path = store.verified(TaskFolder(found.folder), found.record, "shard")
+    return arrays.read(path, "shard").arrays["images"], found.record
+
+
+def _summed(records: list[Record]) -> dict[str, Any]:
+    """What the shards took, for those who ask what the set cost."""
+    costs = {name: sum(record.cost.get(name, 0.0) for record in records) for name in ("cpu_s", "gpu_s")}
+    return {"shards": len(records), **{f"shards_{name}": round(cost, 6) for name, cost in costs.items()}}
+
+
+def _run_shard(ctx: Context, split: Split) -> dict[str, Any]:
+    """Publish the artefact `shard`: images of its groups, one after the other."""
+    images = _make(ctx, split, sharding.groups_of(ctx.spec))
+    content = ArrayFile({"images": images}, {"key": ctx.key})
+    ctx.artefact("shard", "h5", partial(arrays.write, kind="shard", content=content))
+    return {"count": len(images)}
 
 
 def _take(ctx: Context, train_split: Split) -> tuple[CondensedSet, dict[str, Any]]:
@@ -99,20 +129,6 @@ def _listing(ctx: Context, train_split: Split, source_index_N: NDArray[np.int64]
         lines.append(image_list.line_for(position, paths[position], train_split.digest(position)))
         ctx.tick(done, len(source_index_N))
     return tuple(lines)
-
-
-def _embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:
-    """Embeddings by role; raises CorruptArtefactError unless they have a row for each training image."""
-    found = {}
-    for role, need in needs.items():
-        if need.stage != "embed":
-            continue
-        found[role] = inputs.load_embeddings(ctx, role)
-        if len(found[role].vectors_ND) != count:
-            raise CorruptArtefactError(
-                f"input '{role}' of {ctx.key} has {len(found[role].vectors_ND)} rows, the training split {count} images"
-            )
-    return found
 
 
 def require_valid(condensed: CondensedSet, spec: CondenseSpec, train_count: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from condhpc.arrays import CondensedSet, Embeddings
     from condhpc.context import Context
     from condhpc.datasets.base import Dataset, Split
-    from condhpc.spec import DatasetSpec, Precision
+    from condhpc.spec import DatasetSpec, Need, Precision
 
 
 def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
@@ -106,6 +106,33 @@ def generator_resolution(ctx: Context, role: str) -> int:
 def load_embeddings(ctx: Context, role: str) -> Embeddings:
     """The embeddings behind an input role, of all its parts; row = source index."""
     return arrays.joined([arrays.read_embeddings(ctx.input(part, "embeddings")) for part in ctx.roles(role)])
+
+
+def given(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Any]:
+    """What a plug-in asked for, by kind and role, as `methods.base.Given` has it; `count` training images."""
+    teachers = [role for name, need in needs.items() if need.stage == "teacher" for role in ctx.roles(name)]
+    prepared = [role for role, need in needs.items() if need.stage == "prepare"]
+    drawing = [role for role, need in needs.items() if need.stage == "generator"]
+    return {
+        "teachers": {role: load_teacher(ctx, role) for role in teachers},
+        "embeddings": embeddings(ctx, needs, count),
+        "prepared": {role: arrays.read(ctx.input(role, "prepared"), "prepared").arrays for role in prepared},
+        "generators": {role: load_generator(ctx, role, ctx.spec.precision) for role in drawing},
+    }
+
+
+def embeddings(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Embeddings]:
+    """Embeddings by role; raises CorruptArtefactError unless they have a row for each training image."""
+    found = {}
+    for role, need in needs.items():
+        if need.stage != "embed":
+            continue
+        found[role] = load_embeddings(ctx, role)
+        if len(found[role].vectors_ND) != count:
+            raise CorruptArtefactError(
+                f"input '{role}' of {ctx.key} has {len(found[role].vectors_ND)} rows, the training split {count} images"
+            )
+    return found
 
 
 def load_dynamics(ctx: Context, role: str, names: Sequence[str], count: int) -> dict[str, NDArray[Any]]:
