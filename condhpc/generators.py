@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _HINT = "generators need the package: pip install 'condhpc[diffusion]'"
 _INIT_STD = 0.02
+_PLAIN = {"low_cpu_mem_usage": False}
+"""Of models: without the package accelerate, and without a word about it."""
 
 
 class Predicted(NamedTuple):
@@ -214,14 +216,14 @@ def build(arch: DiffusionTransformer, shape: tuple[int, int, int], classes: int,
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = network_of(config)
+        _share_embedding(network)
         _initialise(network)
     return network
 
 
 def network_of(config: Mapping[str, Any]) -> nn.Module:
-    """A network of diffusers' configuration whose blocks share one embedding of step and class."""
+    """A network of diffusers' configuration, where each block has an embedding of step and class of its own."""
     network: nn.Module = _diffusers().DiTTransformer2DModel(**config)
-    _share_embedding(network)
     return network
 
 
@@ -238,18 +240,23 @@ def config_of(module: nn.Module) -> str:
 
 
 def read_network(folder: Path) -> nn.Module:
-    """The `transformer` of a diffusers folder, its blocks' embeddings shared where they are equal."""
-    network: nn.Module = _read(_diffusers().DiTTransformer2DModel, folder, "transformer")
-    embeddings = [block.norm1.emb for block in network.transformer_blocks]  # type: ignore[union-attr]
+    """The `transformer` of a diffusers folder."""
+    return with_shared_embedding(_read(_diffusers().DiTTransformer2DModel, folder, "transformer", _PLAIN))
+
+
+def with_shared_embedding(network: Any) -> nn.Module:
+    """The same network; where the blocks' embeddings of step and class are equal, as DiT's are, they become one."""
+    embeddings = [block.norm1.emb for block in network.transformer_blocks]
     first = embeddings[0].state_dict()
     if all(torch.equal(value, first[name]) for e in embeddings for name, value in e.state_dict().items()):
         _share_embedding(network)
-    return network
+    found: nn.Module = network
+    return found
 
 
 def read_vae(folder: Path) -> nn.Module:
     """The autoencoder of a diffusers folder: its `vae`, or the folder itself."""
-    found: nn.Module = _read(_diffusers().AutoencoderKL, folder, "vae" if (folder / "vae").is_dir() else "")
+    found: nn.Module = _read(_diffusers().AutoencoderKL, folder, "vae" if (folder / "vae").is_dir() else "", _PLAIN)
     return found
 
 
@@ -267,10 +274,10 @@ def read_betas(folder: Path) -> NDArray[np.float64]:
     return found
 
 
-def _read(kind: Any, folder: Path, part: str) -> Any:
+def _read(kind: Any, folder: Path, part: str, options: Mapping[str, Any] | None = None) -> Any:
     """Raises StageError where a folder does not hold such a thing."""
     try:
-        return kind.from_pretrained(folder, subfolder=part or None, local_files_only=True)
+        return kind.from_pretrained(folder, subfolder=part or None, local_files_only=True, **(options or {}))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         where = folder / part if part else folder
         raise StageError(

@@ -95,7 +95,8 @@ def load_generator(ctx: Context, role: str, precision: Precision) -> Generator:
         raise CorruptArtefactError(f"{path}: not a generator ({error}); delete its task and submit") from error
     for name, part in parts.items():
         weights.load_arrays(part, held.arrays, path, f"{name}/")
-    return Generator(parts["network"], parts.get("vae"), chain, labels_K, precision).placed(ctx.device)
+    network = generators.with_shared_embedding(parts["network"])
+    return Generator(network, parts.get("vae"), chain, labels_K, precision).placed(ctx.device)
 
 
 def generator_resolution(ctx: Context, role: str) -> int:
