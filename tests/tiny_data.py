@@ -162,7 +162,7 @@ def _given(plugin: Plugin, params: Any, train: MemorySplit) -> dict[str, Any]:
     needs = plugin.needs(params)
     return {
         "teachers": {role: TinyObserver(total) for role, need in needs.items() if need.stage == "teacher"},
-        "embeddings": {role: _embedded(train, need) for role, need in needs.items() if need.stage == "embed"},
+        "embeddings": {role: embedded(train, need) for role, need in needs.items() if need.stage == "embed"},
         "prepared": {},
         "generators": {
             role: tiny_generator(total, train.resolution) for role, need in needs.items() if need.stage == "generator"
@@ -170,7 +170,7 @@ def _given(plugin: Plugin, params: Any, train: MemorySplit) -> dict[str, Any]:
     }
 
 
-def _embedded(train: MemorySplit, need: Need) -> Embeddings:
+def embedded(train: MemorySplit, need: Need) -> Embeddings:
     """Pixels, or what a generator on pixels takes for latents."""
     images_NHWC = train.read(np.arange(len(train)))
     if need.source.startswith("generator:"):
