@@ -45,7 +45,8 @@ RESULTS = (
 SETS = (
     "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "soft_label_bytes", "cost",
     "wall_s", "cpu_s", "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "standalone_cpu_s", "standalone_gpu_s",
-    "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged", "predicted_gpu_s", "gpu_s_over_predicted",
+    "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged", "pretrained_on", "predicted_gpu_s",
+    "gpu_s_over_predicted",
     "set_key",
 )  # fmt: skip
 CELLS = (
@@ -152,8 +153,8 @@ def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
 
 
 def _charged(cost: SetCost, *, external: bool) -> tuple[Cell, ...]:
-    """Columns `standalone_cpu_s` to `uncharged`; what a set made elsewhere rests on is its makers' business."""
-    return (None,) * len(cost) if external else (*cost[:4], printable(cost.shared_by), printable(cost.uncharged))
+    """Columns `standalone_cpu_s` to `pretrained_on`; what a set made elsewhere rests on is its makers' business."""
+    return (None,) * len(cost) if external else (*cost[:4], *map(printable, cost[4:]))
 
 
 def _status(cell: CellResult) -> str:

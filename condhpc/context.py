@@ -21,7 +21,7 @@ from condhpc.store import Artefact, Recorded
 if TYPE_CHECKING:
     from condhpc.profile import Profile
 
-_FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel"}
+_FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel", "generator": "generator"}
 
 
 def input_stage(task: Task, role: str) -> Stage:

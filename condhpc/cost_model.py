@@ -8,7 +8,7 @@ No torch in here: a login node predicts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
 
@@ -133,6 +133,25 @@ def transformer(width: int, depth: int, patch: int, *, mlp: int = 4) -> Network:
     return Network(kmac_px, kmac_px, 0.0, 9 * depth, dense=True)
 
 
+class Generator(NamedTuple):
+    """A diffusion transformer that makes images."""
+
+    network: Network
+    side: int
+    """Of what it works on, images or latents, pixels."""
+
+    def drawing(self, images: float, steps: int, guidance: float, batch: int) -> Passes:
+        """So many images from noise, `steps` each; guidance asks twice, with the class and without."""
+        asked = steps * (1 if guidance == 1.0 else 2)
+        return Passes(self.network, self.side, images * asked, ceil(images / batch) * asked, FORWARD)
+
+
+DIT_XL = Generator(transformer(width=1152, depth=28, patch=2), side=32)
+"""DiT-XL/2 on latents of 256 px: what a generator made elsewhere is taken for."""
+AUTOENCODER = Network(2100.0, 2100.0, 159.0, 100)
+"""The encoder of Stable Diffusion's VAE, about 137 GMAC at 256 px [E]."""
+
+
 class Passes(NamedTuple):
     """Images through a network."""
 
@@ -191,6 +210,8 @@ class Sources:
     """In the split that is condensed."""
     set_images: int = 0
     """Of metrics: in the condensed set."""
+    generators: Mapping[str, Generator] = field(default_factory=dict)
+    """By role."""
 
     def passes(self, role: str, resolution: int, images: float, steps: float, each: float) -> tuple[Passes, ...] | None:
         """Of all images through each teacher of a role; None where one is not known, or there is none."""
@@ -201,7 +222,7 @@ class Sources:
         return tuple(Passes(net, resolution, images, steps, each) for net in known)
 
     def recovery(
-        self, role: str, resolution: int, images: int, iterations: float, batch: int, each: float = MATCHED
+        self, role: str, resolution: int, images: int, iterations: float, batch: float, each: float = MATCHED
     ) -> Effort | None:
         """Pixels of `images`, `batch` at a time, against statistics of a role's teachers, which take turns."""
         turns = iterations / max(1, len(self.archs.get(role, ())))

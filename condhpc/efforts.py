@@ -9,7 +9,19 @@ import msgspec
 from msgspec import UNSET
 
 from condhpc import registry, sharding
-from condhpc.cost_model import FORWARD, TRAINED, Effort, Network, Passes, Sources, network
+from condhpc.cost_model import (
+    AUTOENCODER,
+    DIT_XL,
+    FORWARD,
+    TRAINED,
+    Effort,
+    Generator,
+    Network,
+    Passes,
+    Sources,
+    network,
+    transformer,
+)
 from condhpc.registry import Plugin
 from condhpc.spec import (
     AnalyzeSpec,
@@ -17,6 +29,7 @@ from condhpc.spec import (
     DatasetSpec,
     EmbedSpec,
     EvaluateSpec,
+    GeneratorSpec,
     Groups,
     Precision,
     PrepareSpec,
@@ -30,6 +43,8 @@ InputTask = Callable[[Task, str], Task | None]
 CountImages = Callable[[DatasetSpec, str], int]
 """Images in a split."""
 
+_VAE_SHRINKS = 8
+"""Pixels of an image's side for one of its latent."""
 _RESIDENT_BYTES = 4 << 30
 """Splits up to this size are decoded once (`images`), larger ones each time an image comes."""
 
@@ -46,6 +61,8 @@ class Efforts:
         spec = task.spec
         if isinstance(spec, TeacherSpec):
             return self._teacher(spec)
+        if isinstance(spec, GeneratorSpec):
+            return self._generator(spec)
         if isinstance(spec, EmbedSpec):
             return self._embed(task, spec)
         if isinstance(spec, RelabelSpec):
@@ -66,17 +83,39 @@ class Efforts:
         decoded = self._decoded(spec.dataset, spec.split, seen)
         return Effort((trained, *tested.passes), decoded + tested.decoded, spec.dataset.resolution)
 
+    def _generator(self, spec: GeneratorSpec) -> Effort:
+        """Nothing but loading where it was made elsewhere."""
+        training, made = spec.training, generator_of(spec)
+        if training is None:
+            return Effort()
+        seen = training.steps * training.batch
+        passes = [Passes(made.network, made.side, seen, training.steps, TRAINED)]
+        if spec.vae is not None:
+            passes.append(Passes(AUTOENCODER, spec.dataset.resolution, seen, training.steps, FORWARD))
+        return Effort(tuple(passes), self._decoded(spec.dataset, spec.split, seen), spec.dataset.resolution)
+
     def _embed(self, task: Task, spec: EmbedSpec) -> Effort | None:
         images = spec.rows.count if spec.rows is not None else self._images(spec.dataset, spec.split)
         side = spec.dataset.resolution
         if spec.encoder == "pixels":
             return Effort((), images, side)
+        if spec.encoder == "generator":
+            return self._latents(task, spec, images)
         archs = self._archs(task).get("encoder", ()) if spec.network is None else (spec.network.arch,)
         net = network(archs[0]) if archs else None
         seen_px = side if spec.network is None else spec.network.resolution
         if net is None:
             return None
         return Effort((Passes(net, seen_px, images, images / spec.batch, FORWARD),), images, side)
+
+    def _latents(self, task: Task, spec: EmbedSpec, images: int) -> Effort:
+        """Through the autoencoder, if there is one."""
+        behind = self._input_task(task, "generator")
+        made = behind.spec if behind is not None else None
+        side = spec.dataset.resolution
+        if isinstance(made, GeneratorSpec) and made.vae is None and made.folder is None:
+            return Effort((), images, side)
+        return Effort((Passes(AUTOENCODER, side, images, images / spec.batch, FORWARD),), images, side)
 
     def _relabel(self, task: Task, spec: RelabelSpec) -> Effort | None:
         asked = self._asked(task, spec.dataset.resolution, spec.steps * spec.batch, spec.steps)
@@ -107,7 +146,8 @@ class Efforts:
         if task.shards:
             return Effort()  # they do the work
         plugin = _plugin_of(spec)
-        sources = Sources(self._archs(task), self._images(spec.dataset, spec.dataset.train_split), self._set(task))
+        images = self._images(spec.dataset, spec.dataset.train_split)
+        sources = Sources(self._archs(task), images, self._set(task), self._generators(task))
         found = plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
         if found is None or not isinstance(spec, CondenseSpec) or not isinstance(spec.groups, Groups):
             return found
@@ -141,6 +181,11 @@ class Efforts:
                 found[name] = (*found.get(name, ()), spec.arch if spec is not None else "")
         return found
 
+    def _generators(self, task: Task) -> dict[str, Generator]:
+        behind = ((role, self._input_task(task, role)) for role in task.inputs)
+        specs = ((role, found.spec) for role, found in behind if found is not None)
+        return {role: generator_of(spec) for role, spec in specs if isinstance(spec, GeneratorSpec)}
+
     def _set(self, task: Task) -> int:
         """Images of the condensed set that it looks at; 0 without one."""
         behind = self._input_task(task, "set") if "set" in task.inputs else None
@@ -155,6 +200,14 @@ def _plugin_of(spec: CondenseSpec | PrepareSpec | AnalyzeSpec) -> Plugin:
     if isinstance(spec, AnalyzeSpec):
         return registry.load("metrics", spec.metric)  # type: ignore[no-any-return]
     return registry.load(registry.condenser_kind(spec.condenser), spec.condenser)  # type: ignore[no-any-return]
+
+
+def generator_of(spec: GeneratorSpec) -> Generator:
+    """Its transformer; DiT-XL/2 for one made elsewhere, whose size only its folder knows."""
+    if spec.arch is None:
+        return DIT_XL
+    side = spec.dataset.resolution if spec.vae is None else spec.dataset.resolution // _VAE_SHRINKS
+    return Generator(transformer(spec.arch.width, spec.arch.depth, spec.arch.patch), side)
 
 
 def precision_of(task: Task) -> Precision:

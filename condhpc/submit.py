@@ -59,6 +59,8 @@ class Prepared:
     facts: dict[str, Facts]
     weights: tuple[str, ...]
     """Names of external weights that it uses."""
+    folders: tuple[str, ...]
+    """Names of folders of external weights that it uses."""
     sets: tuple[str, ...]
     """Names of condensed sets made elsewhere."""
     profile: Profile
@@ -81,7 +83,17 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     warnings = [*planned.warnings, *misfits]
     costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
-    return Prepared(path.read_bytes(), planned, found, loaded.weights, (*loaded.external,), profile, overview, indexes)
+    return Prepared(
+        source=path.read_bytes(),
+        plan=planned,
+        facts=found,
+        weights=loaded.weights,
+        folders=loaded.folders,
+        sets=(*loaded.external,),
+        profile=profile,
+        overview=overview,
+        indexes=indexes,
+    )
 
 
 def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
@@ -177,6 +189,7 @@ def _slurm(profile: Profile) -> Slurm | None:
 def _require_data(prepared: Prepared) -> None:
     facts.require(prepared.facts)
     facts.require_weights(prepared.weights, prepared.profile)
+    facts.require_folders(prepared.folders, prepared.profile)
     facts.require_sets(prepared.sets, prepared.profile)
 
 

@@ -9,13 +9,18 @@ import pytest
 from made_runs import DATASET, TRAINING, MadeRun, protocol
 
 from condhpc import keys, registry, sharding
-from condhpc.cost_model import FORWARD, TRAINED, Effort, network
+from condhpc.cost_model import FORWARD, MATCHED, TRAINED, Effort, network, transformer
 from condhpc.efforts import Efforts, precision_of
 from condhpc.methods.base import Preparation, Preparing
+from condhpc.registry import Plugin
 from condhpc.spec import (
     CondenseSpec,
     DatasetSpec,
+    DiffusionTransformer,
     EmbedSpec,
+    FolderSpec,
+    GeneratorSpec,
+    GeneratorTraining,
     NetworkSpec,
     PrepareSpec,
     RelabelSpec,
@@ -203,6 +208,97 @@ def test_a_preparation_sees_the_training_split_once_through_each_teacher(made: M
     inputs = {"backbones.0": made.teacher(), "backbones.1": made.teacher(seed=1)}
     found = _of(made, Task(stage="prepare", spec=spec, inputs=inputs, version=(1, 1)))
     assert passed(found) == [(1000, 1000 / 256, FORWARD)] * 2
+
+
+MATCHING = {"lr": 0.1, "iterations": 4000, "r_bn": 0.01, "flip": True, "roll_px": 0}
+
+
+def test_recoveries_take_all_images_through_all_iterations(made: MadeRun) -> None:
+    """In chunks of classes, backbones in turn."""
+    inputs = {"backbones.0": made.teacher(), "backbones.1": made.teacher(seed=1)}
+    task = _condense("sre2l", "method", {**MATCHING, "chunk": 4}, inputs)
+    assert passed(_of(made, task)) == [(50 * 2000, 15 * 2000, MATCHED)] * 2
+
+
+def test_images_that_join_late_take_fewer_iterations(made: MadeRun) -> None:
+    """DELT at 10 images per class and 8 rounds: 2,550 iterations of 4,000, as its authors count."""
+    task = _condense("delt", "method", MATCHING, {"backbones": made.teacher()})
+    task = msgspec.structs.replace(task, spec=msgspec.structs.replace(task.spec, ipc=10))
+    ((images, _, _),) = passed(_of(made, task))
+    assert images / 100 == pytest.approx(2550)
+
+
+def _generator(**changes: Any) -> Task:
+    training = GeneratorTraining(
+        steps=70, batch=10, lr=1e-3, ema_decay=0.9, label_dropout=0.1, mirror=False, precision="fp32"
+    )
+    spec = GeneratorSpec(
+        dataset=DATASET,
+        seed=0,
+        split="train",
+        arch=DiffusionTransformer(patch=2, width=64, depth=3, heads=2),
+        training=training,
+        vae=None,
+        folder=None,
+        classes="",
+        pretrained_on="",
+    )
+    return Task(stage="generator", spec=msgspec.structs.replace(spec, **changes), inputs={}, version=(1, 1))
+
+
+def test_a_generator_is_trained_on_pixels_or_latents(made: MadeRun) -> None:
+    """Latents are made by an autoencoder at each step; one made elsewhere is only loaded."""
+    pixels = _of(made, _generator())
+    assert passed(pixels) == [(700, 70, TRAINED)]
+    assert pixels is not None
+    assert pixels.passes[0].network == transformer(64, 3, 2)
+    outside = FolderSpec(name="vae", sha256="0" * 64)
+    large = msgspec.structs.replace(DATASET, resolution=256)
+    latents = _of(made, _generator(vae=outside, dataset=large))
+    assert passed(latents) == [(700, 70, TRAINED), (700, 70, FORWARD)]
+    assert latents is not None
+    assert [part.resolution for part in latents.passes] == [32, 256]
+    assert _of(made, _generator(folder=outside, training=None, arch=None)) == Effort()
+
+
+def test_generative_methods_draw_all_steps_of_all_images_twice(made: MadeRun) -> None:
+    """Guidance asks with the class and without; minimax tunes on all training images first, for all epochs."""
+    made.tasks["g"] = _generator()
+    params = {"phase_classes": 5, "mirror": False, "steps": 20, "epochs": 3}
+    minimax = passed(_of(made, _condense("minimax", "method", params, {"generator": "g"})))
+    assert minimax == [(3000, 375, TRAINED), (50 * 40, 4 * 40, FORWARD)]
+    free = {"steps": 20, "stop": 10, "guidance": 1.0}
+    assert passed(_of(made, _condense("mgd3", "method", free, {"generator": "g", "modes": "m"}))) == [
+        (50 * 20, 10 * 20, FORWARD)
+    ]
+
+
+def test_modes_read_latents_and_latents_pass_the_autoencoder(made: MadeRun) -> None:
+    """Pixels pass through nothing."""
+    made.tasks["g"] = _generator()
+    made.tasks["d"] = _generator(folder=FolderSpec(name="dit", sha256="0" * 64), training=None, arch=None)
+    spec = EmbedSpec(
+        dataset=DATASET, split="train", encoder="generator", network=None, batch=10, precision="fp32", rows=None
+    )
+    on_pixels, latent = (Task(stage="embed", spec=spec, inputs={"generator": g}, version=(1, 1)) for g in "gd")
+    assert passed(_of(made, on_pixels)) == []
+    assert passed(_of(made, latent)) == [(1000, 100, FORWARD)]
+    modes = PrepareSpec(
+        dataset=DATASET, method="mgd3", preparation="modes", params={}, ipc=5, resolution=8, precision="fp32"
+    )
+    found = _of(made, Task(stage="prepare", spec=modes, inputs={"latents": "e"}, version=(1, 1)))
+    assert found is not None
+    assert found.read_bytes > 1000 * 4096
+
+
+def test_every_method_predicts_its_cost() -> None:
+    """A plan without a number for one of them would be believed to be cheap."""
+    silent = [name for name in registry.names("methods") if _cost_of(name) is Plugin.cost]
+    assert silent == []
+
+
+def _cost_of(name: str) -> Any:
+    return type(registry.load("methods", name)).cost
 
 
 def test_coresets_read_embeddings_once_per_pick(made: MadeRun) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from condhpc.arrays import Embeddings
     from condhpc.cost_model import Sources
     from condhpc.datasets.base import Split
+    from condhpc.generators import Generator
 
 
 class Unit(NamedTuple):
@@ -78,6 +79,8 @@ class Given:
     embeddings: Mapping[str, Embeddings]
     prepared: Mapping[str, Mapping[str, NDArray[Any]]]
     """Arrays of preparations by role."""
+    generators: Mapping[str, Generator]
+    """Frozen, by role, on `device`."""
     steps: Steps
     compile: str = ""
     """Mode of torch.compile for forward passes that are many; empty: none."""

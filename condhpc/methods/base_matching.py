@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
+from condhpc.cost_model import MATCHED
 from condhpc.methods.base import Method, Unit, Work
 from condhpc.spec import Need, Value
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from condhpc.cost_model import Effort, Sources
     from condhpc.methods.base import Group
     from condhpc.recovery import Backbone, Recipe
     from condhpc.spec import CondenseSpec, DatasetInfo
@@ -87,6 +89,8 @@ class Matching(Method):
     """A method that runs the recovery loop over units."""
 
     takes_committees = True
+    passes_each: ClassVar[float] = MATCHED
+    """Of an image and iteration, for predictions: forward, backward, statistics."""
 
     def needs(self, params: Any) -> dict[str, Need]:
         """The backbones."""
@@ -99,6 +103,18 @@ class Matching(Method):
         values = {"flip": info.mirror, "roll_px": self.published_roll(info.resolution), **family._asdict()}
         missing = {name: value for name, value in values.items() if getattr(params, name) is None}
         return msgspec.structs.replace(params, **missing)
+
+    def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
+        """Every image for all iterations that it takes part in."""
+        images, groups = spec.ipc * spec.dataset.classes, self.groups(spec, params)
+        iterations = params.iterations * self.active_share(groups, params)
+        batch = images / len(groups)
+        return sources.recovery(BACKBONES, spec.resolution, images, iterations, batch, self.passes_each)
+
+    def active_share(self, groups: list[Group], params: Any) -> float:
+        """Of all images and iterations, how many meet."""
+        del groups, params
+        return 1.0
 
     def published_roll(self, side: int) -> int:
         """SRe2L's 32 px at 224 px, in proportion elsewhere."""

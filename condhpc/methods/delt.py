@@ -75,6 +75,12 @@ class Delt(Matching):
             labels = tuple(label for label in range(first, stop) for _ in range(ipc))
             yield Unit(f"classes {first}-{stop - 1}", labels, tuple(range(ipc)) * (stop - first))
 
+    def active_share(self, groups: list[Group], params: Any) -> float:
+        """Images that join late take part in few iterations."""
+        total: int = params.iterations
+        waits = [wait for group in groups for unit in group for wait in joins(unit, params.rounds, total)]
+        return 1.0 - sum(waits) / (total * len(waits))
+
     def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
         """The group's images (n, R, R, 3)."""
         from condhpc import pixels, recovery
