@@ -136,6 +136,28 @@ def read_listing(path: Path) -> tuple[tuple[str, ...] | None, Attributes]:
     return _listing(held), held.attributes
 
 
+def read_set_labels(path: Path) -> tuple[NDArray[np.int64], Attributes]:
+    """Labels (N,) and attributes of a condensed set, of which nothing else is read; raises CorruptArtefactError."""
+    held = _read_only(path, "labels", None)
+    return _require(path, held, "labels", np.int64, 1), held.attributes
+
+
+def read_set_images(path: Path, positions_n: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Some images (n, R, R, 3) of a condensed set, by ascending positions; raises CorruptArtefactError."""
+    return _require(path, _read_only(path, "images", positions_n), "images", np.uint8, 4)
+
+
+def _read_only(path: Path, name: str, rows_n: NDArray[np.int64] | None) -> ArrayFile:
+    """One array of a condensed set, or some rows of it."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("kind") != "condensed_set":
+                raise CorruptArtefactError(f"{path}: holds {file.attrs.get('kind')}, expected condensed_set")
+            return ArrayFile({name: file[name][() if rows_n is None else rows_n]}, dict(file.attrs))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: '{name}' cannot be read ({error}); it will not be used") from error
+
+
 def _listing(held: ArrayFile) -> tuple[str, ...] | None:
     lines = held.arrays.get("listing")
     return None if lines is None else tuple(line.decode(errors="replace") for line in lines.tolist())

@@ -33,11 +33,13 @@ from condhpc.lease import Attempt, Lease, Outcome, Owner
 from condhpc.meter import Meter
 from condhpc.spec import AnalyzeSpec, CondenseSpec, PrepareSpec, Task
 from condhpc.store import Record
+from condhpc.tables import progress_text
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "busy"]
 """How a try at a task ended; `busy`: another attempt holds the lease, `cached`: it was recorded before."""
 
 _REASON_CHARACTERS = 8000
+_LOG_SHARE = 0.1
 _LAST_WORD_S = 10.0
 """How long another rank's reason, or the stop that follows its death, may take to get here."""
 _EXIT_RESULTS: dict[Result, int] = {
@@ -283,6 +285,9 @@ class _Pulse:
         self._held = held
         self._meter = meter
         self._end = threading.Event()
+        self._started_s = time.monotonic()
+        self._next_log_s = 0.0
+        self._logged_step = 0
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def start(self) -> None:
@@ -293,12 +298,24 @@ class _Pulse:
         if self._thread.is_alive():
             self._thread.join()
 
+    def _log(self, step: int, total: int, values: dict[str, float]) -> None:
+        """A line of progress now and then: as often as the attempt grows by a tenth, so that logs stay short."""
+        now_s = time.monotonic()
+        if step == self._logged_step or now_s < self._next_log_s:
+            return
+        task = self._context.task
+        print(f"{task.stage} {self._context.key[:12]}: {progress_text(step, total, values)}", flush=True)
+        self._logged_step = step
+        self._next_log_s = now_s + (now_s - self._started_s) * _LOG_SHARE
+
     def _beat(self) -> None:
         while not self._end.wait(self._context.site.pulse_s):
             progress = self._context.progress
             cost = self._meter.totals()
             try:
-                self._held.pulse(step=progress.step, total=progress.total, values=progress.values, cost=cost)
+                values = progress.told()
+                self._held.pulse(step=progress.step, total=progress.total, values=values, cost=cost)
+                self._log(progress.step, progress.total, values)
                 if self._held.is_overtaken():
                     self._context.lost.set()
             except OSError as error:  # a full disk may have room again at the next beat

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condhpc.cli_data import data
+from condhpc.cli_preview import preview
 from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
@@ -122,14 +123,25 @@ def main(ctx: click.Context, root: str | None, profile: str | None) -> None:
 
 @main.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.pass_obj
-def plan(session: Session, manifest: Path) -> None:
-    """Check a manifest and show what it would submit; writes nothing."""
+def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
+    """Check a manifest and show what it would submit, and the hours that takes; writes nothing."""
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
-    for line in overview_lines(submission.prepare(manifest, session.profile()).overview):
+    overview = submission.prepare(manifest, session.profile()).overview
+    if as_json:
+        _print_json(overview)
+        return
+    for line in overview_lines(overview):
         click.echo(line)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=1))
 
 
 @main.command()
@@ -187,9 +199,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) ->
     shot = observer_of(*session.run(run)).snapshot(rescan=rescan)
     if not as_json:
         _exit_by(shot)
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(shot), indent=1))
+    _print_json(shot)
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
@@ -319,6 +329,7 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(preview)
 main.add_command(data)
 
 

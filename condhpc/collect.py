@@ -29,6 +29,7 @@ from condhpc.measures import (
     without_record,
 )
 from condhpc.planned import Label
+from condhpc.predictions import Recorded
 from condhpc.run_view import RunView
 from condhpc.runs import PlanLine
 from condhpc.set_costs import SetCost, cost_of, set_costs
@@ -44,7 +45,9 @@ RESULTS = (
 SETS = (
     "dataset", "condenser", "kind", "ipc", "set_seed", "status", "count", "set_bytes", "soft_label_bytes", "cost",
     "wall_s", "cpu_s", "gpu_s", "gpu_h", "gpu_type", "cpu_h", "kwh", "source", "standalone_cpu_s", "standalone_gpu_s",
-    "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged", "set_key",
+    "amortised_cpu_s", "amortised_gpu_s", "shared_by", "uncharged", "pretrained_on", "predicted_gpu_s",
+    "gpu_s_over_predicted",
+    "set_key",
 )  # fmt: skip
 CELLS = (
     "dataset", "condenser", "ipc", "protocol", "student", "status", "n", "n_planned", "n_sets", "top1_pct_mean",
@@ -61,6 +64,7 @@ FAILURES = (
 TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "n", "top1 %", "± 95 %", "status")
 SCORE_TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "hlr", "ior", "lrs", "ars", "gap_to_full")
 _UNKNOWN = "n/a"
+_DECIMALS = 3
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -149,8 +153,8 @@ def _costs(entry: Entry | None, block: External | None) -> tuple[Cell, ...]:
 
 
 def _charged(cost: SetCost, *, external: bool) -> tuple[Cell, ...]:
-    """Columns `standalone_cpu_s` to `uncharged`; what a set made elsewhere rests on is its makers' business."""
-    return (None,) * len(cost) if external else (*cost[:4], printable(cost.shared_by), printable(cost.uncharged))
+    """Columns `standalone_cpu_s` to `pretrained_on`; what a set made elsewhere rests on is its makers' business."""
+    return (None,) * len(cost) if external else (*cost[:4], *map(printable, cost[4:]))
 
 
 def _status(cell: CellResult) -> str:
@@ -184,6 +188,7 @@ class _Tables:
         self._layout = layout
         self._plan = plan
         self._lineage = Lineage(plan)
+        self._recorded = Recorded(layout)
         self.states = {row.key: row for row in shot.rows}
         self.problems = list(records.problems)
         self._entries = records.entries
@@ -246,8 +251,15 @@ class _Tables:
             yield (
                 label.dataset, label.condenser, kind, label.ipc, label.set_seed, status, values.get("count"),
                 values.get("set_bytes"), values.get("soft_label_bytes"), *_costs(entry, block),
-                *_charged(costs[line.key], external=kind == "external"), line.key,
+                *_charged(costs[line.key], external=kind == "external"), *self._predicted(entry), line.key,
             )  # fmt: skip
+
+    def _predicted(self, entry: Entry | None) -> tuple[Cell, Cell]:
+        """GPU seconds that the cost model gives a recorded set, and how many times that it took; none without a GPU."""
+        predicted_s = self._recorded.gpu_s(entry) if entry is not None else None
+        if entry is None or predicted_s is None:
+            return None, None
+        return round(predicted_s, _DECIMALS), round((cost_of(entry, "gpu_s") or 0.0) / predicted_s, _DECIMALS)
 
     def measures(self) -> list[Measured]:
         """Every planned measure with its record, where there is one."""

@@ -21,7 +21,7 @@ from condhpc.store import Artefact, Recorded
 if TYPE_CHECKING:
     from condhpc.profile import Profile
 
-_FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel"}
+_FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel", "generator": "generator"}
 
 
 def input_stage(task: Task, role: str) -> Stage:
@@ -66,10 +66,25 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 class Progress:
     """Latest progress of a task; written by the stage, read by the pulse."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.step = 0
         self.total = 0
         self.values: dict[str, float] = {}
+        self._clock = clock
+        self._began = (clock(), 0)
+
+    def note(self, step: int, total: int, values: dict[str, float]) -> None:
+        """A safe point. The first of an attempt, and of work that counts to another total, begins the clock anew."""
+        if total != self.total or step < self.step:
+            self._began = (self._clock(), step)
+        self.step, self.total, self.values = step, total, values
+
+    def told(self) -> dict[str, float]:
+        """What the stage reports, and `eta_s`: seconds that are left at the pace so far, once there is one."""
+        began_s, first = self._began
+        if step := self.step - first:
+            return {"eta_s": (self._clock() - began_s) * (self.total - self.step) / step, **self.values}
+        return self.values
 
 
 def site_of(profile: Profile) -> Site:
@@ -197,7 +212,7 @@ class Context:
 
         Raises Stopped after saving, LeaseLostError when another attempt took over.
         """
-        self.progress.step, self.progress.total, self.progress.values = step, total, values
+        self.progress.note(step, total, values)
         if self.lost.is_set():
             raise LeaseLostError(f"attempt {self.attempt} of {self.key} was taken over by another")
         stopping = self.stop.is_set()

@@ -26,9 +26,12 @@ _LARGE_PX = 128
 
 
 def draw_tries(
-    count: int, scale_min: float, generator: np.random.Generator
+    count: int, scale_min: float | NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of the area, uniform in [scale_min, 1], and log-uniform width over height of ten tries each (T, N)."""
+    """Share of the area, uniform in [scale_min, 1], and log-uniform width over height of ten tries each (T, N).
+
+    `scale_min` is one number, or one of each image (N,).
+    """
     scale_TN = generator.uniform(scale_min, 1.0, (_TRIES, count))
     return scale_TN, np.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1]), (_TRIES, count)))
 
@@ -42,7 +45,9 @@ def sizes_of_tries(
     return height_T, width_T, (width_T > 0) & (width_T <= width) & (height_T > 0) & (height_T <= height)
 
 
-def draw_crops(count: int, side: int, scale_min: float, generator: np.random.Generator) -> NDArray[np.int64]:
+def draw_crops(
+    count: int, side: int, scale_min: float | NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.int64]:
     """Random resized crops by torchvision's rule: area share in [scale_min, 1], log-uniform aspect in [3/4, 4/3].
 
     Boxes (N, 4) are (top, left, height, width) in pixels. The first of ten tries that fits into the image counts;

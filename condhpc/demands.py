@@ -1,4 +1,4 @@
-"""What the plug-ins that a manifest names ask for: seeds, teacher roles, encoders, architectures."""
+"""What the plug-ins that a manifest names ask for: seeds, teacher roles, encoders, generators, architectures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TEACHER = "teacher:"
 _NETWORK = "encoder:"
+_GENERATOR = "generator:"
 
 
 class RoleUse(NamedTuple):
@@ -99,6 +100,23 @@ def encoder_role(need: Need) -> str | None:
 def network_name(source: str) -> str | None:
     """Name of the `[encoders.<name>]` block behind an encoder; None for teachers and pixels."""
     return source.removeprefix(_NETWORK) if source.startswith(_NETWORK) else None
+
+
+def generator_name(need: Need) -> str | None:
+    """Name of the `[generators.<name>]` block that a need rests on: the generator itself, or its latents."""
+    if need.stage == "generator":
+        return need.source
+    latents = need.stage == "embed" and need.source.startswith(_GENERATOR)
+    return need.source.removeprefix(_GENERATOR) if latents else None
+
+
+def generators(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name of a `[generators.<name>]` block, who asks for it), over all blocks; all names in them must exist."""
+    for grid in manifest.grids:
+        for user, plugin, params in _plugins(manifest, grid):
+            for need in plugin.needs(params).values():
+                if (name := generator_name(need)) is not None:
+                    yield name, user
 
 
 def networks(manifest: Manifest) -> Iterator[tuple[str, str]]:

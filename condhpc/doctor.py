@@ -87,6 +87,8 @@ def _data_check(name: str, folder: Path, *, scan: bool) -> Check:
 
 
 def _weights_check(name: str, path: Path) -> Check:
+    if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
+        return ok(f"weights {name}", f"{path} (folder)")
     if path.is_file() and os.access(path, os.R_OK):
         return ok(f"weights {name}", f"{path} ({path.stat().st_size / 2**20:.0f} MiB)")
     return fail(f"weights {name}", f"{path}: no readable file", f"correct weights.{name} in the profile")

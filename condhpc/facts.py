@@ -126,6 +126,19 @@ def require_weights(names: Iterable[str], profile: Profile) -> None:
         raise ProblemsError(problems)
 
 
+def require_folders(names: Iterable[str], profile: Profile) -> None:
+    """Raise ProblemsError unless the profile maps every name of a folder of weights to a folder that is here."""
+    problems = []
+    for name in sorted(set(names)):
+        path = profile.weights.get(name)
+        if path is None:
+            problems.append(f"profile '{profile.name}': weights.{name}: missing, expected the path of this folder")
+        elif not path.is_dir():
+            problems.append(f"profile '{profile.name}': weights.{name} = '{path}': no such folder on this machine")
+    if problems:
+        raise ProblemsError(problems)
+
+
 def with_downloaded(names: Iterable[str], profile: Profile, environ: Mapping[str, str]) -> Profile:
     """The profile with weights that it does not name, where torch has downloaded a file of that name before.
 

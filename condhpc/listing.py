@@ -72,6 +72,8 @@ def _needs(kind: Kind, plugin: Plugin) -> Iterator[str]:
 def _need(need: Need) -> str:
     if need.stage == "teacher":
         return f"{'the training of ' if need.dynamics else ''}teacher '{need.source}'"
+    if need.stage == "generator":
+        return f"generator '{need.source}'"
     if need.stage == "prepare":
         return f"preparation '{need.source}'"
     return f"embeddings {'of the test split ' if need.split == 'test' else ''}by {need.source}"

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.manifest_check import check, decode_params
-from condhpc.spec import NetworkSpec, Positive, Precision, Value, WeightsSpec
+from condhpc.spec import DiffusionTransformer, FolderSpec, NetworkSpec, Positive, Precision, Value, WeightsSpec
 from condhpc.typed_toml import Name, Reader, read
 
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -145,6 +145,46 @@ class Encoder(NetworkSpec, frozen=True):
     )
 
 
+class Generator(Value, frozen=True):
+    """A class-conditional diffusion transformer: a diffusers folder made elsewhere, or trained here on the dataset."""
+
+    folder: Name | None = None
+    """Made elsewhere: the profile's `[weights]` maps this name to a diffusers folder."""
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of the folder behind `folder` or `vae`, as `condhpc data digest` prints it."""
+    classes: Name | None = None
+    """Dataset whose label order the folder's generator has, such as `imagenet1k`; None: the dataset's own."""
+    pretrained_on: str = ""
+    """What `folder` or `vae` saw before; shown beside results. Required with either."""
+    steps: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    """Of the training here. Required unless `folder` is given; all that follows belongs to it."""
+    space: Literal["pixel", "latent"] = "pixel"
+    vae: Name | None = None
+    """Autoencoder of the latent space; the profile's `[weights]` maps this name to its diffusers folder."""
+    patch: Positive = 2
+    width: Positive = 192
+    depth: Positive = 6
+    heads: Positive = 3
+    batch: Positive = 128
+    lr: Annotated[float, Meta(gt=0.0)] = 3e-4
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.999
+    label_dropout: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
+    """Share of images that are seen without their label, for classifier-free guidance."""
+    seed: Seed = 0
+    split: Name = "train"
+
+    @property
+    def outside(self) -> FolderSpec | None:
+        """The folder behind `folder` or `vae`."""
+        name = self.folder or self.vae
+        return None if name is None or self.sha256 is None else FolderSpec(name=name, sha256=self.sha256)
+
+    @property
+    def size(self) -> DiffusionTransformer:
+        """Of the network that is trained here."""
+        return DiffusionTransformer(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
+
+
 class Manifest(Value, frozen=True):
     """A whole manifest, checked: every name in it exists and every role that is used is defined."""
 
@@ -155,6 +195,7 @@ class Manifest(Value, frozen=True):
     """By plug-in name: its `Params`, defaults filled in; only where a `[params.<name>]` block stands."""
     teachers: dict[str, Teacher]
     encoders: dict[str, Encoder]
+    generators: dict[str, Generator]
     datasets: dict[str, OwnDataset]
     training: dict[str, TrainingOverride]
     external: dict[str, External]
@@ -171,6 +212,11 @@ class Manifest(Value, frozen=True):
         members = (w.name for t in self.teachers.values() for _, _, w in t.members if w is not None)
         return tuple(dict.fromkeys((*members, *(encoder.weights for encoder in self.encoders.values()))))
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of all folders of weights that it rests on."""
+        return tuple(dict.fromkeys(g.outside.name for g in self.generators.values() if g.outside is not None))
+
     def params_of(self, name: str, wanted: type[Value]) -> Any:
         """Parameters of a plug-in: those given, else its defaults."""
         return self.params[name] if name in self.params else msgspec.convert({}, wanted)
@@ -185,6 +231,7 @@ class _File(Value, frozen=True):
     params: dict[Name, dict[str, Any]] = msgspec.field(default_factory=dict)
     teachers: dict[Name, Teacher] = msgspec.field(default_factory=dict)
     encoders: dict[Name, Encoder] = msgspec.field(default_factory=dict)
+    generators: dict[Name, Generator] = msgspec.field(default_factory=dict)
     datasets: dict[Name, OwnDataset] = msgspec.field(default_factory=dict)
     training: dict[Name, TrainingOverride] = msgspec.field(default_factory=dict)
     external: dict[Name, External] = msgspec.field(default_factory=dict)
@@ -216,6 +263,7 @@ def parse(text: str, tables: dict[str, Any], file: str) -> Manifest:
         params=decode_params(reader, raw.params),
         teachers=raw.teachers,
         encoders=raw.encoders,
+        generators=raw.generators,
         datasets=raw.datasets,
         training=raw.training,
         external=raw.external,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from condhpc import demands, registry
+from condhpc import demands, generator_check, registry
 from condhpc.errors import UnknownNameError, nearest
 from condhpc.grid import MAX_TASKS, CellId, cells, task_bound
 from condhpc.typed_toml import dotted
@@ -48,6 +48,7 @@ def check(reader: Reader, manifest: Manifest, prefixes: Sequence[str]) -> None:
     sound = msgspec.structs.replace(manifest, grids=tuple(_sound(reader, manifest, g) for g in manifest.grids))
     _check_roles(reader, sound)
     _check_networks(reader, sound)
+    generator_check.check(reader, sound)
     for position, exclude in enumerate(manifest.exclude):
         where = f"exclude[{position}]"
         if all(value is None for value in msgspec.structs.astuple(exclude)) and not reader.noted(where):

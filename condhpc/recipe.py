@@ -12,6 +12,8 @@ from condhpc.spec import (
     Augment,
     DatasetInfo,
     DatasetSpec,
+    GeneratorSpec,
+    GeneratorTraining,
     Optimizer,
     Precision,
     Protocol,
@@ -22,7 +24,7 @@ from condhpc.spec import (
 )
 
 if TYPE_CHECKING:
-    from condhpc.manifest import LabelChoice, Teacher, TrainingOverride
+    from condhpc.manifest import Generator, LabelChoice, Teacher, TrainingOverride
 
 EMBED_BATCH = 256
 """Images that share a forward pass when a split is embedded."""
@@ -144,3 +146,41 @@ def teacher_specs(
         TeacherSpec(dataset=dataset, arch=arch, seed=seed, split=teacher.split, training=training, weights=weights)
         for arch, seed, weights in teacher.members
     ]
+
+
+def generator_spec(
+    generator: Generator, dataset: DatasetSpec, info: DatasetInfo, images: int, precision: Precision
+) -> GeneratorSpec:
+    """A generator made elsewhere, or trained on a split of so many images."""
+    if generator.folder is not None:
+        return GeneratorSpec(
+            dataset=dataset,
+            seed=0,
+            split=generator.split,
+            arch=None,
+            training=None,
+            vae=None,
+            folder=generator.outside,
+            classes=generator.classes or "",
+            pretrained_on=generator.pretrained_on,
+        )
+    training = GeneratorTraining(
+        steps=generator.steps or 1,
+        batch=min(generator.batch, images),
+        lr=generator.lr,
+        ema_decay=generator.ema_decay,
+        label_dropout=generator.label_dropout,
+        mirror=info.mirror,
+        precision=precision,
+    )
+    return GeneratorSpec(
+        dataset=dataset,
+        seed=generator.seed,
+        split=generator.split,
+        arch=generator.size,
+        training=training,
+        vae=generator.outside,
+        folder=None,
+        classes="",
+        pretrained_on=generator.pretrained_on,
+    )

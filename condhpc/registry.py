@@ -12,7 +12,7 @@ import pkgutil
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
@@ -20,9 +20,12 @@ from condhpc import keys
 from condhpc.errors import InputError, UnknownNameError, nearest
 from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, PrepareSpec, Value
 
+if TYPE_CHECKING:
+    from condhpc.cost_model import Effort, Sources
+
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
-_NOT_PLUGINS = frozenset({"base", "base_scored"})
+_NOT_PLUGINS = frozenset({"base", "base_matching", "base_scored"})
 
 
 class NoParams(Value, frozen=True):
@@ -51,6 +54,11 @@ class Plugin:
         """Why it cannot work on such a dataset at this ipc, said before anything is computed; empty where it can."""
         del params, info, ipc
         return ""
+
+    def cost(self, spec: Any, params: Any, sources: Sources) -> Effort | None:
+        """What a task has to do, as a prediction before anything is computed (see `cost_model`); None: not known."""
+        del spec, params, sources
+        return None
 
     def settled(self, params: Any, info: DatasetInfo, ipc: int) -> Any:
         """Parameters as keys hold them: what depends on the dataset or on ipc filled in. What `needs` says of teachers

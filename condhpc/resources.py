@@ -85,6 +85,7 @@ class Stages(Value, frozen=True, kw_only=True):
 
     default: StageBlock = StageBlock()
     teacher: StageBlock = StageBlock()
+    generator: StageBlock = StageBlock()
     embed: StageBlock = StageBlock()
     prepare: StageBlock = StageBlock()
     condense: StageBlock = StageBlock()

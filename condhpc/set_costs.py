@@ -29,6 +29,8 @@ class SetCost(NamedTuple):
     """By how many planned sets each share is divided: `teacher single 12; embed teacher:single 6`."""
     uncharged: str
     """Weights made elsewhere that it rests on; what their training took is not known and not charged."""
+    pretrained_on: str = ""
+    """What generators made elsewhere, that it rests on, saw before."""
 
 
 def set_costs(plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry]) -> dict[str, SetCost]:
@@ -54,7 +56,8 @@ def _cost(
     named = (f"{_name(lines[parent])} {users[parent]}" for parent in consumed if parent in lines)
     shared = "; ".join(dict.fromkeys(named))  # parts of an embedding are one for people
     uncharged = "; ".join(_elsewhere([*consumed, key], entries))
-    return SetCost(cpu_s, gpu_s, cpu_share_s, gpu_share_s, shared, uncharged)
+    pretrained = "; ".join(_told("pretrained_on", [*consumed, key], entries))
+    return SetCost(cpu_s, gpu_s, cpu_share_s, gpu_share_s, shared, uncharged, pretrained)
 
 
 def _sums(name: str, divisors: Mapping[str, int], entries: Mapping[str, Entry]) -> tuple[float | None, float | None]:
@@ -79,5 +82,11 @@ def _name(line: PlanLine) -> str:
 
 def _elsewhere(keys: Sequence[str], entries: Mapping[str, Entry]) -> Iterator[str]:
     """Names of weights made elsewhere, each once, in the order of the plan."""
-    sources = (str(entries[key].values.get("source", "")) for key in keys if key in entries)
-    yield from dict.fromkeys(s.removeprefix(_WEIGHTS) for s in sources if s.startswith(_WEIGHTS))
+    sources = _told("source", keys, entries)
+    yield from (s.removeprefix(_WEIGHTS) for s in sources if s.startswith(_WEIGHTS))
+
+
+def _told(name: str, keys: Sequence[str], entries: Mapping[str, Entry]) -> Iterator[str]:
+    """What records say under a name, each text once, in the order of the plan."""
+    texts = (str(entries[key].values.get(name, "")) for key in keys if key in entries)
+    yield from dict.fromkeys(text for text in texts if text)

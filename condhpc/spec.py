@@ -11,8 +11,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Stage = Literal["teacher", "embed", "prepare", "condense", "relabel", "evaluate", "analyze"]
-STAGES: tuple[Stage, ...] = ("teacher", "embed", "prepare", "condense", "relabel", "evaluate", "analyze")
+Stage = Literal["teacher", "generator", "embed", "prepare", "condense", "relabel", "evaluate", "analyze"]
+STAGES: tuple[Stage, ...] = (
+    "teacher",
+    "generator",
+    "embed",
+    "prepare",
+    "condense",
+    "relabel",
+    "evaluate",
+    "analyze",
+)
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of forward and backward passes; bf16 runs on CUDA only."""
@@ -144,6 +153,57 @@ class TeacherSpec(Value, frozen=True):
     weights: WeightsSpec | None
 
 
+class DiffusionTransformer(Value, frozen=True):
+    """Size of a class-conditional diffusion transformer (DiT)."""
+
+    patch: Positive
+    """Side of the patches, latent pixels."""
+    width: Positive
+    depth: Positive
+    """Blocks."""
+    heads: Positive
+
+
+class GeneratorTraining(Value, frozen=True):
+    """How a diffusion transformer is trained; AdamW without decay, at one learning rate."""
+
+    steps: Positive
+    batch: Positive
+    lr: Annotated[float, Meta(gt=0.0)]
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)]
+    """Decay per step of the average of weights that is kept; 0 keeps the weights themselves."""
+    label_dropout: Fraction
+    """Share of images that it sees without their label, for classifier-free guidance."""
+    mirror: bool
+    """Mirror left-right with probability 0.5."""
+    precision: Precision
+
+
+class FolderSpec(Value, frozen=True):
+    """A folder that diffusers reads: a name that the profile maps to it, and its digest."""
+
+    name: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class GeneratorSpec(Value, frozen=True):
+    """A class-conditional generator: trained here (`arch`, `training`) or loaded (`folder`)."""
+
+    dataset: DatasetSpec
+    seed: int
+    split: str
+    arch: DiffusionTransformer | None
+    training: GeneratorTraining | None
+    vae: FolderSpec | None
+    """Autoencoder in whose latents it is trained here; None: it works on pixels."""
+    folder: FolderSpec | None
+    """Transformer, autoencoder and noise schedule, trained elsewhere."""
+    classes: str
+    """Dataset whose label order a loaded generator has; empty: that of its own dataset."""
+    pretrained_on: str
+    """What loaded parts saw before, for people."""
+
+
 class NetworkSpec(Value, frozen=True):
     """A network trained elsewhere, on other data, of which only the features are used."""
 
@@ -172,8 +232,9 @@ class EmbedSpec(Value, frozen=True):
 
     dataset: DatasetSpec
     split: str
-    encoder: Literal["teacher", "network", "pixels"]
-    """Penultimate layer of the input `encoder`, or of `network`; or the image itself."""
+    encoder: Literal["teacher", "network", "pixels", "generator"]
+    """Penultimate layer of the input `encoder`, or of `network`; the image itself; or latents of the input `generator`,
+    flattened."""
     network: NetworkSpec | None
     batch: Positive
     """Images that share a forward pass (rounding depends on it)."""
@@ -351,9 +412,10 @@ class AnalyzeSpec(Value, frozen=True):
     precision: Precision
 
 
-Spec = TeacherSpec | EmbedSpec | PrepareSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
+Spec = TeacherSpec | GeneratorSpec | EmbedSpec | PrepareSpec | CondenseSpec | RelabelSpec | EvaluateSpec | AnalyzeSpec
 SPEC_TYPES: dict[Stage, type[Spec]] = {
     "teacher": TeacherSpec,
+    "generator": GeneratorSpec,
     "embed": EmbedSpec,
     "prepare": PrepareSpec,
     "condense": CondenseSpec,
@@ -382,12 +444,12 @@ class Task(Value, frozen=True):
 
 
 class Need(Value, frozen=True):
-    """What a plug-in asks for beside the images: a teacher, embeddings of the training split, a preparation."""
+    """What a plug-in asks for beside the images: a teacher, a generator, embeddings of a split, a preparation."""
 
-    stage: Literal["teacher", "embed", "prepare"]
+    stage: Literal["teacher", "generator", "embed", "prepare"]
     source: str
-    """Teacher role; for `embed` the encoder: `teacher:<role>`, `encoder:<name>` or `pixels`; for `prepare` the name of
-    a preparation of the same method."""
+    """Teacher role, or generator; for `embed` the encoder: `teacher:<role>`, `encoder:<name>`, `generator:<name>` or
+    `pixels`; for `prepare` the name of a preparation of the same method."""
     split: Literal["train", "test"] = "train"
     """Of an embedding: the dataset's training split, or its test split as real images that nothing was chosen from."""
     dynamics: bool = False

@@ -16,7 +16,21 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import facts, files, handover, keys, launch, manifest, plan, runs, sharding, snapshot, store, survey
+from condhpc import (
+    facts,
+    files,
+    handover,
+    keys,
+    launch,
+    manifest,
+    plan,
+    predictions,
+    runs,
+    sharding,
+    snapshot,
+    store,
+    survey,
+)
 from condhpc import profile as profiles
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
@@ -45,6 +59,8 @@ class Prepared:
     facts: dict[str, Facts]
     weights: tuple[str, ...]
     """Names of external weights that it uses."""
+    folders: tuple[str, ...]
+    """Names of folders of external weights that it uses."""
     sets: tuple[str, ...]
     """Names of condensed sets made elsewhere."""
     profile: Profile
@@ -65,8 +81,19 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
     warnings = [*planned.warnings, *misfits]
-    overview = survey.overview(planned, taken, arrangement, profile, warnings)
-    return Prepared(path.read_bytes(), planned, found, loaded.weights, (*loaded.external,), profile, overview, indexes)
+    costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
+    overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
+    return Prepared(
+        source=path.read_bytes(),
+        plan=planned,
+        facts=found,
+        weights=loaded.weights,
+        folders=loaded.folders,
+        sets=(*loaded.external,),
+        profile=profile,
+        overview=overview,
+        indexes=indexes,
+    )
 
 
 def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
@@ -165,6 +192,7 @@ def _slurm(profile: Profile) -> Slurm | None:
 def _require_data(prepared: Prepared) -> None:
     facts.require(prepared.facts)
     facts.require_weights(prepared.weights, prepared.profile)
+    facts.require_folders(prepared.folders, prepared.profile)
     facts.require_sets(prepared.sets, prepared.profile)
 
 

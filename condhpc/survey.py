@@ -10,6 +10,7 @@ from condhpc.errors import InputError
 from condhpc.layout import Layout
 from condhpc.live import live as live_tasks
 from condhpc.planned import Plan
+from condhpc.predictions import CostRow
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
 from condhpc.slurm_limits import Limits
@@ -36,6 +37,8 @@ class Overview(msgspec.Struct, frozen=True):
     """Tasks that a limit keeps back for `submit --continue`."""
     provisional: bool
     """A dataset is not on this machine: its tasks have other keys where it is."""
+    costs: list[CostRow] = []
+    """What is to be computed, by stage and condenser."""
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -106,7 +109,12 @@ def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
 
 
 def overview(
-    planned: Plan, survey: Survey, arrangement: Arrangement, profile: Profile, warnings: list[str]
+    planned: Plan,
+    survey: Survey,
+    arrangement: Arrangement,
+    profile: Profile,
+    warnings: list[str],
+    costs: list[CostRow],
 ) -> Overview:
     """One row per stage of the plan."""
     stages = [stage for stage in STAGES if any(p.task.stage == stage for p in planned.tasks)]
@@ -119,7 +127,7 @@ def overview(
         count = len(arrays) if profile.backend == "slurm" else int(new > 0)
         row = StageRow(stage, new, len(of_stage & survey.cached), len(of_stage & survey.live.keys()), count, elements)
         rows.append(row)
-    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional)
+    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional, costs)
 
 
 def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from condhpc.files import under_construction
 
 Cell = str | int | float | None
+_PACE = frozenset({"eta_s", "images_s"})
+"""Values that are told in words."""
 
 
 def printable(text: str) -> str:
@@ -26,6 +28,27 @@ def cell_text(value: Cell, decimals: int = 2) -> str:
     if value is None:
         return ""
     return f"{value:.{decimals}f}" if isinstance(value, float) else printable(str(value))
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `2.1 d`."""
+    for size, unit in ((86_400.0, "d"), (3600.0, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{max(seconds, 0.0):.0f} s"
+
+
+def progress_text(step: int, total: int, values: Mapping[str, float]) -> str:
+    """`30/100, 12 min left, 2,400 images/s, loss 1.25`: how far a task is; empty before its first step.
+
+    What matters most comes first: columns are cut.
+    """
+    parts = [f"{step}/{total}"] if total else []
+    if "eta_s" in values:
+        parts.append(f"{duration(values['eta_s'])} left")
+    if (images_s := values.get("images_s")) is not None:
+        parts.append(f"{images_s:,.0f} images/s" if images_s >= 10 else f"{images_s:.2g} images/s")
+    return ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in values.items() if name not in _PACE)])
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[Cell]], decimals: int = 2) -> list[str]:

@@ -1,4 +1,4 @@
-"""Teachers, embeddings, condensed sets and analyses: planned when something needs them, each once."""
+"""Teachers, generators, embeddings, condensed sets and analyses: planned when something needs them, each once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from condhpc import demands, registry
 from condhpc.facts import Facts
 from condhpc.planned import Encoded, Label, Sheet
-from condhpc.recipe import EMBED_BATCH, embed_rows, teacher_specs
+from condhpc.recipe import EMBED_BATCH, embed_rows, generator_spec, teacher_specs
 from condhpc.spec import (
     ENGINE_VERSION,
     AnalyzeSpec,
@@ -42,6 +42,7 @@ class Upstream:
         """By (dataset, metric): keys of the teacher that encodes for it, and of what encoders made for it."""
         self.dataset = cache(self._dataset)
         self.teachers = cache(self._teachers)
+        self.generator = cache(self._generator)
         self.embedding = cache(self._embedding)
         self.condensed = cache(self._condensed)
         self.analysis = cache(self._analysis)
@@ -71,6 +72,15 @@ class Upstream:
             found.append(self._sheet.add("teacher", Encoded(spec), {}, _version("teacher", 1), label))
         return tuple(found)
 
+    def _generator(self, dataset: str, name: str) -> str:
+        """Key of a generator."""
+        generator, facts = self._manifest.generators[name], self._facts[dataset]
+        images = facts.images(generator.split)
+        spec = generator_spec(generator, self.dataset(dataset), facts.info, images, self._manifest.precision)
+        return self._sheet.add(
+            "generator", Encoded(spec), {}, _version("generator", 1), Label(dataset=dataset, role=name)
+        )
+
     def _embedding(self, dataset: str, source: str, of: Literal["train", "test"]) -> tuple[str, ...]:
         """Keys of a split's embeddings, part by part; pixels are the same at every precision."""
         facts = self._facts[dataset]
@@ -81,7 +91,7 @@ class Upstream:
             spec = EmbedSpec(
                 dataset=self.dataset(dataset),
                 split=split,
-                encoder="teacher" if inputs else "network" if network is not None else "pixels",
+                encoder=_kind(source),
                 network=network,
                 batch=EMBED_BATCH,
                 precision="fp32" if source == "pixels" else self._manifest.precision,
@@ -96,7 +106,10 @@ class Upstream:
         return None if name is None else self._manifest.encoders[name]
 
     def _encoder(self, dataset: str, source: str) -> dict[str, str]:
-        role = demands.encoder_role(Need(stage="embed", source=source))
+        need = Need(stage="embed", source=source)
+        if (name := demands.generator_name(need)) is not None:
+            return {"generator": self.generator(dataset, name)}
+        role = demands.encoder_role(need)
         return {} if role is None else {"encoder": self.teachers(dataset, role)[0]}
 
     def _condensed(self, dataset: str, name: str, ipc: int, seed: int | None) -> str:
@@ -170,6 +183,9 @@ class Upstream:
         inputs: dict[str, str] = {}
         encoders: dict[str, str] = {}
         for role, need in needs.items():
+            if need.stage == "generator":
+                inputs[role] = self.generator(dataset, need.source)
+                continue
             if need.stage == "embed":
                 found = self.embedding(dataset, need.source, need.split)
                 several = len(found) > 1
@@ -205,14 +221,24 @@ class Upstream:
         return Encoded(spec), {**inputs, **encoders}
 
 
+def _kind(source: str) -> Literal["teacher", "network", "pixels", "generator"]:
+    """What encodes, of an embedding's source."""
+    kinds: dict[str, Literal["teacher", "network", "generator"]] = {
+        "teacher": "teacher",
+        "encoder": "network",
+        "generator": "generator",
+    }
+    return kinds.get(source.partition(":")[0], "pixels")
+
+
 def _version(stage: Stage, plugin: int) -> tuple[int, int]:
     return ENGINE_VERSION[stage], plugin
 
 
 def _plain(params: Any, needs: Mapping[str, Need]) -> dict[str, Any]:
-    """Parameters as a key holds them: what names a teacher role names the input role instead.
+    """Parameters as a key holds them: what names a teacher role, or a generator, names the input role instead.
 
-    Which teacher that is, the input's key says; a role's name in the manifest is a name for people.
+    Which one that is, the input's key says; a role's name in the manifest is a name for people.
     """
     inputs: dict[str, str] = {}
     for role, need in needs.items():
@@ -222,4 +248,5 @@ def _plain(params: Any, needs: Mapping[str, Need]) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(params)
     plain = {name: inputs.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
     # A role may be called like anything, such as an architecture; only the parameter of the role's name is meant.
-    return plain | {role: role for role, need in needs.items() if need.stage == "teacher" and role in found}
+    named = [role for role, need in needs.items() if need.stage in {"teacher", "generator"} and role in found]
+    return plain | {role: role for role in named}

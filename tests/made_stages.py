@@ -16,9 +16,13 @@ from condhpc.spec import (
     Augment,
     CondenseSpec,
     DatasetSpec,
+    DiffusionTransformer,
     EmbedSpec,
     EvaluateSpec,
+    GeneratorSpec,
+    GeneratorTraining,
     Optimizer,
+    PrepareSpec,
     Task,
     TeacherSpec,
     Training,
@@ -61,6 +65,46 @@ def teacher(seed: int = 0, steps: int = 36, weights: WeightsSpec | None = None, 
         weights=weights,
     )
     return Task(stage="teacher", spec=msgspec.structs.replace(spec, **changes), inputs={}, version=(1, 1))
+
+
+def generator(steps: int = 40, **changes: Any) -> Task:
+    """A diffusion transformer of two small blocks, on the pixels of all training digits."""
+    spec = GeneratorSpec(
+        dataset=DATASET,
+        seed=0,
+        split="train",
+        arch=DiffusionTransformer(patch=2, width=32, depth=2, heads=2),
+        training=GeneratorTraining(
+            steps=steps, batch=64, lr=2e-3, ema_decay=0.9, label_dropout=0.1, mirror=False, precision="fp32"
+        ),
+        vae=None,
+        folder=None,
+        classes="",
+        pretrained_on="",
+    )
+    return Task(stage="generator", spec=msgspec.structs.replace(spec, **changes), inputs={}, version=(1, 1))
+
+
+def latents(generator_key: str, **changes: Any) -> Task:
+    """Latents of the training split by a generator's key."""
+    found = embed(**changes)
+    spec = msgspec.structs.replace(found.spec, encoder="generator")
+    return msgspec.structs.replace(found, spec=spec, inputs={"generator": generator_key})
+
+
+def prepare(method: str, name: str, inputs: dict[str, str], ipc: int | None = None, **params: Any) -> Task:
+    """What a method computes from the digits once."""
+    plugin = registry.preparation(method, name)
+    spec = PrepareSpec(
+        dataset=DATASET,
+        method=method,
+        preparation=name,
+        params=msgspec.to_builtins(plugin.Params(**params)),
+        ipc=ipc,
+        resolution=8,
+        precision="fp32",
+    )
+    return Task(stage="prepare", spec=spec, inputs=inputs, version=(1, plugin.version))
 
 
 def embed(encoder: str | None = None, batch: int = 256, **changes: Any) -> Task:

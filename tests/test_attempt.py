@@ -276,6 +276,22 @@ def test_pulses_tell_progress_and_cost(root: Path) -> None:
     assert reap(pid) == 0
 
 
+def test_the_log_tells_progress_now_and_then(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line for a step, however many pulses see it."""
+    task = condense(steps=2, at=1, do="wait", gate="open")
+    pid = fork(lambda: _run(root, task, pulse_s=0.01))
+
+    def beats() -> int:
+        found = lease.read_attempt(folder_of(root, task), 1)
+        return found.pulse.beat if found is not None and found.pulse is not None and found.pulse.step == 1 else 0
+
+    until(lambda: beats() > 5, "some pulses after the first step")
+    (root / "open").touch()
+    assert reap(pid) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("condense") and "1/2" in line]
+    assert lines == [f"condense {keys.key(task)[:12]}: 1/2"]
+
+
 def test_a_disk_that_is_full_for_a_pulse_ends_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sign of life that cannot be written is missed; the next one is tried."""
     task = condense(do="wait", gate="open")

@@ -44,7 +44,9 @@ class Submission(types.ModuleType):
         super().__init__("condhpc.submit")
         self.run = run
         self.calls: list[tuple[str, Any]] = []
-        self.overview = overview or types.SimpleNamespace(rows=[], warnings=[], kept_back=0, provisional=False)
+        self.overview = overview or types.SimpleNamespace(
+            rows=[], warnings=[], kept_back=0, provisional=False, costs=[]
+        )
 
     def prepare(self, manifest: Path, held: Profile) -> Any:
         """Note the manifest."""
@@ -126,10 +128,10 @@ def test_status_exits_with_10_while_something_runs(made: MadeRun) -> None:
     key = made.condense()
     made.write()
     made.pool(key, pids={"1": 1})
-    made.lease(key).pulse(step=30, total=100, values={"loss": 1.25}, cost={})
+    made.lease(key).pulse(step=30, total=100, values={"loss": 1.25, "images_s": 21400.4, "eta_s": 720.0}, cost={})
     result = call("status")
     assert result.exit_code == 10
-    assert "30/100 loss 1.25" in result.stdout
+    assert "30/100, 12 min left, 21,400 images/s, loss 1.25" in result.stdout
 
 
 def test_status_json_is_the_snapshot_and_nothing_else(made: MadeRun) -> None:
@@ -200,6 +202,17 @@ def test_plan_prints_the_overview_and_sends_nothing(submission: Submission, tmp_
     assert "4 tasks do not fit now" in result.stdout
     assert "warning: a partition is missing" in result.stdout
     assert [name for name, _ in submission.calls] == ["prepare"]
+
+
+def test_plan_as_json_is_one_document(submission: Submission, tmp_path: Path) -> None:
+    """The overview as it is, costs included."""
+    from condhpc.survey import Overview, StageRow
+
+    (tmp_path / "m.toml").touch()
+    row = StageRow(stage="condense", new=3, cached=2, live=1, arrays=1, elements=3)
+    submission.overview = Overview([row], [], 4, provisional=True)
+    result = call("plan", "m.toml", "--json")
+    assert msgspec.json.decode(result.stdout, type=Overview) == submission.overview
 
 
 def test_problems_of_a_manifest_are_all_shown_with_exit_code_2(submission: Submission) -> None:

@@ -71,7 +71,7 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
     assert headers[3] == (
         "dataset,condenser,kind,ipc,set_seed,status,count,set_bytes,soft_label_bytes,cost,wall_s,cpu_s,gpu_s,gpu_h,"
         "gpu_type,cpu_h,kwh,source,standalone_cpu_s,standalone_gpu_s,amortised_cpu_s,amortised_gpu_s,shared_by,"
-        "uncharged,set_key"
+        "uncharged,pretrained_on,predicted_gpu_s,gpu_s_over_predicted,set_key"
     )
     assert headers[4] == (
         "dataset,condenser,ipc,set_seed,metric,status,value,unit,better,reason,pooled,reference,low,high,"

@@ -12,7 +12,7 @@ import pytest
 from made_tasks import analyze, condense, folder_of, site
 
 from condhpc import attempt, keys, lease, store
-from condhpc.context import Context, input_stage
+from condhpc.context import Context, Progress, input_stage
 from condhpc.errors import CorruptArtefactError, InputMissingError, LeaseLostError, StageError, Stopped, StoreError
 from condhpc.layout import TaskFolder
 from condhpc.spec import Task
@@ -66,6 +66,43 @@ def test_safe_point_notes_progress_and_writes_nothing(make: Make) -> None:
     assert (context.progress.step, context.progress.total, context.progress.values) == (2, 10, {"loss": 0.25})
     assert sorted(context.folder.path.iterdir()) == before
     assert context.checkpoint() is None
+
+
+def test_what_is_left_follows_from_the_pace() -> None:
+    """From the first safe point on: what came before a resume, and getting started, are not of this pace."""
+    now = [100.0]
+    progress = Progress(lambda: now[0])
+    now[0] = 500.0
+    progress.note(2000, 4000, {})
+    assert progress.told() == {}
+    now[0] = 510.0
+    progress.note(2500, 4000, {"loss": 0.5})
+    assert progress.told() == {"eta_s": 30.0, "loss": 0.5}
+    now[0] = 520.0
+    assert progress.told()["eta_s"] == 60.0  # nothing moved meanwhile
+
+
+def test_work_that_counts_anew_has_a_pace_of_its_own() -> None:
+    """A stage that trains, then tests, then writes."""
+    now = [0.0]
+    progress = Progress(lambda: now[0])
+    progress.note(1, 10, {})
+    now[0] = 9.0
+    progress.note(10, 10, {})
+    assert progress.told() == {"eta_s": 0.0}
+    progress.note(1, 3, {})
+    assert progress.told() == {}
+    now[0] = 11.0
+    progress.note(2, 3, {})
+    assert progress.told() == {"eta_s": 2.0}
+
+
+def test_what_a_stage_says_of_its_end_counts() -> None:
+    """It knows more than the pace: a method that does less and less."""
+    progress = Progress(lambda: 0.0)
+    progress.note(1, 10, {})
+    progress.note(2, 10, {"eta_s": 7.0})
+    assert progress.told() == {"eta_s": 7.0}
 
 
 def test_checkpoints_follow_the_clock(make: Make) -> None:

@@ -18,8 +18,12 @@ from condhpc.spec import (
     Augment,
     CondenseSpec,
     DatasetSpec,
+    DiffusionTransformer,
     EmbedSpec,
     EvaluateSpec,
+    FolderSpec,
+    GeneratorSpec,
+    GeneratorTraining,
     Optimizer,
     PrepareSpec,
     Probes,
@@ -71,6 +75,24 @@ TASKS: dict[Stage, Task] = {
             split="train",
             training=TRAINING,
             weights=WeightsSpec(name="w", sha256="a" * 64),
+        ),
+        inputs={},
+        version=(1, 1),
+    ),
+    "generator": Task(
+        stage="generator",
+        spec=GeneratorSpec(
+            dataset=DATASET,
+            seed=2,
+            split="train",
+            arch=DiffusionTransformer(patch=2, width=64, depth=4, heads=2),
+            training=GeneratorTraining(
+                steps=100, batch=16, lr=0.001, ema_decay=0.99, label_dropout=0.1, mirror=True, precision="fp32"
+            ),
+            vae=FolderSpec(name="v", sha256="b" * 64),
+            folder=FolderSpec(name="f", sha256="c" * 64),
+            classes="imagenet1k",
+            pretrained_on="photographs",
         ),
         inputs={},
         version=(1, 1),
@@ -143,6 +165,7 @@ TASKS: dict[Stage, Task] = {
 }
 GOLDEN: dict[Stage, str] = {
     "teacher": "136146da0e49758f78d2615132577c0d",
+    "generator": "4b21fbc4eb56ac06b20310c6f4e3d569",
     "embed": "22145a25bca7a17108c82cb64d176af7",
     "prepare": "d497e8f0052d05a7f47858913a106cfd",
     "condense": "5c01eaf19185d1bef654981eaa67ec8d",

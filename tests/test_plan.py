@@ -86,7 +86,9 @@ def test_inputs_stand_before_what_consumes_them_and_are_of_the_right_stage() -> 
         for role, key in item.task.inputs.items():
             assert stage_of[key] == wanted[role]
         stage_of[item.key] = item.task.stage
-    assert list(dict.fromkeys(stage_of.values())) == [stage for stage in STAGES if stage not in {"prepare", "relabel"}]
+    assert list(dict.fromkeys(stage_of.values())) == [
+        stage for stage in STAGES if stage not in {"generator", "prepare", "relabel"}
+    ]
 
 
 def test_evaluations_are_wired_to_their_set_and_teachers() -> None:

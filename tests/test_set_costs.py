@@ -99,6 +99,21 @@ def test_other_encoders_than_teachers_are_named_by_the_same_word_of_their_record
     assert costs(plan, entries)["s"].uncharged == "b; a"
 
 
+def test_what_generators_saw_before_is_told() -> None:
+    """Once, also of a generator behind latents and their preparation."""
+    plan = [
+        line("g", "generator", "dit"),
+        line("e", "embed", "generator:dit", generator="g"),
+        line("p", "prepare", latents="e"),
+        line("s", "condense", generator="g", modes="p"),
+    ]
+    entries = {key: entry(key, "embed", 1.0) for key in ("e", "p", "s")}
+    values = {"source": "weights:xl", "pretrained_on": "ImageNet-1K"}
+    entries["g"] = Entry("g", "generator", 1, values, {"wall_s": 1.0, "cpu_s": 1.0, "gpu_s": 0.0}, {})
+    found = costs(plan, entries)["s"]
+    assert (found.uncharged, found.pretrained_on, found.standalone_cpu_s) == ("xl", "ImageNet-1K", 4.0)
+
+
 @settings(deadline=None)
 @given(st.lists(st.frozensets(st.integers(0, 4)), min_size=1, max_size=8), st.lists(st.floats(0, 1e6), min_size=13))
 def test_shares_of_all_sets_add_up_to_all_that_was_spent_on_them(

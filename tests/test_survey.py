@@ -79,7 +79,7 @@ def _rows(
     planned = _plan(made)
     taken = survey.take(planned, made.layout, slurm, 900.0)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
-    found = survey.overview(planned, taken, arrangement, profile, misfits)
+    found = survey.overview(planned, taken, arrangement, profile, misfits, [])
     return {row.stage: msgspec.structs.astuple(row)[1:] for row in found.rows}, found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from made_generators import tiny_generator
 from numpy.typing import NDArray
 
 from condhpc import distillation, rng
@@ -160,12 +161,22 @@ def _given(plugin: Plugin, params: Any, train: MemorySplit) -> dict[str, Any]:
     """Teachers and embeddings that a plug-in needs."""
     total = int(train.labels_N.max()) + 1
     needs = plugin.needs(params)
-    pixels_ND = train.read(np.arange(len(train))).reshape(len(train), -1).astype(np.float32)
     return {
         "teachers": {role: TinyObserver(total) for role, need in needs.items() if need.stage == "teacher"},
-        "embeddings": {r: Embeddings(pixels_ND, train.labels_N) for r, need in needs.items() if need.stage == "embed"},
+        "embeddings": {role: embedded(train, need) for role, need in needs.items() if need.stage == "embed"},
         "prepared": {},
+        "generators": {
+            role: tiny_generator(total, train.resolution) for role, need in needs.items() if need.stage == "generator"
+        },
     }
+
+
+def embedded(train: MemorySplit, need: Need) -> Embeddings:
+    """Pixels, or what a generator on pixels takes for latents."""
+    images_NHWC = train.read(np.arange(len(train)))
+    if need.source.startswith("generator:"):
+        images_NHWC = images_NHWC.transpose(0, 3, 1, 2) / 127.5 - 1.0
+    return Embeddings(images_NHWC.reshape(len(train), -1).astype(np.float32), train.labels_N)
 
 
 def _prepared(plugin: Method, need: Need, train: MemorySplit, spec: CondenseSpec) -> dict[str, NDArray[Any]]:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
+from condhpc.cost_model import TRAINED, Effort, Passes, network
 from condhpc.errors import StageError
+from condhpc.recipe import set_batch
 from condhpc.registry import Plugin
 from condhpc.spec import ENCODER_PATTERN, ENCODERS, DatasetInfo, Need, Value
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from condhpc.cost_model import Sources
+    from condhpc.spec import CondenseSpec
 
 
 class EmbeddingParams(Value, frozen=True):
@@ -51,6 +56,8 @@ class Trials(NamedTuple):
     steps: int
 
 
+_VECTOR_BYTES = 2048
+"""Of a ResNet-18's feature in single precision, for predictions."""
 _MOST_PAIRED = 32_768
 """Images of a class whose distances fill 4 GiB in single precision."""
 
@@ -66,6 +73,19 @@ class Coreset(Plugin):
         """How parameters are chosen on a hold-out slice of the training split; None: they are as given."""
         del params
         return None
+
+    def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
+        """The students of its trials, and the chosen images; what it makes of scores takes no time to speak of."""
+        del sources
+        chosen, trials = spec.ipc * spec.dataset.classes, self.trials(params)
+        if trials is None:
+            return Effort(decoded=chosen, decoded_px=spec.resolution)
+        net, steps = network(trials.student), trials.steps * len(trials.candidates)
+        if net is None:
+            return None
+        seen = steps * set_batch(spec.dataset.classes, spec.ipc)
+        trained = Passes(net, spec.resolution, seen, steps, TRAINED)
+        return Effort((trained,), chosen * (1 + len(trials.candidates)), spec.resolution)
 
     @abstractmethod
     def select(self, images: ClassImages, ipc: int, params: Any) -> NDArray[np.int64]:
@@ -100,6 +120,12 @@ class EmbeddingCoreset(Coreset):
     def needs(self, params: Any) -> dict[str, Need]:
         """Embeddings under the role `embedding`."""
         return {"embedding": Need(stage="embed", source=params.encoder)}
+
+    def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
+        """The embeddings, read once per pick, and the chosen images."""
+        del params
+        read_bytes = sources.images * _VECTOR_BYTES * spec.ipc
+        return Effort((), spec.ipc * spec.dataset.classes, spec.resolution, read_bytes)
 
 
 def held_out(count: int, share: float) -> int:

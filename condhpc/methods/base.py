@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from condhpc.cost_model import FORWARD, Effort
 from condhpc.registry import Plugin
 from condhpc.spec import CondenseSpec, PrepareSpec
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from condhpc.arrays import Embeddings
+    from condhpc.cost_model import Sources
     from condhpc.datasets.base import Split
+    from condhpc.generators import Generator
 
 
 class Unit(NamedTuple):
@@ -75,7 +79,11 @@ class Given:
     embeddings: Mapping[str, Embeddings]
     prepared: Mapping[str, Mapping[str, NDArray[Any]]]
     """Arrays of preparations by role."""
+    generators: Mapping[str, Generator]
+    """Frozen, by role, on `device`."""
     steps: Steps
+    compile: str = ""
+    """Mode of torch.compile for forward passes that are many; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +108,16 @@ class Preparation(Plugin):
     @abstractmethod
     def prepare(self, work: Preparing) -> dict[str, NDArray[Any]]:
         """Named arrays. Raises Stopped (through `work.steps.tick`), StageError where a number is not finite."""
+
+    def cost(self, spec: PrepareSpec, params: Any, sources: Sources) -> Effort | None:
+        """The training split once through each of its teachers."""
+        del params
+        images = sources.images
+        found = [sources.passes(role, spec.resolution, images, images / 256, FORWARD) for role in sources.archs]
+        known = [passes for passes in found if passes is not None]
+        if len(known) < len(found):
+            return None
+        return Effort(tuple(itertools.chain(*known)), images, spec.resolution)
 
 
 class Method(Plugin):

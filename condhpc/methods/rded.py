@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from condhpc.cost_model import FORWARD, Effort
 from condhpc.errors import StageError
 from condhpc.methods.base import ClassByClass, Work
 from condhpc.spec import DatasetInfo, Need, Value
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    from condhpc.cost_model import Sources
+    from condhpc.spec import CondenseSpec
 
 _MOSAIC_FROM_PX = 64
 _CROP_ATTEMPTS = 10
@@ -54,6 +58,13 @@ class Rded(ClassByClass):
         if info.resolution % factor:
             return _indivisible(factor, info.resolution)
         return f"the smallest class has {_too_few(smallest, factor, ipc)}" if factor**2 * ipc > smallest else ""
+
+    def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
+        """Crops through the observer; every image is decoded once."""
+        images = min(sources.images, params.mipc * spec.dataset.classes)
+        crops = images * params.crops
+        found = sources.passes("observer", spec.resolution, crops, crops / params.score_batch, FORWARD)
+        return None if found is None else Effort(found, images, spec.resolution)
 
     def class_images(self, work: Work, label: int) -> NDArray[np.uint8]:
         """The class's mosaics. Raises StageError for a class that is too small."""

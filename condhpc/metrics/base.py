@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from condhpc.cost_model import FORWARD, Effort, Passes, network
 from condhpc.errors import StageError
 from condhpc.registry import Plugin
 from condhpc.spec import ENCODER_PATTERN, ENCODERS, Need, Value
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from condhpc.cost_model import Sources
+    from condhpc.spec import AnalyzeSpec
+
     Kept = Callable[[str, Callable[[], NDArray[np.float64]]], NDArray[np.float64]]
+
+
+_VECTOR_BYTES = 2048
+"""Of a ResNet-18's feature in single precision, for predictions."""
 
 
 class MetricParams(Value, frozen=True):
@@ -108,6 +116,15 @@ class Metric(Plugin):
     def needs(self, params: Any) -> dict[str, Need]:
         """Embeddings of the training split under the role `embedding`."""
         return {"embedding": Need(stage="embed", source=params.encoder)}
+
+    def cost(self, spec: AnalyzeSpec, params: Any, sources: Sources) -> Effort | None:
+        """The set through the encoder, and the embeddings read once; the measure itself is little beside that."""
+        del params
+        images, nets = sources.set_images, (network(a) for archs in sources.archs.values() for a in archs)
+        passes = (
+            Passes(net, spec.dataset.resolution, images, images / 256, FORWARD) for net in nets if net is not None
+        )
+        return Effort(tuple(passes), read_bytes=sources.images * _VECTOR_BYTES)
 
     @abstractmethod
     def compute(self, scene: Scene, params: Any) -> Measurement:

@@ -16,8 +16,7 @@ from textual.widgets import Footer, Input, Static
 
 from condhpc.errors import CondhpcError
 from condhpc.findings import Snapshot
-from condhpc.status_text import duration
-from condhpc.tables import printable
+from condhpc.tables import duration, printable
 from condhpc.task_state import STATES
 from condhpc.tui.task_table import TaskTable
 

@@ -16,8 +16,8 @@ from textual.strip import Strip
 
 from condhpc.findings import Row
 from condhpc.log_view import label_text
-from condhpc.status_text import duration, step_text
-from condhpc.tables import printable
+from condhpc.status_text import step_text
+from condhpc.tables import duration, printable
 from condhpc.task_state import BAD, State
 
 _STYLES: dict[State, Style] = {
@@ -32,6 +32,8 @@ _STYLES: dict[State, Style] = {
 _HEADER = Style(bold=True, underline=True)
 _CURSOR = Style(reverse=True)
 _MAX_LABEL_CHARS = 56
+_MAX_STEP_CHARS = 50
+"""`3700/4000, 12 min left, 21,400 images/s, loss 1.25`."""
 _DETAIL_CHARS = 200
 
 
@@ -60,6 +62,7 @@ class TaskTable(ScrollView, can_focus=True):
         self._shown: list[Row] = []
         self._labels: dict[str, str] = {}
         self._label_chars = 4
+        self._step_chars = 4
         self._failures_only = False
         self._needle = ""
         self._cursor = 0
@@ -78,6 +81,8 @@ class TaskTable(ScrollView, can_focus=True):
             self._labels = {row.key: printable(label_text(row.label)) for row in rows}
             longest = max(map(len, self._labels.values()), default=4)
             self._label_chars = min(max(longest, 4), _MAX_LABEL_CHARS)
+        longest = max((len(step_text(row)) for row in rows if row.state == "running"), default=4)
+        self._step_chars = min(max(longest, 4), _MAX_STEP_CHARS)
         self._select()
 
     def set_filter(self, *, failures_only: bool, needle: str) -> None:
@@ -141,7 +146,7 @@ class TaskTable(ScrollView, can_focus=True):
         )
 
     def _columns(self, *texts: str) -> str:
-        widths = (8, 8, self._label_chars, 18, 7, 12, 5)
+        widths = (8, 8, self._label_chars, self._step_chars, 7, 12, 5)
         cut = (f"{text[:width]:<{width}}" for text, width in zip(texts, widths, strict=False))
         return "  ".join((*cut, texts[-1]))
 

@@ -42,7 +42,7 @@ def run(ctx: Context) -> dict[str, Any]:
     """Publish the artefact `embeddings`: vectors (N, D), row = source index (of a part, from its first image on)."""
     train.configure(ctx.threads)
     spec: EmbedSpec = ctx.spec
-    split = inputs.open_split(ctx, spec.dataset, spec.split)
+    split = inputs.open_split(ctx, spec.dataset, spec.split, _resolution(ctx, spec))
     with ranks.team(ctx) as team:
         found = encode(ctx, spec, images.images_of(split, ctx.device, ctx.threads), team)
     if ctx.place.rank:  # rank 0 has them all
@@ -66,7 +66,8 @@ def encoder_name(ctx: Context) -> str:
     spec: EmbedSpec = ctx.spec
     if spec.network is not None:
         return f"{spec.network.library}:{spec.network.arch}:{spec.network.sha256}"
-    return spec.encoder if spec.encoder == "pixels" else f"{spec.encoder}:{ctx.task.inputs['encoder']}"
+    role = "generator" if spec.encoder == "generator" else "encoder"
+    return spec.encoder if spec.encoder == "pixels" else f"{spec.encoder}:{ctx.task.inputs[role]}"
 
 
 def preprocessing(spec: EmbedSpec) -> str:
@@ -74,6 +75,8 @@ def preprocessing(spec: EmbedSpec) -> str:
     side = spec.dataset.resolution
     if spec.encoder == "pixels":
         return f"{side}×{side} RGB / 255, flattened"
+    if spec.encoder == "generator":
+        return f"the generator's own resolution, RGB in -1..1, latents as it sees them, flattened; {spec.precision}"
     size, mean, std = f"{side}×{side}", spec.dataset.mean, spec.dataset.std
     if spec.network is not None:
         mean, std = spec.network.mean, spec.network.std
@@ -107,6 +110,11 @@ def encode(ctx: Context, spec: EmbedSpec, source: Images, team: ranks.Alone | No
     return held.finished(first)
 
 
+def _resolution(ctx: Context, spec: EmbedSpec) -> int | None:
+    """A generator encodes images of its own size, read as such from the files; None: the dataset's."""
+    return inputs.generator_resolution(ctx, "generator") if spec.encoder == "generator" else None
+
+
 def _bounds(spec: EmbedSpec, count: int) -> tuple[int, int]:
     return (0, count) if spec.rows is None else (spec.rows.first, spec.rows.first + spec.rows.count)
 
@@ -116,6 +124,8 @@ def _encoder(ctx: Context, spec: EmbedSpec) -> Encoder:
         return encoders.of_network(_network(ctx, spec.network), spec.network, spec.precision)
     if spec.encoder == "pixels":
         return encoders.pixels
+    if spec.encoder == "generator":
+        return inputs.load_generator(ctx, "generator", spec.precision).as_encoder()
     return encoders.of_teacher(inputs.load_teacher(ctx, "encoder"), spec.dataset, spec.precision)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from condhpc import arrays, keys, models, registry
+from condhpc import arrays, diffusion, generators, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
 from condhpc.file_index import Index
+from condhpc.generators import Generator
 from condhpc.spec import CondenseSpec, TeacherSpec
 from condhpc_jobs import weights
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from condhpc.arrays import CondensedSet, Embeddings
     from condhpc.context import Context
     from condhpc.datasets.base import Dataset, Split
-    from condhpc.spec import DatasetSpec, Need
+    from condhpc.spec import DatasetSpec, Need, Precision
 
 
 def open_index(ctx: Context, dataset: DatasetSpec) -> Index:
@@ -78,6 +80,30 @@ def load_teacher(ctx: Context, role: str) -> nn.Module:
     return models.frozen(models.placed(model, ctx.device))
 
 
+def load_generator(ctx: Context, role: str, precision: Precision) -> Generator:
+    """The frozen generator behind an input role, on the task's device; raises CorruptArtefactError."""
+    path = ctx.input(role, "generator")
+    held = arrays.read(path, "generator")
+    try:
+        parts = {
+            name: make(json.loads(held.attributes[name]))
+            for name, make in (("network", generators.network_of), ("vae", generators.vae_of))
+            if name == "network" or name in held.attributes
+        }
+        chain, labels_K = diffusion.linear_chain(betas=held.arrays["betas"]), held.arrays["labels"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtefactError(f"{path}: not a generator ({error}); delete its task and submit") from error
+    for name, part in parts.items():
+        weights.load_arrays(part, held.arrays, path, f"{name}/")
+    network = generators.with_shared_embedding(parts["network"])
+    return Generator(network, parts.get("vae"), chain, labels_K, precision).placed(ctx.device)
+
+
+def generator_resolution(ctx: Context, role: str) -> int:
+    """Side of the images that the generator behind an input role makes, pixels."""
+    return int(ctx.record(role).record.values["resolution"])
+
+
 def load_embeddings(ctx: Context, role: str) -> Embeddings:
     """The embeddings behind an input role, of all its parts; row = source index."""
     return arrays.joined([arrays.read_embeddings(ctx.input(part, "embeddings")) for part in ctx.roles(role)])
@@ -87,10 +113,13 @@ def given(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Any]:
     """What a plug-in asked for, by kind and role, as `methods.base.Given` has it; `count` training images."""
     teachers = [role for name, need in needs.items() if need.stage == "teacher" for role in ctx.roles(name)]
     prepared = [role for role, need in needs.items() if need.stage == "prepare"]
+    drawing = [role for role, need in needs.items() if need.stage == "generator"]
     return {
+        "compile": ctx.site.compile,
         "teachers": {role: load_teacher(ctx, role) for role in teachers},
         "embeddings": embeddings(ctx, needs, count),
         "prepared": {role: arrays.read(ctx.input(role, "prepared"), "prepared").arrays for role in prepared},
+        "generators": {role: load_generator(ctx, role, ctx.spec.precision) for role in drawing},
     }
 
 

@@ -26,15 +26,16 @@ _UNREADABLE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, Attri
 """What torch.load makes of files that others wrote."""
 
 
-def to_arrays(model: nn.Module) -> dict[str, NDArray[Any]]:
-    """The state dict under `weights/<name>`; scalars as arrays of one."""
+def to_arrays(model: nn.Module, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """The state dict under `weights/<prefix><name>`; scalars as arrays of one."""
     state = model.state_dict()
-    return {PREFIX + name: np.atleast_1d(tensor.detach().cpu().numpy()) for name, tensor in state.items()}
+    return {PREFIX + prefix + name: np.atleast_1d(tensor.detach().cpu().numpy()) for name, tensor in state.items()}
 
 
-def load_arrays(model: nn.Module, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+def load_arrays(model: nn.Module, arrays: Mapping[str, NDArray[Any]], path: Path, prefix: str = "") -> None:
     """Fill a network of the same architecture; raises CorruptArtefactError where names or shapes differ."""
-    found = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    start = PREFIX + prefix
+    found = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
     own = model.state_dict()
     wrong = _differences(own, {name: array.size for name, array in found.items()})
     if wrong:

@@ -8,7 +8,7 @@ import pytest
 from condhpc import registry
 from condhpc.registry import KINDS
 
-HEAVY = ("torch", "torchvision", "numpy", "PIL", "h5py", "submitit", "textual", "sklearn")
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "h5py", "submitit", "textual", "sklearn", "diffusers")
 ALL = [(kind, name) for kind in KINDS for name in registry.names(kind)]
 
 

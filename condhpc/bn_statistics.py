@@ -1,0 +1,178 @@
+"""Statistics of activations per unit inside the graph, and what batch norms remember against them.
+
+Shapes: U units, N images, C channels, H × W places, L layers, S channels of all layers together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_TINY = 1e-30
+"""Below a distance's square, so that its root has the gradient 0 where a statistic is met exactly."""
+
+
+class Batch(NamedTuple):
+    """The images of a forward pass."""
+
+    labels_N: Tensor
+    unit_N: Tensor
+    """Which unit of the group each image belongs to."""
+    share_UN: Tensor
+    """1 / (images of the unit) where an image is of a unit, else 0: a product with it is a mean per unit."""
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of each unit."""
+
+    mean_US: Tensor
+    var_US: Tensor
+
+
+class Term(ABC):
+    """A loss on the activations of one backbone, one value for each unit.
+
+    The engine calls `begin`, then the backbone, whose hooks note what they need, then `losses`; in the end `end`.
+    What a term carries from step to step is in `state`.
+    """
+
+    name: str = "statistics"
+    """What messages call it."""
+
+    @abstractmethod
+    def begin(self, batch: Batch) -> None:
+        """Forget the last forward pass; the next one is of these images."""
+
+    @abstractmethod
+    def losses(self) -> Tensor:
+        """Of the forward pass since `begin` (U,), unweighted, float32."""
+
+    def end(self) -> None:
+        """The recovery is over: hooks that stay must be idle until the next `begin`, or go."""
+        return
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers that a resume needs; none unless overridden."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        del state
+
+
+class BatchNormTerm(Term):
+    """Σ_l w_l (‖σ²_l − σ̂²_l‖₂ + ‖μ_l − μ̂_l‖₂) over inputs of batch norms, running against found (SRe2L, §3.2).
+
+    The first layer's weight is `first_weight`, all others have 1.
+    """
+
+    name = "batch-norm"
+
+    def __init__(self, backbone: nn.Module, first_weight: float) -> None:
+        norms = batch_norms(backbone)
+        self.running = Moments(*(torch.cat(parts)[None] for parts in zip(*map(_running, norms), strict=True)))
+        self.layers_SL = layer_matrix([norm.num_features for norm in norms], self.running.mean_US)
+        self.weight_L = torch.ones_like(self.layers_SL[0])
+        self.weight_L[0] = first_weight
+        self._batch: Batch | None = None
+        self._held: dict[int, Moments] = {}
+        for layer, norm in enumerate(norms):
+            norm.register_forward_pre_hook(partial(self._note, layer))
+
+    def begin(self, batch: Batch) -> None:
+        """Moments of the last pass are dropped."""
+        self._batch, self._held = batch, {}
+
+    def end(self) -> None:
+        """Hooks stay and do nothing."""
+        self._batch, self._held = None, {}
+
+    def losses(self) -> Tensor:
+        """Distances of all layers, weighted (U,)."""
+        in_order = [self._held[layer] for layer in range(len(self.weight_L))]
+        found = Moments(*(torch.cat(parts, dim=1) for parts in zip(*in_order, strict=True)))
+        return (distances(found, self.running, self.layers_SL) * self.weight_L).sum(dim=1)
+
+    def _note(self, layer: int, norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+        if self._batch is None:
+            return None
+        assert isinstance(norm.running_mean, torch.Tensor)
+        passed_NCHW, moments = tapped(inputs[0], norm.running_mean, self._batch.share_UN)
+        self._held[layer] = moments
+        return (passed_NCHW,)
+
+
+@lru_cache(maxsize=16)
+def batch_norm_term(backbone: nn.Module, first_weight: float) -> BatchNormTerm | None:
+    """The term of a backbone, one for all groups; None where it has no batch norm, as AlexNet."""
+    return BatchNormTerm(backbone, first_weight) if batch_norms(backbone) else None
+
+
+def batch_norms(backbone: nn.Module) -> list[nn.BatchNorm2d]:
+    """All of its 2-d batch norms, in the order of its modules."""
+    return [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def layer_matrix(sizes: Sequence[int], like: Tensor) -> Tensor:
+    """1 where a channel of all layers together is of a layer (S, L), on the device and of the dtype of `like`."""
+    layer_S = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return nn.functional.one_hot(layer_S, len(sizes)).to(like)
+
+
+def distances(found: Moments, target: Moments, layers_SL: Tensor) -> Tensor:
+    """‖Δσ²‖₂ + ‖Δμ‖₂ of each layer (U, L)."""
+    return _norms(found.var_US - target.var_US, layers_SL) + _norms(found.mean_US - target.mean_US, layers_SL)
+
+
+def _norms(difference_US: Tensor, layers_SL: Tensor) -> Tensor:
+    return (difference_US.square() @ layers_SL + _TINY).sqrt()
+
+
+def tapped(images_NCHW: Tensor, shift_C: Tensor, share_UN: Tensor) -> tuple[Tensor, Moments]:
+    """The activations themselves, to be used further on in their place, and the moments of each unit (U, C), float32.
+
+    Sums are taken of differences from `shift_C`, which should be near the mean: then nothing cancels.
+    """
+    passed_NCHW, first_UC, second_UC = _Sums.apply(images_NCHW, shift_C, share_UN)
+    return passed_NCHW, Moments(first_UC + shift_C, (second_UC - first_UC.square()).clamp(min=0.0))
+
+
+class _Sums(torch.autograd.Function):
+    """Identity, and mean and mean square of differences from a shift per unit.
+
+    Both gradients are a + b · x for each unit and channel, so that they join that of the identity in one pass.
+    Channel sums of whole images, averaged by a small product, are several times faster than var_mean on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images_NCHW: Tensor, shift_C: Tensor, share_UN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(images_NCHW.device.type, enabled=False):
+            ctx.save_for_backward(images_NCHW, shift_C, share_UN)
+            off_NCHW = images_NCHW - shift_C[:, None, None]
+            first_NC = off_NCHW.mean(dim=(2, 3))
+            second_NC = off_NCHW.square_().mean(dim=(2, 3))
+            return images_NCHW.view_as(images_NCHW), share_UN @ first_NC, share_UN @ second_NC
+
+    @staticmethod
+    def backward(ctx: Any, passed_NCHW: Tensor, first_UC: Tensor, second_UC: Tensor) -> tuple[Tensor, None, None]:
+        images_NCHW, shift_C, share_UN = ctx.saved_tensors
+        share_NU = share_UN.mT / (images_NCHW.shape[2] * images_NCHW.shape[3])
+        slope_NC = 2.0 * (share_NU @ second_UC)
+        offset_NC = share_NU @ first_UC - slope_NC * shift_C
+        joined_NCHW = (passed_NCHW + offset_NC[:, :, None, None]).addcmul_(images_NCHW, slope_NC[:, :, None, None])
+        return joined_NCHW.to(images_NCHW.dtype), None, None

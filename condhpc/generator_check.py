@@ -1,0 +1,58 @@
+"""Checks of `[generators.<name>]` blocks: defined where used, and either loaded or trained here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from condhpc import demands, registry
+from condhpc.errors import nearest
+from condhpc.typed_toml import dotted
+
+if TYPE_CHECKING:
+    from condhpc.manifest import Generator, Manifest
+    from condhpc.typed_toml import Reader
+
+
+def check(reader: Reader, manifest: Manifest) -> None:
+    """Note every generator that is used and not defined, and every block that is neither loaded nor trained."""
+    users: dict[str, dict[str, None]] = {}
+    for name, user in demands.generators(manifest):
+        users.setdefault(name, {})[user] = None
+    for name in users.keys() - manifest.generators.keys():
+        where = dotted("generators", name)
+        text = f"missing, needed by {', '.join(users[name])}; expected a [{where}] block with steps (or folder)"
+        reader.problem(where, text + (nearest(name, manifest.generators) if manifest.generators else ""))
+    for name, generator in manifest.generators.items():
+        _check_generator(reader, generator, dotted("generators", name))
+
+
+def _check_generator(reader: Reader, generator: Generator, where: str) -> None:
+    outside = "folder" if generator.folder is not None else "vae" if generator.vae is not None else ""
+    trained = generator.steps is not None
+    if generator.folder is None and not trained and not reader.noted(f"{where}.steps"):
+        reader.problem(f"{where}.steps", "missing, expected a number of steps (or `folder`, made elsewhere)")
+    if generator.folder is not None:
+        for field, given in (("steps", trained), ("vae", generator.vae is not None)):
+            if given:
+                reader.problem(
+                    f"{where}.{field}", "stands beside `folder`, which is not trained here; keep one of both"
+                )
+    elif (generator.space == "latent") != (generator.vae is not None):
+        wanted = "a `vae`" if generator.space == "latent" else "none, or space = 'latent'"
+        reader.problem(f"{where}.vae", f"does not fit space = '{generator.space}', expected {wanted}")
+    for field, value in (("sha256", generator.sha256), ("pretrained_on", generator.pretrained_on)):
+        if outside and not value and not reader.noted(f"{where}.{field}"):
+            reader.problem(f"{where}.{field}", f"missing, expected of the folder behind `{outside}`")
+        elif value and not outside:
+            reader.problem(f"{where}.{field}", "is of a folder made elsewhere, and neither `folder` nor `vae` is given")
+    _check_size(reader, generator, where)
+
+
+def _check_size(reader: Reader, generator: Generator, where: str) -> None:
+    if generator.classes is not None and generator.folder is None:
+        reader.problem(f"{where}.classes", "is of a generator made elsewhere, and no `folder` is given")
+    elif generator.classes is not None and generator.classes not in registry.names("datasets"):
+        text = f"no such dataset{nearest(generator.classes, registry.names('datasets'))}"
+        reader.wrong(f"{where}.classes", generator.classes, text)
+    if generator.width % generator.heads or generator.width % 4:
+        reader.wrong(f"{where}.width", generator.width, f"expected a multiple of 4 and of heads = {generator.heads}")

@@ -1,0 +1,110 @@
+"""Training of a class-conditional diffusion transformer on the images of a split.
+
+Everything random comes from streams named after epoch and step, so a checkpoint is weights, optimiser, average and
+step; a resumed run on the CPU ends in the same bits. Shapes: n images of a batch, C × S × S latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from condhpc import diffusion, models, rng
+from condhpc.device import to_device
+from condhpc.diffusion import Noised
+from condhpc.optimize import Average
+from condhpc.training_state import State, Watch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from condhpc.generators import Generator
+    from condhpc.images import Images
+    from condhpc.methods.base import Reporter
+    from condhpc.spec import GeneratorTraining
+
+Stream = Callable[..., np.random.Generator]
+"""`stream("order", 3)`: the random stream of that name."""
+_LOOK_STEPS = {"cpu": 1, "cuda": 50}
+_LOSS_WINDOW_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is random in one step."""
+
+    positions_n: NDArray[np.int64]
+    step_n: NDArray[np.int64]
+    """Of the chain."""
+    noise_nCSS: NDArray[np.float32]
+    unlabelled_n: NDArray[np.bool_]
+    """Images whose label is left out, for classifier-free guidance."""
+    mirrored_n: NDArray[np.bool_]
+
+
+def train(generator: Generator, images: Images, training: GeneratorTraining, seed: int, report: Reporter) -> float:
+    """Train the generator's network in place, ending in the average of its weights; the mean loss of the last 50 steps.
+
+    Resumes from `report.checkpoint()`. Raises StageError where the loss stops being finite.
+    """
+    network, device, stream = generator.network, generator.device, partial(rng.stream, seed, "generator")
+    network.requires_grad_(requires_grad=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=training.lr, weight_decay=0.0, fused=True)
+    average = Average(network, training.ema_decay)
+    losses_S = torch.zeros(training.steps, device=device)
+    state = State(network, optimizer, average, losses_S, None)
+    first = state.load(report.checkpoint(), device.type)
+    watch = Watch(losses_S, first, _LOOK_STEPS[device.type])
+    labels_N = images.labels_N.cpu().numpy()
+    for step in range(first, training.steps):
+        drawn = draws(training, stream, step, len(labels_N), generator)
+        latents_nCSS = generator.encode(mirrored(images.read(drawn.positions_n), drawn.mirrored_n))
+        label_n = np.where(drawn.unlabelled_n, -1, labels_N[drawn.positions_n])
+        optimizer.zero_grad(set_to_none=True)
+        loss = diffusion.loss(generator.chain, noised(generator, latents_nCSS, label_n, drawn))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        average.update()
+        losses_S[step] = loss.detach()
+        values = watch.after(step, len(label_n))
+        report.tick(step + 1, training.steps, state.saver(step + 1, watch), **values)
+    average.exchange()
+    models.frozen(network)
+    return float(losses_S[-_LOSS_WINDOW_STEPS:].mean())
+
+
+def draws(training: GeneratorTraining, stream: Stream, step: int, count: int, generator: Generator) -> Draws:
+    """What is random in a step of a training on `count` images; the last batch of an epoch may be short."""
+    batch = min(training.batch, count)
+    per_epoch = -(-count // batch)
+    order_N = stream("order", step // per_epoch).permutation(count)
+    at = step % per_epoch * batch
+    positions_n = order_N[at : at + batch]
+    draw, n = stream("step", step), len(positions_n)
+    return Draws(
+        positions_n,
+        draw.integers(len(generator.chain), size=n),
+        draw.standard_normal((n, *generator.latent_shape), dtype=np.float32),
+        draw.random(n) < training.label_dropout,
+        (draw.random(n) < 0.5) & training.mirror,
+    )
+
+
+def noised(generator: Generator, latents_nCSS: Tensor, label_n: NDArray[np.int64], drawn: Draws) -> Noised:
+    """The batch at the drawn steps of the chain, and what the network makes of it; with gradients."""
+    noise_nCSS = to_device(drawn.noise_nCSS, latents_nCSS.device)
+    noisy_nCSS = generator.chain.noised(latents_nCSS, drawn.step_n, noise_nCSS)
+    seen = generator.predicted(noisy_nCSS, generator.chain.times_T[drawn.step_n], label_n)
+    return Noised(latents_nCSS, noisy_nCSS, drawn.step_n, noise_nCSS, seen.noise_nCSS, seen.share_nCSS)
+
+
+def mirrored(images_nHWC: Tensor, mirrored_n: NDArray[np.bool_]) -> Tensor:
+    """Some of the images mirrored left to right."""
+    chosen = torch.from_numpy(mirrored_n).to(images_nHWC.device).view(-1, 1, 1, 1)
+    return torch.where(chosen, images_nHWC.flip(2), images_nHWC)
