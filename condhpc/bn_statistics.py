@@ -6,7 +6,7 @@ Shapes: U units, N images, C channels, H × W places, L layers, S channels of al
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -41,8 +41,8 @@ class Moments(NamedTuple):
 class Term(ABC):
     """A loss on the activations of one backbone, one value for each unit.
 
-    The engine calls `begin`, then the backbone, whose hooks note what they need, then `losses`. What a term carries
-    from step to step is in `state`.
+    The engine calls `begin`, then the backbone, whose hooks note what they need, then `losses`; in the end `end`.
+    What a term carries from step to step is in `state`.
     """
 
     name: str = "statistics"
@@ -55,6 +55,10 @@ class Term(ABC):
     @abstractmethod
     def losses(self) -> Tensor:
         """Of the forward pass since `begin` (U,), unweighted, float32."""
+
+    def end(self) -> None:
+        """The recovery is over: hooks that stay must be idle until the next `begin`, or go."""
+        return
 
     def state(self) -> dict[str, Any]:
         """Tensors and numbers that a resume needs; none unless overridden."""
@@ -88,22 +92,28 @@ class BatchNormTerm(Term):
         """Moments of the last pass are dropped."""
         self._batch, self._held = batch, {}
 
+    def end(self) -> None:
+        """Hooks stay and do nothing."""
+        self._batch, self._held = None, {}
+
     def losses(self) -> Tensor:
         """Distances of all layers, weighted (U,)."""
         in_order = [self._held[layer] for layer in range(len(self.weight_L))]
         found = Moments(*(torch.cat(parts, dim=1) for parts in zip(*in_order, strict=True)))
         return (distances(found, self.running, self.layers_SL) * self.weight_L).sum(dim=1)
 
-    def _note(self, layer: int, norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        assert self._batch is not None
+    def _note(self, layer: int, norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+        if self._batch is None:
+            return None
         assert isinstance(norm.running_mean, torch.Tensor)
         passed_NCHW, moments = tapped(inputs[0], norm.running_mean, self._batch.share_UN)
         self._held[layer] = moments
         return (passed_NCHW,)
 
 
+@lru_cache(maxsize=16)
 def batch_norm_term(backbone: nn.Module, first_weight: float) -> BatchNormTerm | None:
-    """The term of a backbone; None where it has no batch norm, as AlexNet."""
+    """The term of a backbone, one for all groups; None where it has no batch norm, as AlexNet."""
     return BatchNormTerm(backbone, first_weight) if batch_norms(backbone) else None
 
 

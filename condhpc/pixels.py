@@ -64,17 +64,7 @@ def real(work: Work, unit: Unit) -> Tensor:
                 "lower ipc or start from noise"
             )
         positions.append(positions_n[work.stream("real", label).permutation(len(positions_n))[place]])
-    return normalised(resized(work.train.read(np.asarray(positions)), work.spec.resolution), work.spec.dataset)
-
-
-def resized(images_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Square images at another resolution (bilinear, antialiased); themselves where it is theirs."""
-    if images_NHWC.shape[1] == side:
-        return images_NHWC
-    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float()
-    sized_NCHW = torch.nn.functional.interpolate(images_NCHW, size=(side, side), mode="bilinear", antialias=True)
-    sized_NHWC: NDArray[np.uint8] = sized_NCHW.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    return sized_NHWC
+    return normalised(work.train.read(np.asarray(positions)), work.spec.dataset)
 
 
 def _channels(values: Sequence[float]) -> Tensor:

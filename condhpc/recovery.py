@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from condhpc.methods.base import Group, Unit, Work
 
+Objective = Callable[["Tensor", "Tensor", Batch], "Tensor"]
 BETAS, EPSILON = (0.5, 0.9), 1e-8
 
 
@@ -89,20 +91,25 @@ def recover(
     watch = Watch(group, _names(recipe, backbones), recipe.steps, work.device)
     active_n, batch = np.empty(0, dtype=np.int64), None
 
-    for step in range(state.step, recipe.steps):
-        now_n = np.flatnonzero(joins_N <= step)
-        if batch is None or len(now_n) != len(active_n):
-            active_n, batch = now_n, _batch(group, now_n, work.device)
-        which = None if len(active_n) == len(joins_N) else to_device(active_n, work.device)
-        leaf_NCHW = _rows(state.pixels_NCHW, which).detach().requires_grad_()
-        sources_2UR = to_device(unit_augment.sources(draws, step, work.spec.resolution), work.device)
-        losses_TU = objectives[step % len(backbones)](leaf_NCHW, sources_2UR, batch)
-        (gradient_NCHW,) = torch.autograd.grad(losses_TU.sum(), leaf_NCHW)
-        age_n = step + 1 - (joins_N[active_n] if recipe.fidelity == "paper" else np.zeros_like(active_n))
-        _update(state, which, gradient_NCHW, _learning_rate(recipe, step), age_n, limits)
-        state.step = step + 1
-        values = watch.after(step, losses_TU.detach(), state.pixels_NCHW, limits)
-        work.steps.tick(step + 1, recipe.steps, lambda: _content(state, backbones, watch), **values)
+    try:
+        for step in range(state.step, recipe.steps):
+            now_n = np.flatnonzero(joins_N <= step)
+            if batch is None or len(now_n) != len(active_n):
+                active_n, batch = now_n, _batch(group, now_n, work.device)
+            which = None if len(active_n) == len(joins_N) else to_device(active_n, work.device)
+            leaf_NCHW = _rows(state.pixels_NCHW, which).detach().requires_grad_()
+            sources_2UR = to_device(unit_augment.sources(draws, step, work.spec.resolution), work.device)
+            losses_TU = objectives[step % len(backbones)](leaf_NCHW, sources_2UR, batch)
+            (gradient_NCHW,) = torch.autograd.grad(losses_TU.sum(), leaf_NCHW)
+            age_n = step + 1 - (joins_N[active_n] if recipe.fidelity == "paper" else np.zeros_like(active_n))
+            _update(state, which, gradient_NCHW, _learning_rate(recipe, step), age_n, limits)
+            state.step = step + 1
+            values = watch.after(step, losses_TU.detach(), state.pixels_NCHW, limits)
+            work.steps.tick(step + 1, recipe.steps, lambda: _content(state, backbones, watch), **values)
+    finally:
+        for backbone in backbones:
+            if backbone.term is not None:
+                backbone.term.end()
     return pixels.finished(state.pixels_NCHW, work.spec.dataset, recipe.fidelity)
 
 
@@ -156,26 +163,45 @@ def _names(recipe: Recipe, backbones: Sequence[Backbone]) -> list[str]:
     return ["cross-entropy", term, *priors]
 
 
-def _objective(backbone: Backbone, recipe: Recipe, work: Work) -> Callable[[Tensor, Tensor, Batch], Tensor]:
+def _objective(backbone: Backbone, recipe: Recipe, work: Work) -> Objective:
     """Weighted losses (T, U) of pixels, where crops look, and whose images they are."""
     bf16, device = work.spec.precision == "bf16", torch.device(work.device).type
+    priors = (recipe.tv_weight, recipe.l2_weight)
+    if recipe.compile:
+        return _compiled(backbone, priors, device, bf16, recipe.compile)
+    return partial(_losses, backbone, priors, device, bf16)
 
-    def losses(pixels_NCHW: Tensor, sources_2UR: Tensor, batch: Batch) -> Tensor:
-        seen_NCHW = unit_augment.apply(pixels_NCHW, sources_2UR, batch.unit_N)
-        if backbone.term is not None:
-            backbone.term.begin(batch)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
-            logits_NK = backbone.model(seen_NCHW.contiguous(memory_format=torch.channels_last)).float()
-        entropy_U = batch.share_UN @ functional.cross_entropy(logits_NK, batch.labels_N, reduction="none")
-        matched = backbone.term.losses() * backbone.weight if backbone.term is not None else torch.zeros_like(entropy_U)
-        terms = [entropy_U, matched]
-        if recipe.tv_weight:
-            terms.append(recipe.tv_weight * total_variation(seen_NCHW, batch))
-        if recipe.l2_weight:
-            terms.append(recipe.l2_weight * (batch.share_UN @ seen_NCHW.flatten(1).norm(dim=1)))
-        return torch.stack(terms)
 
-    return torch.compile(losses, mode=recipe.compile) if recipe.compile else losses
+@lru_cache(maxsize=16)
+def _compiled(backbone: Backbone, priors: tuple[float, float], device: str, bf16: bool, mode: str) -> Objective:  # noqa: FBT001
+    """One for all groups that a backbone sees with the same term."""
+    found: Objective = torch.compile(partial(_losses, backbone, priors, device, bf16), mode=mode)
+    return found
+
+
+def _losses(
+    backbone: Backbone,
+    priors: tuple[float, float],
+    device: str,
+    bf16: bool,  # noqa: FBT001
+    pixels_NCHW: Tensor,
+    sources_2UR: Tensor,
+    batch: Batch,
+) -> Tensor:
+    seen_NCHW = unit_augment.apply(pixels_NCHW, sources_2UR, batch.unit_N)
+    if backbone.term is not None:
+        backbone.term.begin(batch)
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+        logits_NK = backbone.model(seen_NCHW.contiguous(memory_format=torch.channels_last)).float()
+    entropy_U = batch.share_UN @ functional.cross_entropy(logits_NK, batch.labels_N, reduction="none")
+    matched = backbone.term.losses() * backbone.weight if backbone.term is not None else torch.zeros_like(entropy_U)
+    terms = [entropy_U, matched]
+    tv_weight, l2_weight = priors
+    if tv_weight:
+        terms.append(tv_weight * total_variation(seen_NCHW, batch))
+    if l2_weight:
+        terms.append(l2_weight * (batch.share_UN @ seen_NCHW.flatten(1).norm(dim=1)))
+    return torch.stack(terms)
 
 
 def total_variation(images_NCHW: Tensor, batch: Batch) -> Tensor:

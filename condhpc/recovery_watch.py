@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,7 +29,6 @@ class Watch:
         self._group, self._terms, self._steps, self._device = group, terms, steps, device
         self._losses_STU = torch.zeros(steps, len(terms), len(group), device=device)
         self._seen: int | None = None
-        self._images, self._since = 0, time.perf_counter()
         self._values: dict[str, float] = {}
 
     def after(
@@ -39,7 +37,6 @@ class Watch:
         """Note the losses of a step; progress values as fresh as the last look. Raises StageError as `look` does."""
         self._losses_STU[step] = losses_TU
         self._seen = step if self._seen is None else self._seen
-        self._images += len(pixels_NCHW)
         last = step + 1 == self._steps
         if step + 1 - self._seen >= _LOOK_STEPS[self._device] or last:
             self.look(step + 1)
@@ -62,9 +59,8 @@ class Watch:
                 f"step {self._seen + step} of {self._steps}: the images diverged; lower lr or the term's weight"
             )
         mean_T = losses_STU[-1].mean(dim=1)
-        rate = self._images / max(time.perf_counter() - self._since, 1e-9)
-        self._values = {"loss": float(mean_T.sum()), "statistics": float(mean_T[1]), "images_per_s": rate}
-        self._seen, self._images, self._since = end, 0, time.perf_counter()
+        self._values = {"loss": float(mean_T.sum()), "statistics": float(mean_T[1])}
+        self._seen = end
 
     def _look_at_pixels(self, step: int, pixels_NCHW: Tensor, limits: tuple[Tensor, Tensor]) -> None:
         """Raises StageError where nearly all values of a unit are at a limit, or one is not finite."""

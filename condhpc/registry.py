@@ -22,7 +22,7 @@ from condhpc.spec import AnalyzeSpec, CondenseSpec, DatasetInfo, Need, PrepareSp
 
 Kind = Literal["datasets", "methods", "coresets", "protocols", "metrics"]
 KINDS: tuple[Kind, ...] = ("datasets", "methods", "coresets", "protocols", "metrics")
-_NOT_PLUGINS = frozenset({"base", "base_scored"})
+_NOT_PLUGINS = frozenset({"base", "base_matching", "base_scored"})
 
 
 class NoParams(Value, frozen=True):

@@ -7,7 +7,6 @@ only permute rows. Shapes: S steps, U units, N images, R pixels of a side.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -89,8 +88,3 @@ def apply(images_NCHW: Tensor, sources_2UR: Tensor, unit_N: Tensor) -> Tensor:
     weights_2NRR = (1.0 - distance_2URR).clamp(min=0.0).index_select(1, unit_N)
     across_NCHW = torch.matmul(images_NCHW.flatten(1, 2), weights_2NRR[1].mT).view_as(images_NCHW)
     return torch.matmul(weights_2NRR[0][:, None], across_NCHW)
-
-
-def proportional_roll(side: int) -> int:
-    """SRe2L rolls by up to 32 of 224 px; the same share of smaller sides, pixels."""
-    return math.floor(32 * side / 224 + 0.5)

@@ -76,6 +76,8 @@ class Given:
     prepared: Mapping[str, Mapping[str, NDArray[Any]]]
     """Arrays of preparations by role."""
     steps: Steps
+    compile: str = ""
+    """Mode of torch.compile for forward passes that are many; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

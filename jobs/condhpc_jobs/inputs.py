@@ -88,6 +88,7 @@ def given(ctx: Context, needs: dict[str, Need], count: int) -> dict[str, Any]:
     teachers = [role for name, need in needs.items() if need.stage == "teacher" for role in ctx.roles(name)]
     prepared = [role for role, need in needs.items() if need.stage == "prepare"]
     return {
+        "compile": ctx.site.compile,
         "teachers": {role: load_teacher(ctx, role) for role in teachers},
         "embeddings": embeddings(ctx, needs, count),
         "prepared": {role: arrays.read(ctx.input(role, "prepared"), "prepared").arrays for role in prepared},

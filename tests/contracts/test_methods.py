@@ -14,7 +14,12 @@ from condhpc import registry
 from condhpc.errors import Stopped
 
 NAMES = registry.names("methods")
-TINY: dict[str, dict[str, Any]] = {"rded": {"crops": 2, "mipc": 10, "factor": 2}}
+TINY: dict[str, dict[str, Any]] = {
+    "cda": {"iterations": 3, "units_per_pass": 2},
+    "delt": {"iterations": 4, "rounds": 2, "batch": 4},
+    "rded": {"crops": 2, "mipc": 10, "factor": 2},
+    "sre2l": {"iterations": 3, "chunk": 2},
+}
 """Parameters that make a method cheap; defaults for those not named."""
 RESOLUTION = 16
 

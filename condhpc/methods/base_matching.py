@@ -1,0 +1,206 @@
+"""What methods share that recover images from what batch norms remember: parameters, units, backbones, starts.
+
+Published values go by the side of the images: ImageNet above 64 px, Tiny-ImageNet from 33 to 64, CIFAR up to 32.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from condhpc.methods.base import Method, Unit, Work
+from condhpc.spec import Need, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from condhpc.methods.base import Group
+    from condhpc.recovery import Backbone, Recipe
+    from condhpc.spec import CondenseSpec, DatasetInfo
+
+BACKBONES = "backbones"
+"""Role of the networks; its members take turns, one per step."""
+_TINY_UP_TO_PX, _CIFAR_UP_TO_PX = 64, 32
+_ROLL_PX, _ROLL_AT_PX = 32, 224
+
+
+class Published(NamedTuple):
+    """Values that depend on the dataset family."""
+
+    lr: float
+    iterations: int
+    r_bn: float
+
+
+FAMILIES = {
+    "imagenet": Published(lr=0.25, iterations=4000, r_bn=0.01),
+    "tiny": Published(lr=0.1, iterations=4000, r_bn=1.0),
+    "cifar": Published(lr=0.25, iterations=1000, r_bn=0.01),
+}
+"""SRe2L's, by its code."""
+
+
+class MatchingParams(Value, frozen=True):
+    """Parameters of recoveries by batch-norm statistics."""
+
+    backbones: Annotated[
+        str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
+    ] = "single"
+    lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0; None: published, by family")] | None = None
+    iterations: Annotated[int, Meta(ge=1, description="optimiser steps; None: published, by family")] | None = None
+    r_bn: (
+        Annotated[float, Meta(ge=0.0, description="weight of the batch-norm term; None: published, by family")] | None
+    ) = None
+    r_bn_scales: Annotated[
+        tuple[float, ...],
+        Meta(description="factor of r_bn for each backbone, in order; the term grows with depth; empty: 1 for all"),
+    ] = ()
+    first_bn: Annotated[float, Meta(ge=0.0, description="weight of the first batch norm among the others")] = 10.0
+    tv: Annotated[float, Meta(ge=0.0, description="weight of total variation")] = 0.0
+    l2: Annotated[float, Meta(ge=0.0, description="weight of the mean norm of an image")] = 0.0
+    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
+    flip: Annotated[bool, Meta(description="mirror half of the time; None: where labels allow")] | None = None
+    roll_px: (
+        Annotated[int, Meta(ge=0, description="largest roll along each axis; None: 32 at 224 px, in proportion")] | None
+    ) = None
+    units_per_pass: Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")] = 1
+    fidelity: Annotated[
+        Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
+    ] = "paper"
+
+
+class ChunkedParams(MatchingParams, frozen=True):
+    """Parameters of recoveries of one image of each class of a chunk at a time."""
+
+    chunk: Annotated[int, Meta(ge=1, description="consecutive classes of a unit, one image of each")] = 100
+    init: Annotated[
+        Literal["noise", "real"], Meta(description="start from normal noise, or from random training images")
+    ] = "noise"
+
+
+class Matching(Method):
+    """A method that runs the recovery loop over units."""
+
+    takes_committees = True
+
+    def needs(self, params: Any) -> dict[str, Need]:
+        """The backbones."""
+        return {BACKBONES: Need(stage="teacher", source=params.backbones)}
+
+    def settled(self, params: Any, info: DatasetInfo, ipc: int) -> Any:
+        """Published values of the family; flips where mirrored images keep their labels."""
+        del ipc
+        family = FAMILIES[family_of(info.resolution)]
+        values = {"flip": info.mirror, "roll_px": self.published_roll(info.resolution), **family._asdict()}
+        missing = {name: value for name, value in values.items() if getattr(params, name) is None}
+        return msgspec.structs.replace(params, **missing)
+
+    def published_roll(self, side: int) -> int:
+        """SRe2L's 32 px at 224 px, in proportion elsewhere."""
+        return round(_ROLL_PX * side / _ROLL_AT_PX)
+
+    def groups(self, spec: CondenseSpec, params: Any) -> list[Group]:
+        """`units_per_pass` consecutive units each."""
+        found = list(self.units(spec, params))
+        per_pass = params.units_per_pass
+        return [tuple(found[first : first + per_pass]) for first in range(0, len(found), per_pass)]
+
+    @abstractmethod
+    def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
+        """All units of a set, in order."""
+
+    @abstractmethod
+    def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
+        """Pixels of a group, optimised."""
+
+
+class ChunkedMatching(Matching):
+    """SRe2L's units: image i of each of so many consecutive classes. Image i is the same at every ipc above it."""
+
+    Params = ChunkedParams
+
+    def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """Real images to start from must be there."""
+        smallest = min(info.train_class_sizes)
+        return real_objection(smallest, ipc) if params.init == "real" else ""
+
+    def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
+        """(ipc index × chunk of classes); the last chunk may be smaller."""
+        classes = spec.dataset.classes
+        for place in range(spec.ipc):
+            for first in range(0, classes, params.chunk):
+                labels = tuple(range(first, min(first + params.chunk, classes)))
+                yield Unit(f"ipc {place}, classes {first}-{labels[-1]}", labels, (place,) * len(labels))
+
+    def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
+        """The group's images (n, R, R, 3)."""
+        from condhpc import pixels, recovery
+
+        start = {"noise": pixels.noise, "real": pixels.real}[work.params.init]
+        return recovery.recover(work, group, self.recipe(work), backbones_of(work), start)
+
+    @abstractmethod
+    def recipe(self, work: Work) -> Recipe:
+        """How pixels are optimised."""
+
+
+def family_of(side: int) -> str:
+    """Whose published values hold for images of that side."""
+    return "cifar" if side <= _CIFAR_UP_TO_PX else "tiny" if side <= _TINY_UP_TO_PX else "imagenet"
+
+
+def real_objection(smallest: int, ipc: int) -> str:
+    """Why a class is too small to start from its images; empty where it is not."""
+    too_few = f"the smallest class has {smallest} images to start from, ipc = {ipc} needs as many; lower ipc"
+    return too_few if ipc > smallest else ""
+
+
+def backbones_of(work: Work) -> list[Backbone]:
+    """Networks of the role in order, each with its batch-norm term; StageError for another number of scales."""
+    from condhpc.bn_statistics import batch_norm_term
+    from condhpc.errors import StageError
+    from condhpc.recovery import Backbone
+
+    params, models = work.params, networks_of(work)
+    scales = params.r_bn_scales or (1.0,) * len(models)
+    if len(scales) != len(models):
+        raise StageError(
+            f"r_bn_scales has {len(scales)} numbers, the role '{params.backbones}' has {len(models)} networks; "
+            "give one number for each, or none"
+        )
+    return [
+        Backbone(model, batch_norm_term(model, params.first_bn), params.r_bn * scale)
+        for model, scale in zip(models, scales, strict=True)
+    ]
+
+
+def networks_of(work: Work) -> list[Any]:
+    """The networks of the role `backbones`, in order."""
+    if BACKBONES in work.teachers:
+        return [work.teachers[BACKBONES]]
+    count = sum(role.startswith(f"{BACKBONES}.") for role in work.teachers)
+    return [work.teachers[f"{BACKBONES}.{member}"] for member in range(count)]
+
+
+def recipe_of(work: Work, scale_min_S: NDArray[np.float64], **others: Any) -> Recipe:
+    """What the parameters say, with crops of those scales."""
+    from condhpc.recovery import Recipe
+
+    params = work.params
+    return Recipe(
+        steps=params.iterations,
+        lr=params.lr,
+        scale_min_S=scale_min_S,
+        flip=params.flip,
+        roll_px=params.roll_px,
+        fidelity=params.fidelity,
+        tv_weight=params.tv,
+        l2_weight=params.l2,
+        compile=work.compile,
+        **others,
+    )
