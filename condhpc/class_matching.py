@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
 
     from condhpc.class_statistics import Known
     from condhpc.pixels import Fidelity
@@ -57,25 +58,33 @@ class ClassTerm(Term):
         self._alpha = alpha
         self._average: Moments | None = None
         if fidelity == "code":
-            self._average = Moments(torch.zeros_like(self._classes.mean_US), torch.zeros_like(self._classes.var_US))
+            self._average = Moments(*(torch.zeros_like(values_US) for values_US in self._classes))
         self._batch: Batch | None = None
         self._held: dict[int, Moments] = {}
-        modules, shifts = dict(backbone.named_modules()), torch.split(self._overall.mean_US[0], of_units[0].sizes_L)
-        self._hooks = [
-            modules[site.layer].register_forward_pre_hook(
-                partial(self._note_places if site.kind == "place" else self._note_channels, place, shifts[place])
-            )
-            for place, site in enumerate(sites)
-        ]
-
-    def remove(self) -> None:
-        """Leave the backbone as it was."""
-        for hook in self._hooks:
-            hook.remove()
+        self._sites = sites
+        self._backbone = backbone
+        self._shifts = torch.split(self._overall.mean_US[0], of_units[0].sizes_L)
+        self._hooks: list[RemovableHandle] = []
 
     def begin(self, batch: Batch) -> None:
         """Moments of the last pass are dropped."""
         self._batch, self._held = batch, {}
+        if not self._hooks:
+            self._watch()
+
+    def end(self) -> None:
+        """Leave the backbone as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._batch, self._held = [], None, {}
+
+    def _watch(self) -> None:
+        """Note what enters the layers from now on."""
+        modules = dict(self._backbone.named_modules())
+        for place, site in enumerate(self._sites):
+            note = self._note_places if site.kind == "place" else self._note_channels
+            hook = partial(note, place, self._shifts[place])
+            self._hooks.append(modules[site.layer].register_forward_pre_hook(hook))
 
     def losses(self) -> Tensor:
         """Of each unit (U,); moves the averages on."""

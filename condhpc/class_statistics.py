@@ -107,10 +107,8 @@ def arrays_of(networks: Sequence[nn.Module], classes: Sequence[Sequence[Spreads]
             for part in _PARTS:
                 found[_name(member, site, part)] = _float32(torch.stack([getattr(s, f"{part}_G") for s in spreads]))
             mean_G, var_G = _overall(modules[site.layer], spreads)
-            found[_name(member, site, "all mean")], found[_name(member, site, "all var")] = (
-                _float32(mean_G),
-                _float32(var_G),
-            )
+            found[_name(member, site, "all mean")] = _float32(mean_G)
+            found[_name(member, site, "all var")] = _float32(var_G)
     return found
 
 
@@ -155,13 +153,11 @@ def known(
     for site in layer_statistics.sites(network):
         mean_NG, within_NG, between_NG = (_array(arrays, member, site, part)[rows_N] for part in _PARTS)
         var_NG = within_NG if fidelity == "code" else within_NG + between_NG
-        means = (var_NG, mean_NG) if fidelity == "code" and site.kind == "place" else (mean_NG, var_NG)
-        of_classes.append(tuple(torch.from_numpy(values_NG.mean(axis=0)) for values_NG in means))
-        overall.append(tuple(torch.from_numpy(_array(arrays, member, site, f"all {m}")) for m in ("mean", "var")))
-    sizes_L = [len(mean_G) for mean_G, _ in overall]
-    return Known(
-        sizes_L, *(Moments(*(torch.cat(p)[None] for p in zip(*m, strict=True))) for m in (overall, of_classes))
-    )
+        found_NG = (var_NG, mean_NG) if fidelity == "code" and site.kind == "place" else (mean_NG, var_NG)
+        of_classes.append([torch.from_numpy(values_NG.mean(axis=0)) for values_NG in found_NG])
+        of_all = (np.array(_array(arrays, member, site, f"all {moment}")) for moment in ("mean", "var"))
+        overall.append([torch.from_numpy(values_G) for values_G in of_all])
+    return Known([len(mean_G) for mean_G, _ in overall], _one_by_one(overall), _one_by_one(of_classes))
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], member: int, site: Site, what: str) -> NDArray[np.float32]:
@@ -170,4 +166,8 @@ def _array(arrays: Mapping[str, NDArray[Any]], member: int, site: Site, what: st
         raise CorruptArtefactError(
             f"class statistics: no array '{name}'; they are of other networks than the backbones given here"
         )
-    return np.array(arrays[name], dtype=np.float32)
+    return arrays[name]
+
+
+def _one_by_one(sites: Sequence[Sequence[Tensor]]) -> Moments:
+    return Moments(*(torch.cat(values)[None] for values in zip(*sites, strict=True)))

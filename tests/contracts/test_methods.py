@@ -17,6 +17,7 @@ NAMES = registry.names("methods")
 TINY: dict[str, dict[str, Any]] = {
     "cda": {"iterations": 3, "units_per_pass": 2},
     "delt": {"iterations": 4, "rounds": 2, "batch": 4},
+    "edc": {"iterations": 4, "batch": 4, "crops": 2, "mipc": 10, "factor": 2},
     "rded": {"crops": 2, "mipc": 10, "factor": 2},
     "sre2l": {"iterations": 3, "chunk": 2},
 }
