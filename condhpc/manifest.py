@@ -68,7 +68,7 @@ class Teacher(Value, frozen=True):
     @property
     def members(self) -> tuple[tuple[str, int, WeightsSpec | None], ...]:
         """(arch, seed, weights) of each member."""
-        archs = (self.arch,) if isinstance(self.arch, str) else self.arch
+        archs = self.arch if isinstance(self.arch, tuple) else (self.arch,)
         seeds = (self.seed,) * len(archs) if isinstance(self.seed, int) else self.seed
         given = self.weights if isinstance(self.weights, tuple) else (self.weights,) * len(archs)
         return tuple(zip(archs, seeds, given, strict=False))
@@ -76,7 +76,7 @@ class Teacher(Value, frozen=True):
     @property
     def committee(self) -> bool:
         """Whether `arch` is a list; a list of one is a committee of one."""
-        return not isinstance(self.arch, str)
+        return isinstance(self.arch, tuple)
 
 
 class OwnDataset(Value, frozen=True):

@@ -465,3 +465,10 @@ def test_labels_may_be_cached(path: Path) -> None:
     assert problems(path, MANIFEST + "[labels]\ntop_k = 3\n") == [
         'labels.top_k = 3: counts for cached labels alone; expected source = "cached"'
     ]
+
+
+def test_a_teacher_without_an_architecture(path: Path) -> None:
+    """A slip in the name of a required key is one, not a crash."""
+    found = problems(path, edited('arch = "wide"', 'archs = "wide"'))
+    assert "teachers.judge.archs: unknown key; did you mean 'arch'?" in found
+    assert "teachers.judge.arch: missing, expected str | array" in found
