@@ -5,6 +5,7 @@ Published values go by the side of the images: ImageNet above 64 px, Tiny-ImageN
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.cost_model import MATCHED
-from condhpc.methods.base import Method, Unit, Work
+from condhpc.methods.base import Given, Method, Unit, Work
 from condhpc.spec import Need, Value
 
 if TYPE_CHECKING:
@@ -165,6 +166,24 @@ class ChunkedMatching(Matching):
         """How pixels are optimised."""
 
 
+def class_batches(spec: CondenseSpec, batch: int) -> Iterable[Unit]:
+    """Whole classes of up to `batch` images together, class-major; equal parts of one class where it is larger."""
+    classes, ipc = spec.dataset.classes, spec.ipc
+    if ipc > batch:
+        parts = -(-ipc // batch)
+        bounds = [ipc * part // parts for part in range(parts + 1)]
+        for label in range(classes):
+            for first, stop in itertools.pairwise(bounds):
+                places = tuple(range(first, stop))
+                yield Unit(f"class {label}, images {first}-{stop - 1}", (label,) * len(places), places)
+        return
+    per_batch = batch // ipc
+    for first in range(0, classes, per_batch):
+        stop = min(first + per_batch, classes)
+        labels = tuple(label for label in range(first, stop) for _ in range(ipc))
+        yield Unit(f"classes {first}-{stop - 1}", labels, tuple(range(ipc)) * (stop - first))
+
+
 def family_of(side: int) -> str:
     """Whose published values hold for images of that side."""
     return "cifar" if side <= _CIFAR_UP_TO_PX else "tiny" if side <= _TINY_UP_TO_PX else "imagenet"
@@ -195,7 +214,7 @@ def backbones_of(work: Work) -> list[Backbone]:
     ]
 
 
-def networks_of(work: Work) -> list[Any]:
+def networks_of(work: Given) -> list[Any]:
     """The networks of the role `backbones`, in order."""
     if BACKBONES in work.teachers:
         return [work.teachers[BACKBONES]]

@@ -14,7 +14,6 @@ as long, and final pixels are truncated. Values are published for ImageNet; smal
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +21,15 @@ from msgspec import Meta
 
 from condhpc.errors import StageError
 from condhpc.methods.base import Unit, Work
-from condhpc.methods.base_matching import Matching, MatchingParams, backbones_of, networks_of, real_objection, recipe_of
+from condhpc.methods.base_matching import (
+    Matching,
+    MatchingParams,
+    backbones_of,
+    class_batches,
+    networks_of,
+    real_objection,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,20 +67,7 @@ class Delt(Matching):
 
     def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
         """Batches of whole classes, class-major; parts of one class where it is larger than a batch."""
-        classes, ipc = spec.dataset.classes, spec.ipc
-        if ipc > params.batch:
-            parts = -(-ipc // params.batch)
-            bounds = [ipc * part // parts for part in range(parts + 1)]
-            for label in range(classes):
-                for first, stop in itertools.pairwise(bounds):
-                    places = tuple(range(first, stop))
-                    yield Unit(f"class {label}, images {first}-{stop - 1}", (label,) * len(places), places)
-            return
-        per_batch = params.batch // ipc
-        for first in range(0, classes, per_batch):
-            stop = min(first + per_batch, classes)
-            labels = tuple(label for label in range(first, stop) for _ in range(ipc))
-            yield Unit(f"classes {first}-{stop - 1}", labels, tuple(range(ipc)) * (stop - first))
+        return class_batches(spec, params.batch)
 
     def active_share(self, groups: list[Group], params: Any) -> float:
         """Images that join late take part in few iterations."""

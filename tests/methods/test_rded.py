@@ -1,4 +1,4 @@
-"""RDED against its rule written out, its crops, its checkpoints."""
+"""RDED against its rule written out, and its checkpoints."""
 
 import dataclasses
 from pathlib import Path
@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from tiny_data import MEAN, STD, MemorySplit, Recorder, TinyObserver, made, make_work
 
-from condhpc import rng
 from condhpc.errors import StageError, Stopped
+from condhpc.images import resized_crop
 from condhpc.methods.base import Work
-from condhpc.methods.rded import PLUGIN, crop_box, mosaic_factor, mosaics
+from condhpc.methods.rded import PLUGIN
+from condhpc.mosaics import square_box
 
 SMALL = {"crops": 3, "mipc": 10, "factor": 2}
 RESOLUTION = 16
@@ -46,10 +47,10 @@ def by_definition(work: Work, label: int, factor: int) -> np.ndarray:
     for place, which in enumerate(order[: max(work.params.mipc, factor**2 * ipc)]):
         draw = work.stream("rded-crop", label, positions[which])
         image = Image.fromarray(work.train.raw(positions[which]))
-        tiles = []
+        tiles: list[Image.Image] = []
         for _ in range(work.params.crops):
-            box = crop_box(draw, image.size, work.params.crop_scale_min)
-            tiles.append(image.crop(box).resize((side, side), Image.Resampling.BILINEAR))
+            box = square_box(draw, image.height, image.width, work.params.crop_scale_min)
+            tiles.append(Image.fromarray(resized_crop(np.array(image), box, side)))
         losses = [loss_by_definition(work, label, tile) for tile in tiles]
         candidates.append((min(losses), place, tiles[losses.index(min(losses))]))
     ranked = [tile for _, _, tile in sorted(candidates, key=lambda c: c[:2])]
@@ -102,40 +103,6 @@ def test_observer_sees_padded_crops_of_one_class(train: MemorySplit) -> None:
         assert np.abs(images[:, :, 4:12, 4:12]).sum() > 0
         images[:, :, 4:12, 4:12] = 0
         assert not images.any()
-
-
-def test_mosaic_order() -> None:
-    """Image i holds ranks i, n+i, 2n+i, 3n+i: top left, top right, bottom left, bottom right."""
-    tiles = np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(2, 2).repeat(3, 3)
-    found = mosaics(tiles, 2)
-    assert found.shape == (3, 4, 4, 3)
-    assert found[1, ::2, ::2, 0].tolist() == [[1, 4], [7, 10]]
-    np.testing.assert_array_equal(mosaics(tiles, 1), tiles)
-
-
-def test_crop_boxes() -> None:
-    """Boxes are squares inside the image, of the share of the area that was asked for, in all places."""
-    draw = rng.stream(0, "boxes")
-    boxes = np.array([crop_box(draw, (60, 40), 0.2) for _ in range(2000)])
-    sides = boxes[:, 2] - boxes[:, 0]
-    np.testing.assert_array_equal(sides, boxes[:, 3] - boxes[:, 1])
-    assert boxes[:, :2].min() == 0
-    assert (boxes[:, 2].max(), boxes[:, 3].max()) == (60, 40)
-    assert sides.min() == round((0.2 * 2400) ** 0.5)
-    assert sides.max() == 40
-    assert np.mean(sides**2 / 2400) == pytest.approx((0.2 + 40**2 / 2400) / 2, abs=0.02)
-
-
-def test_crop_of_an_extreme_shape() -> None:
-    """Where no square of the area fits, the largest centred square is taken."""
-    assert crop_box(rng.stream(0, "thin"), (1000, 10), 0.9) == (495, 0, 505, 10)
-
-
-def test_default_factor() -> None:
-    """Mosaics of 2 × 2 from 64 px up, single crops below; a factor must divide the resolution."""
-    assert [mosaic_factor(PLUGIN.Params(), side) for side in (8, 32, 64, 224)] == [1, 1, 2, 2]
-    with pytest.raises(StageError, match="factor = 3 does not divide the resolution 32"):
-        mosaic_factor(PLUGIN.Params(factor=3), 32)
 
 
 def test_class_too_small(train: MemorySplit) -> None:
