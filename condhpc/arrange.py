@@ -75,22 +75,37 @@ def arrange(
     Inputs in neither are recorded. What exceeds `elements_now`, with all that depends on it, is kept back.
     """
     builder = _Builder(tasks, live, pack_of, limits)
-    stages = {stage: [key for key, task in tasks.items() if task.stage == stage] for stage in STAGES}
-    stages = {stage: keys for stage, keys in stages.items() if keys}
-    share = _shares({stage: builder.group_count(keys) for stage, keys in stages.items()}, limits.max_submissions)
-    for stage, keys in stages.items():
-        builder.add(stage, keys, share[stage])
+    waves = _waves(tasks)
+    share = _shares({wave: builder.group_count(keys) for wave, keys in waves.items()}, limits.max_submissions)
+    for wave, keys in waves.items():
+        builder.add(wave.stage, keys, share[wave])
     return Arrangement(builder.arrays, tuple(builder.kept_back))
 
 
-def _shares(wanted: Mapping[Stage, int], total: int) -> dict[Stage, int]:
-    """Submissions that each stage may use: small wants first, the rest shared equally, at least one each."""
-    shares: dict[Stage, int] = {}
-    left, stages = total, sorted(wanted, key=lambda stage: wanted[stage])
-    for position, stage in enumerate(stages):
-        fair = max(1, left // (len(stages) - position))
-        shares[stage] = min(wanted[stage], fair)
-        left -= shares[stage]
+class _Wave(NamedTuple):
+    """Tasks of a stage none of which waits for another of them."""
+
+    stage: Stage
+    gathers: bool
+    """Whether these wait for shards, which are of their own stage."""
+
+
+def _waves(tasks: Mapping[str, Task]) -> dict[_Wave, list[str]]:
+    """Keys by wave; whatever a task waits for is in an earlier one."""
+    waves: dict[_Wave, list[str]] = {_Wave(stage, gathers): [] for stage in STAGES for gathers in (False, True)}
+    for key, task in tasks.items():
+        waves[_Wave(task.stage, bool(task.shards))].append(key)
+    return {wave: keys for wave, keys in waves.items() if keys}
+
+
+def _shares(wanted: Mapping[_Wave, int], total: int) -> dict[_Wave, int]:
+    """Submissions that each wave may use: small wants first, the rest shared equally, at least one each."""
+    shares: dict[_Wave, int] = {}
+    left, waves = total, sorted(wanted, key=lambda wave: wanted[wave])
+    for position, wave in enumerate(waves):
+        fair = max(1, left // (len(waves) - position))
+        shares[wave] = min(wanted[wave], fair)
+        left -= shares[wave]
     return shares
 
 
@@ -120,7 +135,7 @@ class _Builder:
         return len(set(pending))
 
     def add(self, stage: Stage, keys: Sequence[str], share: int) -> None:
-        """Place the tasks of a stage; the stages before it are placed."""
+        """Place tasks of a stage; all that they wait for is placed."""
         ready = [key for key in keys if not self._waits_for_held(key)]
         groups: dict[frozenset[Ref], list[str]] = defaultdict(list)
         for key in ready:

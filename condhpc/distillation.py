@@ -62,10 +62,17 @@ class _Run:
         self._groups = groups
         self._signature = signature
         self._rate = _Rate()
+        self._steps_per_group = 1
+
+    def end_group(self, images: int) -> None:
+        """A safe point between groups: a checkpoint here has no open one."""
+        self.tick(0, self._steps_per_group, images, dict, {})
 
     def tick(
         self, step: int, total: int, images: int, state: Callable[[], dict[str, Any]] | None, values: dict[str, float]
     ) -> None:
+        """At `step` of `total` of the open group."""
+        self._steps_per_group = total
         done = len(self.finished) * total + step
         told = values | self._rate.values(done, self._groups * total, images)
         save = None if state is None else self._saver(state)
@@ -96,8 +103,8 @@ def read_state(path: Path | None, signature: str) -> dict[str, Any] | None:
         return None
     try:
         held: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        fits = held["format"] == _FORMAT and held["signature"] == signature
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        fits = isinstance(held, dict) and (held["format"], held["signature"]) == (_FORMAT, signature)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
         return None
     return held if fits else None
 
@@ -118,7 +125,7 @@ def run(
         _require(images, (count, side, side, 3), group)
         state = None
         held.finished.append(torch.from_numpy(np.ascontiguousarray(images)))
-        held.tick(0, 1, count, dict, {})  # a checkpoint here has no open group
+        held.end_group(count)
     return np.concatenate([part.numpy() for part in held.finished])
 
 

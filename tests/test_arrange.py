@@ -55,6 +55,21 @@ def test_tasks_without_inputs_are_one_array() -> None:
     assert found.kept_back == ()
 
 
+def test_a_set_comes_after_its_shards() -> None:
+    """Shards of two sets share an array; each set waits for its own, in an array of its own."""
+    shards = [condense(number) for number in range(4)]
+    sets = [
+        msgspec.structs.replace(condense(10 + i), shards=tuple(keys.key(s) for s in shards[2 * i : 2 * i + 2]))
+        for i in range(2)
+    ]
+    first, *rest = _arranged([*shards, *sets]).arrays
+    assert len(first.packs) == 4
+    assert [_waits(array) for array in rest] == [
+        [("afterok", 0, 0), ("afterok", 0, 1)],
+        [("afterok", 0, 2), ("afterok", 0, 3)],
+    ]
+
+
 def test_one_array_per_set_of_inputs() -> None:
     """The dependants of each condensed set wait for its element alone; those of recorded sets for nothing."""
     sets, recorded = [condense(number) for number in range(3)], condense(9)
@@ -196,14 +211,16 @@ def _random_plan(draw: random.Random) -> tuple[dict[str, Task], dict[str, str], 
             task = Task(stage=stage, spec=spec, inputs=inputs, version=(1, 1))
             if isinstance(spec, CondenseSpec):
                 spec = msgspec.structs.replace(spec, dataset=DATASET, condenser=draw.choice(["random", "herding"]))
-                task = msgspec.structs.replace(task, spec=spec)
+                plain = [key for key in made[stage] if not tasks[key].shards]
+                shards = draw.sample(plain, min(len(plain), draw.choice([0, 0, 1, 3])))
+                task = msgspec.structs.replace(task, spec=spec, shards=tuple(shards))
             made[stage].append(keys.key(task))
             tasks[keys.key(task)] = task
     fates = {key: draw.choice(["send", "send", "send", "live", "recorded"]) for key in tasks}
     order = [key for key, fate in fates.items() if fate == "send"]
     draw.shuffle(order)
     live = {key: draw.choice(["", f"70{i}_{i}"]) for i, (key, fate) in enumerate(fates.items()) if fate == "live"}
-    pending = {key: {k for k in tasks[key].inputs.values() if fates[k] != "recorded"} for key in order}
+    pending = {key: {k for k in tasks[key].waits_for if fates[k] != "recorded"} for key in order}
     return {key: tasks[key] for key in order}, live, pending
 
 

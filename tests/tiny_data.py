@@ -72,13 +72,14 @@ class Recorder:
 
     def __init__(self, folder: Path | None = None, stop_at: int | None = None) -> None:
         self.ticks: list[tuple[int, int]] = []
+        self.values: list[dict[str, float]] = []
         self._path = folder / "checkpoint.pt" if folder is not None else None
         self._stop_at = stop_at
 
     def tick(self, step: int, total: int, save: Callable[[Path], None] | None = None, **values: float) -> None:
         """Note the step."""
-        del values
         self.ticks.append((step, total))
+        self.values.append(values)
         if step == self._stop_at:
             if save is not None:
                 assert self._path is not None
