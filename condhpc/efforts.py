@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from condhpc import registry, sharding
+from condhpc import keys, registry, sharding
 from condhpc.cost_model import (
     AUTOENCODER,
     DIT_XL,
@@ -55,6 +55,8 @@ class Efforts:
     def __init__(self, input_task: InputTask, images: CountImages) -> None:
         self._input_task = input_task
         self._images = images
+        self._wholes: dict[tuple[bytes, tuple[tuple[str, str], ...]], tuple[Effort | None, int]] = {}
+        """Of sets whose shards were asked for, and their number of groups."""
 
     def of(self, task: Task) -> Effort | None:
         """None where nobody can say: a network that is not ours, a plug-in that does not tell, a set made elsewhere."""
@@ -145,14 +147,19 @@ class Efforts:
             return None
         if task.shards:
             return Effort()  # they do the work
-        plugin = _plugin_of(spec)
-        images = self._images(spec.dataset, spec.dataset.train_split)
+        if not isinstance(spec, CondenseSpec) or not isinstance(spec.groups, Groups):
+            return self._asked_plugin(task, spec)
+        whole = msgspec.structs.replace(spec, groups=UNSET)
+        which = keys.encode(whole), tuple(task.inputs.items())
+        if which not in self._wholes:
+            self._wholes[which] = self._asked_plugin(task, whole), len(sharding.groups_of(whole))
+        found, groups = self._wholes[which]
+        return None if found is None else found.share(spec.groups.count / groups)
+
+    def _asked_plugin(self, task: Task, spec: CondenseSpec | PrepareSpec | AnalyzeSpec) -> Effort | None:
+        plugin, images = _plugin_of(spec), self._images(spec.dataset, spec.dataset.train_split)
         sources = Sources(self._archs(task), images, self._set(task), self._generators(task))
-        found = plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
-        if found is None or not isinstance(spec, CondenseSpec) or not isinstance(spec.groups, Groups):
-            return found
-        whole = sharding.groups_of(msgspec.structs.replace(spec, groups=UNSET))
-        return found.share(spec.groups.count / len(whole))
+        return plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
 
     def _tested(self, net: Network, dataset: DatasetSpec, split: str, times: int = 1) -> Effort:
         """A network on a test split; the images are decoded each time where they are too many to keep."""

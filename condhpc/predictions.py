@@ -24,8 +24,9 @@ from condhpc.profile import Profile
 from condhpc.set_costs import cost_of
 from condhpc.spec import STAGES, CondenseSpec, DatasetSpec, PrepareSpec, Stage, Task
 
-_SAMPLED = 200
-"""Records of a stage that calibrate: folders are named after digests, so the first of them are a random sample."""
+_SAMPLED, _OF_A_KIND = 100, 20
+"""Records that calibrate: of a stage (folders are named after digests, so the first are a random sample), and of each
+kind of a plan's own tasks, so that rare ones are heard."""
 _ALIKE = 10.0
 """On a CPU only records of a tenth to ten times the work are taken for a measure of it."""
 _TEST_PER_CLASS = 50
@@ -87,15 +88,20 @@ class Recorded:
 
     def gpu_s(self, entry: Entry) -> float | None:
         """What the model says of a recorded task on the GPU that it had; None without one, or a word on it."""
-        gpu, task = str(entry.environment.get("gpu", "")), self.task(entry.stage, entry.key)
-        effort = self._effort(task) if gpu and task is not None else None
+        gpu = str(entry.environment.get("gpu", ""))
+        task = self.task(entry.stage, entry.key) if gpu else None
+        effort = self._effort(task) if task is not None else None
         if task is None or effort is None:
             return None
         return effort.seconds(gpu_named(gpu) or REFERENCE, precision_of(task), _threads(entry))
 
-    def cases(self, stage: Stage) -> Iterator[_Case]:
-        """Records of a stage whose tasks the model knows."""
-        for task, entry in self._sample(stage, _SAMPLED):
+    def cases(self, stage: Stage, keys: Iterable[str]) -> Iterator[_Case]:
+        """Those of these tasks, and of others of the stage, that have a record and are known to the model."""
+        some = dict.fromkeys((stage, key) for key in keys) | dict.fromkeys(self._some(stage))
+        for entry in ledger.read(self._layout, some).entries.values():
+            task = self.task(stage, entry.key)
+            if task is None:
+                continue
             gpu, effort = str(entry.environment.get("gpu", "")), self._effort(task)
             measured_s = cost_of(entry, "gpu_s" if gpu else "cpu_s")
             if effort is None or not measured_s:
@@ -121,16 +127,10 @@ class Recorded:
             return _TEST_PER_CLASS * facts.info.classes
         return facts.images(split) if facts is not None else self._counts(dataset.index).get(split, 0)
 
-    def _sample(self, stage: Stage, limit: int) -> Iterator[tuple[Task, Entry]]:
-        """Some records of a stage with their tasks."""
-        for key, entry in ledger.read(self._layout, self._some(stage, limit)).entries.items():
-            if (task := self.task(stage, key)) is not None:
-                yield task, entry
-
-    def _some(self, stage: Stage, limit: int) -> Iterator[tuple[Stage, str]]:
+    def _some(self, stage: Stage) -> Iterator[tuple[Stage, str]]:
         folder = self._layout.root / "store" / stage
         found = (path for fan in sorted(folder.glob("[0-9a-f][0-9a-f]")) for path in sorted(fan.iterdir()))
-        for _, path in zip(range(limit), found, strict=False):
+        for _, path in zip(range(_SAMPLED), found, strict=False):
             yield stage, path.name
 
     def _input(self, task: Task, role: str) -> Task | None:
@@ -165,13 +165,20 @@ def cost_rows(
 ) -> list[CostRow]:
     """One row per stage, and in condense per condenser, that has something to compute; in the order of the plan."""
     todo: dict[Kind, list[Planned]] = defaultdict(list)
+    done: dict[Kind, list[str]] = defaultdict(list)
     for item in planned.tasks:
         if item.key in new:
             todo[_kind_of(item)].append(item)
+        elif len(done[_kind_of(item)]) < _OF_A_KIND:
+            done[_kind_of(item)].append(item.key)
     held = Recorded(layout, facts)
     by_key = {item.key: item.task for item in planned.tasks}
     forecast = Efforts(lambda task, role: by_key.get(task.inputs[role]), held.images)
-    cases = [case for stage in dict.fromkeys(stage for stage, _ in todo) for case in held.cases(stage)]
+    cases: list[_Case] = []
+    for stage in dict.fromkeys(stage for stage, _ in todo):
+        cases += held.cases(
+            stage, (key for kind, keys in done.items() if kind in todo for key in keys if kind[0] == stage)
+        )
     order = sorted(todo, key=lambda kind: STAGES.index(kind[0]))
     return [
         _Sum(kind, profile, [c for c in cases if c.kind == kind]).row(_grouped(todo[kind], forecast)) for kind in order

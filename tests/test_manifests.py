@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import tomli
 
-from condhpc import facts, manifest, plan
+from condhpc import facts, manifest, plan, predictions, registry
+from condhpc.layout import Layout
 from condhpc.plan import Plan
-from condhpc.profile import Profile
+from condhpc.profile import Profile, StageBlock, Stages
 from condhpc.references import REFERENCES
 
 FOLDER = Path(__file__).parents[1] / "manifests"
@@ -48,8 +50,34 @@ def test_cifar10_is_planned_without_its_files() -> None:
     """A laptop can look at the plan of what a cluster will compute."""
     found = expand(FOLDER / "cifar10.toml")
     assert found.provisional
-    assert len(found.cells) == (4 + 1) * 3 * 3 + 3
+    assert len(found.cells) == (4 + 1) * 3 * 3 + 3 + 6 * 3
     assert {p.label.role for p in found.tasks if p.task.stage == "teacher"} >= {"single", "judge", "committee.3"}
+    assert {c.condenser for c in found.cells if c.ipc == 10} >= set(registry.names("methods"))
+
+
+def test_the_full_grid_is_whole_and_every_method_has_its_hours(tmp_path: Path) -> None:
+    """Three datasets, three ipc, three protocols, all methods, three coresets, random; nothing is left unpredicted."""
+    path = FOLDER / "full.toml"
+    loaded = manifest.load(path)
+    profile = Profile(name="site", backend="local", stages=Stages(default=StageBlock(gpus=1)))
+    found = facts.gather(loaded, profile)
+    planned = plan.expand(loaded, found)
+    condensers = {"random", "herding", "kcenter", "ccs", *registry.names("methods")}
+    assert len(registry.names("methods")) == 7
+    assert {c[:4] for c in ((c.dataset, c.condenser, c.ipc, c.protocol) for c in planned.cells)} == set(
+        itertools.product(
+            ("imagenette", "imagenet100", "imagenet1k"),
+            (*condensers, "full_same_steps"),
+            (1, 10, 50),
+            ("erm", "single_teacher", "multi_teacher"),
+        )
+    )
+    assert {len({seed for _, seed, _ in c.evaluations}) for c in planned.cells} == {3}
+    rows = predictions.cost_rows(planned, {t.key for t in planned.tasks}, found, profile, Layout(tmp_path))
+    assert [(row.stage, row.condenser) for row in rows if row.unknown] == []
+    hours = {row.condenser: row.expected_h or 0.0 for row in rows if row.stage == "condense"}
+    assert set(hours) == condensers
+    assert min(hours[name] for name in ("sre2l", "cda", "edc", "delt", "minimax")) > 10 * hours["herding"]
 
 
 def test_an_own_image_folder(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ import msgspec
 import pytest
 from made_runs import DATASET, MadeRun
 
-from condhpc import keys
+from condhpc import keys, predictions, sharding
+from condhpc.cost_model import Effort
+from condhpc.efforts import Efforts
 from condhpc.errors import StoreError
 from condhpc.file_index import Index, SplitIndex
 from condhpc.ledger import Entry
-from condhpc.planned import Plan, Planned
+from condhpc.planned import Label, Plan, Planned
 from condhpc.predictions import CostRow, Recorded, cost_rows
 from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.spec import CondenseSpec, Task
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
 INDEX = Index(
@@ -151,6 +154,56 @@ def rows_without(made: MadeRun, torn: str) -> dict[str, CostRow]:
     made.tasks.pop(torn)
     made.lines = [line for line in made.lines if line.key != torn]
     return rows(made)
+
+
+def test_tasks_that_differ_in_seeds_alone_are_predicted_once(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of 100,000 tasks has a few hundred different ones; looking at each would take longer than all the rest."""
+    asked: list[str] = []
+    of = Efforts.of
+
+    def noted(self: Efforts, task: Task) -> Effort | None:
+        asked.append(task.stage)
+        return of(self, task)
+
+    monkeypatch.setattr(Efforts, "of", noted)
+    for seed in range(20):
+        for ipc in (1, 2):
+            set_key = made.condense(seed=seed, ipc=ipc)
+            for student in range(3):
+                made.evaluate(set_key, student)
+    found = rows(made)
+    assert (found["condense random"].tasks, found["evaluate"].tasks) == (40, 120)
+    assert asked == ["condense", "condense", "evaluate", "evaluate"]
+
+
+def test_records_of_the_plan_itself_are_heard(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the sample of a large store is."""
+    monkeypatch.setattr(predictions, "_SAMPLED", 0)
+    recorded(made, made.condense(seed=0), 6.002)
+    made.condense(seed=1)
+    assert rows(made)["condense random"].records == 1
+
+
+def test_shards_are_told_apart_from_their_set(made: MadeRun) -> None:
+    """The set only joins them: it costs its start, and the shards the work."""
+    spec = CondenseSpec(
+        dataset=DATASET, kind="method", condenser="rded", params={}, ipc=1, seed=0, resolution=8, precision="fp32"
+    )
+    observer = made.teacher()
+    whole = Task(stage="condense", spec=spec, inputs={"observer": observer}, version=(1, 1))
+    label = Label(dataset="digits", condenser="rded", ipc=1, set_seed=0)
+    tasks = [Planned(observer, made.tasks[observer], label), Planned(keys.key(whole), whole, label)]
+    plan = Plan("made", tasks, [], (), provisional=False)
+    profile = Profile(name="site", backend="local", stages=Stages(default=StageBlock(gpus=1)))
+    rows_of = [
+        cost_rows(spread, {item.key for item in spread.tasks}, {}, profile, made.layout)
+        for spread in (sharding.spread(plan, count, lambda _: False) for count in (1, 4))
+    ]
+    (_, one), (_, four) = rows_of
+    assert (one.tasks, four.tasks) == (1, 5)
+    assert one.predicted_h is not None
+    assert four.predicted_h is not None
+    assert four.predicted_h - one.predicted_h == pytest.approx(4 * 3.0 / 3600, abs=1e-5)
 
 
 def test_a_recorded_set_is_predicted_on_its_own_gpu(made: MadeRun) -> None:

@@ -30,6 +30,7 @@ import msgspec
 from msgspec import Meta
 
 from condhpc import tiling
+from condhpc.cost_model import MATCHED_CONVOLUTIONS
 from condhpc.methods.base import Preparation, Preparing, Unit, Work
 from condhpc.methods.base_matching import BACKBONES, Matching, class_batches, family_of, networks_of, real_objection
 from condhpc.spec import Need, Value
@@ -179,6 +180,7 @@ class Edc(Matching):
     """Elucidated dataset condensation: real mosaics, several backbones, statistics of classes."""
 
     Params = EdcParams
+    passes_each: ClassVar[float] = MATCHED_CONVOLUTIONS
     preparations: ClassVar[Mapping[str, Preparation]] = {STATISTICS: Statistics()}
 
     def needs(self, params: Any) -> dict[str, Need]:

@@ -17,9 +17,9 @@ NAMES = registry.names("methods")
 TINY: dict[str, dict[str, Any]] = {
     "cda": {"iterations": 3, "units_per_pass": 2},
     "delt": {"iterations": 4, "rounds": 2, "batch": 4},
+    "edc": {"iterations": 4, "batch": 4, "crops": 2, "mipc": 10, "factor": 2},
     "mgd3": {"steps": 4, "stop": 2, "sample_batch": 2},
     "minimax": {"phase_classes": 2, "epochs": 1, "batch": 6, "memory": 8, "ema_decay": 0.5, "steps": 4},
-    "edc": {"iterations": 4, "batch": 4, "crops": 2, "mipc": 10, "factor": 2},
     "rded": {"crops": 2, "mipc": 10, "factor": 2},
     "sre2l": {"iterations": 3, "chunk": 2},
 }

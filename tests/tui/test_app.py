@@ -100,6 +100,19 @@ async def test_rows_counts_and_age_are_shown() -> None:
         assert "boom" in lines[2]
 
 
+async def test_running_tasks_tell_how_far_they_are() -> None:
+    """Steps, time left, pace and loss, in a column as wide as they need; others find their detail beside it."""
+    values = {"loss": 1.25, "images_s": 21400.0, "eta_s": 720.0}
+    running = row("a" * 32, "running", step=3700, total=4000, values=values)
+    app = Watch(Source(shot(running, row("b" * 32, "failed", "boom"))), poll_s=60)
+    async with app.run_test(size=(140, 24)) as pilot:
+        await until(pilot, lambda: len(keys(app)) == 2)
+        await pilot.pause()
+        lines = screen(app)
+        assert "3700/4000, 12 min left, 21,400 images/s, loss 1.25" in lines[1]
+        assert "boom" in lines[2]
+
+
 @pytest.mark.parametrize("evil", EVIL)
 async def test_evil_text_is_shown_and_never_obeyed(evil: str) -> None:
     """Markup, escape sequences and control bytes in labels, details and problems neither crash nor act."""
