@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -64,7 +64,7 @@ def of_network(model: nn.Module, spec: NetworkSpec, precision: Precision) -> Enc
     def encode(images_nHWC: Tensor, labels_n: Tensor) -> Seen:
         del labels_n
         with torch.inference_mode(), _autocast(images_nHWC, precision):
-            images_nCHW = augment.plain(resized(images_nHWC, spec.resolution), spec.mean, spec.std)
+            images_nCHW = augment.plain(resized(images_nHWC, spec.resolution, "bicubic"), spec.mean, spec.std)
             features_nD = model(images_nCHW) if spec.library == "timm" else models.penultimate(model, images_nCHW)
         return Seen(features_nD.float(), {})
 
@@ -108,10 +108,10 @@ def _autocast(images_nHWC: Tensor, precision: Precision) -> torch.autocast:
     return torch.autocast(images_nHWC.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def resized(images_nHWC: Tensor, side: int) -> Tensor:
-    """uint8 in, uint8 out, as if the images had been stored at that size: bicubic, antialiased."""
+def resized(images_nHWC: Tensor, side: int, mode: Literal["bilinear", "bicubic"]) -> Tensor:
+    """uint8 in, uint8 out, as if the images had been stored at that size; antialiased."""
     if images_nHWC.shape[1:3] == (side, side):
         return images_nHWC
     images_nCHW = images_nHWC.permute(0, 3, 1, 2).float()
-    resized_nCHW = functional.interpolate(images_nCHW, size=(side, side), mode="bicubic", antialias=True)
+    resized_nCHW = functional.interpolate(images_nCHW, size=(side, side), mode=mode, antialias=True)
     return resized_nCHW.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -96,7 +96,7 @@ class Generator:
 
     def encode(self, images_nRRC: Tensor) -> Tensor:
         """Latents (n, C, S, S) of uint8 images on the device, of any size; of an autoencoder the mode, scaled."""
-        images = encoders.resized(images_nRRC, self.resolution).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        images = encoders.resized(images_nRRC, self.resolution, "bicubic").permute(0, 3, 1, 2).float() / 127.5 - 1.0
         if self.vae is None:
             return images
         vae: Any = self.vae
@@ -113,7 +113,7 @@ class Generator:
             with torch.no_grad(), self._autocast():
                 images = vae.decode(latents_nCSS / vae.config.scaling_factor + _shift(vae)).sample.float()
         grey = ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return encoders.resized(grey.permute(0, 2, 3, 1).contiguous(), side)
+        return encoders.resized(grey.permute(0, 2, 3, 1).contiguous(), side, "bicubic")
 
     def as_encoder(self) -> Encoder:
         """Flattened latents as vectors of images."""

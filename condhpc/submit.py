@@ -145,7 +145,10 @@ def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> 
             f"profile '{current.name}' is for the {current.backend} back-end: going on with the run's own, '{own.name}'"
         )
         current = own
-    return msgspec.structs.replace(current, root=layout.root)
+    # The run's tasks are planned: another number of shards would be tasks that nobody watches.
+    condense = msgspec.structs.replace(current.stages.condense, shards=own.stage("condense").shards)
+    stages = msgspec.structs.replace(current.stages, condense=condense)
+    return msgspec.structs.replace(current, root=layout.root, stages=stages)
 
 
 def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:

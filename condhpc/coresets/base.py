@@ -77,7 +77,17 @@ class Coreset(Plugin):
     def select_many(
         self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
     ) -> list[NDArray[np.int64]]:
-        """`select` for some classes at a time; a strategy that gains from a GPU does them in one go there."""
+        """`select` for some classes at a time: one by one on a CPU, else by `select_batch`."""
+        if device == "cpu":
+            return [self.select(images, ipc, params) for images in classes]
+        for images in classes:
+            require_enough(images.count, ipc)
+        return self.select_batch(classes, ipc, params, device)
+
+    def select_batch(
+        self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
+    ) -> list[NDArray[np.int64]]:
+        """Classes that are large enough, on a GPU; a strategy that gains from it takes each pick of all together."""
         del device
         return [self.select(images, ipc, params) for images in classes]
 

@@ -43,12 +43,10 @@ class FacilityLocation(PairwiseCoreset):
         distance_NN, start = dissimilarity(images, params.similarity, "cpu")
         return medoids.greedy(distance_NN.numpy(), start, ipc)
 
-    def select_many(
+    def select_batch(
         self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
     ) -> list[NDArray[np.int64]]:
-        """On a GPU all classes take each pick together."""
-        if device == "cpu":
-            return super().select_many(classes, ipc, params, device)
+        """All classes take each pick together."""
         return list(represent_batch(classes, ipc, params.similarity, device)[-1].cpu().numpy())
 
 
@@ -71,8 +69,6 @@ def represent_batch(
 
     from condhpc import medoids
 
-    for images in classes:
-        require_enough(images.count, ipc)
     longest = max(images.count for images in classes)
     distance_CNN = torch.zeros(len(classes), longest, longest, device=device)
     starts = []

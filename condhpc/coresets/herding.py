@@ -49,16 +49,12 @@ class Herding(EmbeddingCoreset):
         require_enough(images.count, ipc)
         return herd(vectors.in_range(vectors.of_class(images)), ipc, params)
 
-    def select_many(
+    def select_batch(
         self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
     ) -> list[NDArray[np.int64]]:
-        """On a GPU all classes take each pick together."""
-        if device == "cpu":
-            return super().select_many(classes, ipc, params, device)
+        """All classes take each pick together."""
         from condhpc import vectors
 
-        for images in classes:
-            require_enough(images.count, ipc)
         found = [vectors.in_range(vectors.of_class(images)) for images in classes]
         return list(herd_batch(found, ipc, params, device).cpu().numpy())
 

@@ -35,16 +35,13 @@ class KCenter(EmbeddingCoreset):
         require_enough(images.count, ipc)
         return spread(vectors.of_class(images), ipc)
 
-    def select_many(
+    def select_batch(
         self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
     ) -> list[NDArray[np.int64]]:
-        """On a GPU all classes take each pick together."""
-        if device == "cpu":
-            return super().select_many(classes, ipc, params, device)
+        """All classes take each pick together."""
+        del params
         from condhpc import vectors
 
-        for images in classes:
-            require_enough(images.count, ipc)
         return list(spread_batch([vectors.of_class(images) for images in classes], ipc, device).cpu().numpy())
 
 

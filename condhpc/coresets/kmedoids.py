@@ -32,12 +32,11 @@ class KMedoids(PairwiseCoreset):
         distance_NN = distance.numpy()
         return medoids.swapped(distance_NN, medoids.greedy(distance_NN, start, ipc))
 
-    def select_many(
+    def select_batch(
         self, classes: Sequence[ClassImages], ipc: int, params: Any, device: str
     ) -> list[NDArray[np.int64]]:
-        """On a GPU all classes take each step together."""
-        if device == "cpu":
-            return super().select_many(classes, ipc, params, device)
+        """All classes take each step together."""
+        del params
         from condhpc import medoids
 
         return list(medoids.swapped_batch(*represent_batch(classes, ipc, "distance", device)).cpu().numpy())

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 import msgspec
 import numpy as np
 import torch
-from torch.nn import functional
 
-from condhpc import by_hand, registry, train
+from condhpc import by_hand, encoders, registry, train
 from condhpc.errors import StageError
 from condhpc.images import ResidentImages
 from condhpc.kept import Kept
@@ -54,7 +53,8 @@ def run(ctx: Context) -> dict[str, Any]:
 def _encoded_set(ctx: Context, condensed: CondensedSet) -> Encoded:
     """The set's images, embedded as the real ones were."""
     spec = _embed_spec(ctx)
-    images_NRRC = _resized(condensed.images_NHWC, spec.dataset.resolution)
+    stored_NHWC = torch.from_numpy(condensed.images_NHWC)
+    images_NRRC = encoders.resized(stored_NHWC, spec.dataset.resolution, "bilinear").numpy()  # as real ones are stored
     return embed.encode(ctx, spec, ResidentImages(images_NRRC, condensed.labels_N, ctx.device))
 
 
@@ -67,15 +67,6 @@ def _kept(ctx: Context) -> Kept:
     """What depends on the real points alone is shared by all measures of all sets in this embedding."""
     roles = [*ctx.roles(_EMBEDDING), *ctx.roles(_HELDOUT)]
     return Kept(ctx.layout, {role: ctx.task.inputs[role] for role in roles})
-
-
-def _resized(images_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Images of a set of another resolution as the dataset's encoders see real ones: bilinear, antialiased."""
-    if images_NHWC.shape[1] == side:
-        return images_NHWC
-    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float()
-    resized_NCHW = functional.interpolate(images_NCHW, size=(side, side), mode="bilinear", antialias=True)
-    return resized_NCHW.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _embed_spec(ctx: Context) -> EmbedSpec:
