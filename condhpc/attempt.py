@@ -311,11 +311,12 @@ class _Pulse:
     def _beat(self) -> None:
         while not self._end.wait(self._context.site.pulse_s):
             progress = self._context.progress
+            pace = progress.now
             cost = self._meter.totals()
             try:
-                values = progress.told()
-                self._held.pulse(step=progress.step, total=progress.total, values=values, cost=cost)
-                self._log(progress.step, progress.total, values)
+                values = pace.told(progress.clock())
+                self._held.pulse(step=pace.step, total=pace.total, values=values, cost=cost)
+                self._log(pace.step, pace.total, values)
                 if self._held.is_overtaken():
                     self._context.lost.set()
             except OSError as error:  # a full disk may have room again at the next beat

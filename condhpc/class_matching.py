@@ -15,7 +15,6 @@ from torch import nn
 
 from condhpc import bn_statistics, layer_statistics
 from condhpc.bn_statistics import Batch, Moments, Term
-from condhpc.layer_statistics import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,16 +121,15 @@ class ClassTerm(Term):
 
     def _note_places(self, place: int, shift_G: Tensor, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert self._batch is not None
-        self._held[place] = of_places(inputs[0], shift_G, self._batch.share_UN)
+        self._held[place] = of_places(inputs[0], shift_G.mean(), self._batch.share_UN)
 
 
-def of_places(entering_NCHW: Tensor, shift_G: Tensor, share_UN: Tensor) -> Moments:
-    """Moments of each unit at 16 × 16 places (U, 256), of differences from `shift_G`, which should be near the mean."""
+def of_places(entering_NCHW: Tensor, near: Tensor, share_UN: Tensor) -> Moments:
+    """Moments of each unit at 16 × 16 places (U, 256); `near` should be a number near the mean."""
     with torch.autocast(entering_NCHW.device.type, enabled=False):
-        off = layer_statistics.places(entering_NCHW) - shift_G.view(PLACES, 1, PLACES, 1)
-        first_NG, second_NG = off.mean(dim=(1, 3, 5)).flatten(1), off.square().mean(dim=(1, 3, 5)).flatten(1)
+        first_NG, second_NG = layer_statistics.place_moments(entering_NCHW.float() - near)
         first_UG = share_UN @ first_NG
-        return Moments(first_UG + shift_G, (share_UN @ second_NG - first_UG.square()).clamp(min=0.0))
+        return Moments(first_UG + near, (share_UN @ second_NG - first_UG.square()).clamp(min=0.0))
 
 
 def _blend(average_US: Tensor, current_US: Tensor, alpha: float) -> Tensor:

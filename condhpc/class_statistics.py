@@ -9,6 +9,7 @@ Shapes: K classes, N images, G statistics of one site (see `layer_statistics`), 
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ _PARTS = ("mean", "within", "between")
 
 
 class Spread(NamedTuple):
-    """What `images` images have at one site, float64 (G,); two of them merge without a second look at the images."""
+    """What `images` images have at one site (G,); two of them merge without a second look at the images."""
 
     images: int
     mean_G: Tensor
@@ -67,7 +68,7 @@ def spread_of(mean_NG: Tensor, var_NG: Tensor) -> Spread:
 def of_class(networks: Sequence[nn.Module], batches: Iterable[Tensor]) -> tuple[list[Spreads], Tensor]:
     """Spreads of each network over all images (N, C, H, W) of a class, and the networks' mean logits (N, K).
 
-    All on the CPU. The caller decides on autocast; nothing here asks for gradients.
+    All on the CPU in single precision; merged in double. The caller decides on autocast; nothing asks for gradients.
     """
     found: list[Spreads] = [{} for _ in networks]
     logits = []
@@ -91,7 +92,7 @@ def _pass(network: nn.Module, images_NCHW: Tensor, held: Spreads) -> Tensor:
 
 
 def _on_cpu(spread: Spread) -> Spread:
-    return Spread(spread.images, *(values_G.cpu() for values_G in spread[1:]))
+    return Spread(spread.images, *(values_G.float().cpu() for values_G in spread[1:]))
 
 
 def arrays_of(networks: Sequence[nn.Module], classes: Sequence[Sequence[Spreads]]) -> dict[str, NDArray[np.float32]]:
@@ -115,9 +116,7 @@ def arrays_of(networks: Sequence[nn.Module], classes: Sequence[Sequence[Spreads]
 def _overall(layer: nn.Module, spreads: Sequence[Spread]) -> tuple[Tensor, Tensor]:
     if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
         return layer.running_mean, layer.running_var
-    total = spreads[0]
-    for spread in spreads[1:]:
-        total = total.merged(spread)
+    total = reduce(Spread.merged, (Spread(s.images, *(values_G.double() for values_G in s[1:])) for s in spreads))
     return total.mean_G, total.within_G + total.between_G
 
 

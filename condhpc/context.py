@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -63,28 +63,35 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that make parts of a method's set, at most."""
 
 
+class Pace(NamedTuple):
+    """How far a task is, and since when it has been counting."""
+
+    step: int
+    total: int
+    values: dict[str, float]
+    began_s: float
+    """When `first` of these steps were done, by the clock of the attempt."""
+    first: int
+
+    def told(self, now_s: float) -> dict[str, float]:
+        """What the stage reports, and `eta_s`: seconds that are left at the pace so far, once there is one."""
+        if done := self.step - self.first:
+            return {"eta_s": (now_s - self.began_s) * (self.total - self.step) / done, **self.values}
+        return self.values
+
+
 class Progress:
-    """Latest progress of a task; written by the stage, read by the pulse."""
+    """Latest progress of a task; written by the stage, read by the pulse's thread, which finds all of it or nothing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.step = 0
-        self.total = 0
-        self.values: dict[str, float] = {}
-        self._clock = clock
-        self._began = (clock(), 0)
+        self.clock = clock
+        self.now = Pace(0, 0, {}, clock(), 0)
 
     def note(self, step: int, total: int, values: dict[str, float]) -> None:
         """A safe point. The first of an attempt, and of work that counts to another total, begins the clock anew."""
-        if total != self.total or step < self.step:
-            self._began = (self._clock(), step)
-        self.step, self.total, self.values = step, total, values
-
-    def told(self) -> dict[str, float]:
-        """What the stage reports, and `eta_s`: seconds that are left at the pace so far, once there is one."""
-        began_s, first = self._began
-        if step := self.step - first:
-            return {"eta_s": (self._clock() - began_s) * (self.total - self.step) / step, **self.values}
-        return self.values
+        held = self.now
+        anew = total != held.total or step < held.step
+        self.now = Pace(step, total, values, *((self.clock(), step) if anew else (held.began_s, held.first)))
 
 
 def site_of(profile: Profile) -> Site:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from test_layer_statistics import cells
 from torch import nn
 
 from condhpc import class_statistics, layer_statistics, rng
@@ -42,10 +43,7 @@ def activations(network: nn.Module, images_NCHW: torch.Tensor) -> dict[str, np.n
     found = {}
 
     def see(site: layer_statistics.Site, x: torch.Tensor) -> None:
-        if site.kind == "place":
-            parts = layer_statistics.places(x).permute(0, 1, 3, 5, 2, 4).flatten(4)
-        else:
-            parts = x.permute(0, 2, 3, 1)
+        parts = cells(x) if site.kind == "place" else x.permute(0, 2, 3, 1)
         found[site.name] = parts.reshape(-1, parts.shape[-1]).double().numpy()
 
     with layer_statistics.watched(network, see):

@@ -63,7 +63,7 @@ def test_safe_point_notes_progress_and_writes_nothing(make: Make) -> None:
     context = make(condense())
     before = sorted(context.folder.path.iterdir())
     context.tick(2, 10, partial(_save, "2"), loss=0.25)
-    assert (context.progress.step, context.progress.total, context.progress.values) == (2, 10, {"loss": 0.25})
+    assert context.progress.now[:3] == (2, 10, {"loss": 0.25})
     assert sorted(context.folder.path.iterdir()) == before
     assert context.checkpoint() is None
 
@@ -74,12 +74,12 @@ def test_what_is_left_follows_from_the_pace() -> None:
     progress = Progress(lambda: now[0])
     now[0] = 500.0
     progress.note(2000, 4000, {})
-    assert progress.told() == {}
+    assert progress.now.told(progress.clock()) == {}
     now[0] = 510.0
     progress.note(2500, 4000, {"loss": 0.5})
-    assert progress.told() == {"eta_s": 30.0, "loss": 0.5}
+    assert progress.now.told(progress.clock()) == {"eta_s": 30.0, "loss": 0.5}
     now[0] = 520.0
-    assert progress.told()["eta_s"] == 60.0  # nothing moved meanwhile
+    assert progress.now.told(progress.clock())["eta_s"] == 60.0  # nothing moved meanwhile
 
 
 def test_work_that_counts_anew_has_a_pace_of_its_own() -> None:
@@ -89,12 +89,12 @@ def test_work_that_counts_anew_has_a_pace_of_its_own() -> None:
     progress.note(1, 10, {})
     now[0] = 9.0
     progress.note(10, 10, {})
-    assert progress.told() == {"eta_s": 0.0}
+    assert progress.now.told(progress.clock()) == {"eta_s": 0.0}
     progress.note(1, 3, {})
-    assert progress.told() == {}
+    assert progress.now.told(progress.clock()) == {}
     now[0] = 11.0
     progress.note(2, 3, {})
-    assert progress.told() == {"eta_s": 2.0}
+    assert progress.now.told(progress.clock()) == {"eta_s": 2.0}
 
 
 def test_what_a_stage_says_of_its_end_counts() -> None:
@@ -102,7 +102,7 @@ def test_what_a_stage_says_of_its_end_counts() -> None:
     progress = Progress(lambda: 0.0)
     progress.note(1, 10, {})
     progress.note(2, 10, {"eta_s": 7.0})
-    assert progress.told() == {"eta_s": 7.0}
+    assert progress.now.told(progress.clock()) == {"eta_s": 7.0}
 
 
 def test_checkpoints_follow_the_clock(make: Make) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from condhpc import layer_statistics, models, rng
 from condhpc.layer_statistics import Site
@@ -37,15 +38,26 @@ def test_places_of_a_multiple_of_16() -> None:
         np.testing.assert_allclose(var_NG[:, 16 * i + j], cell.var(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("side", [1, 4, 7, 17])
-def test_places_of_other_sizes(side: int) -> None:
-    """Maps are enlarged to the next multiple of 16 first; a linear ramp stays linear in its middle."""
-    ramp = torch.arange(side, dtype=torch.float32).expand(1, 1, side, side)
-    mean_NG, _ = layer_statistics.of_images("place", ramp)
-    row = mean_NG.view(16, 16)[0].numpy()
-    target = 16 * -(-side // 16)
-    places = ((np.arange(target) + 0.5) * side / target - 0.5).clip(0, side - 1)
-    np.testing.assert_allclose(row, places.reshape(16, -1).mean(axis=1), atol=1e-5)
+def cells(entering_NCHW: torch.Tensor) -> torch.Tensor:
+    """All that lies at each place (N, C, h, w, 256) of the enlarged image."""
+    images, channels, *sides = entering_NCHW.shape
+    height, width = (16 * -(-side // 16) for side in sides)
+    enlarged = functional.interpolate(entering_NCHW, size=(height, width), mode="bilinear", align_corners=False)
+    grid = enlarged.reshape(images, channels, 16, height // 16, 16, width // 16)
+    return grid.permute(0, 1, 3, 5, 2, 4).flatten(4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (7, 7), (14, 14), (16, 7), (17, 33), (56, 56), (1, 9)])
+def test_places_against_enlarged_images(size: tuple[int, int]) -> None:
+    """Moments and their gradients are those of images that torch has enlarged."""
+    values = entering(2, 3, *size).double().float().requires_grad_()
+    found = layer_statistics.of_images("place", values)
+    expected = torch.var_mean(cells(values), dim=(1, 2, 3), unbiased=False)[::-1]
+    probe = torch.from_numpy(rng.stream(0, "probe").normal(size=(2, 2, 256)).astype(np.float32))
+    for one, other, weight in zip(found, expected, probe, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        gradients = [torch.autograd.grad((x * weight).sum(), values, retain_graph=True)[0] for x in (one, other)]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
 def test_sites_of_networks() -> None:

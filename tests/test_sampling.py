@@ -9,8 +9,9 @@ import torch
 from made_generators import tiny_generator
 from numpy.typing import NDArray
 
-from condhpc import diffusion, rng, sampling
+from condhpc import diffusion, generators, rng, sampling
 from condhpc.errors import StageError
+from condhpc.generators import Generator
 from condhpc.sampling import Drawn, Making, Pull, Sampler, Wanted
 
 GENERATOR = tiny_generator(3, 8)
@@ -112,3 +113,52 @@ def test_images_that_are_no_numbers_are_refused() -> None:
     run = Making(broken, Sampler(steps=2, guidance=1.0), 8, partial(rng.stream, 0), no_report)
     with pytest.raises(StageError, match="class 2, image 0: the generator made numbers that are not finite"):
         sampling.images(run, WANTED[1:])
+
+
+class Knowing(Generator):
+    """Answers with the mean of the noise over a handful of known images: the best there is for these."""
+
+    known_kCSS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(9)).clamp(-1, 1)
+
+    def predicted(
+        self, noisy_nCSS: torch.Tensor, time_n: NDArray[np.int64], label_n: NDArray[np.int64]
+    ) -> generators.Predicted:
+        """Images 2c and 2c + 1 are those of class c; −1 knows them all."""
+        found = []
+        for image, time, label in zip(noisy_nCSS, time_n.tolist(), label_n.tolist(), strict=True):
+            own = self.known_kCSS if label < 0 else self.known_kCSS[2 * label : 2 * label + 2]
+            alpha = float(self.chain.alpha_bar_T[time])
+            distance = (image - alpha**0.5 * own).square().flatten(1).sum(dim=1)
+            weight = (-distance / (2 * (1 - alpha))).softmax(dim=0)[:, None, None, None]
+            found.append((image - alpha**0.5 * (weight * own).sum(dim=0)) / (1 - alpha) ** 0.5)
+        return generators.Predicted(torch.stack(found), None)
+
+
+@pytest.mark.parametrize("kind", ["ddpm", "ddim"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_the_best_predictor_gives_known_images(kind: str, guidance: float) -> None:
+    """With the exact posterior of a few images, noise ends at one of them, of the class that was asked for."""
+    knowing = Knowing(GENERATOR.network, None, GENERATOR.chain, GENERATOR.labels_K)
+    sampler = Sampler(steps=30, guidance=guidance, kind="ddim" if kind == "ddim" else "ddpm", batch=12)
+    wanted = [Wanted(label, place) for label in range(3) for place in range(4)]
+    found = sampling.images(Making(knowing, sampler, 8, partial(rng.stream, 1), no_report), wanted)
+    known = ((Knowing.known_kCSS + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    distance = np.abs(found[:, None].astype(float) - known[None]).reshape(12, 6, -1).max(axis=2)
+    assert (distance.min(axis=1) <= 8).all()
+    assert [int(nearest) // 2 for nearest in distance.argmin(axis=1)] == [image.label for image in wanted]
+
+
+def test_a_mode_decides_between_known_images() -> None:
+    """Drawn to one of two images of a class, more samples end at it than without; the pull alone decides."""
+    knowing = Knowing(GENERATOR.network, None, GENERATOR.chain, GENERATOR.labels_K)
+    sampler, wanted = Sampler(steps=30, guidance=1.0, batch=24), [Wanted(1, place) for place in range(24)]
+
+    def share(pull: Pull | None) -> float:
+        found = sampling.images(Making(knowing, sampler, 8, partial(rng.stream, 1), no_report, pull), wanted)
+        known = ((Knowing.known_kCSS[2:4] + 1) * 127.5).permute(0, 2, 3, 1).numpy()
+        distance = np.abs(found[:, None].astype(float) - known[None]).reshape(24, 2, -1).mean(axis=2)
+        return float((distance.argmin(axis=1) == 0).mean())
+
+    drawn = share(Pull(lambda _image: Knowing.known_kCSS[2].numpy(), 0.3, 15))
+    assert 0.2 < share(None) < 0.8
+    assert drawn > 0.9
