@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Objective = Callable[["Tensor", "Tensor", Batch], "Tensor"]
 BETAS, EPSILON = (0.5, 0.9), 1e-8
+_TINY = 1e-30
+"""Below a root, so that flat images have the gradient 0."""
 
 
 class Backbone(NamedTuple):
@@ -215,7 +217,7 @@ def total_variation(images_NCHW: Tensor, batch: Batch) -> Tensor:
     ]
     member_UN = (batch.share_UN > 0.0).to(images_NCHW.dtype)
     squares_U = [member_UN @ difference.square().flatten(1).sum(dim=1) for difference in differences]
-    return torch.stack([square_U.sqrt() for square_U in squares_U]).sum(dim=0)
+    return torch.stack([(square_U + _TINY).sqrt() for square_U in squares_U]).sum(dim=0)
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:

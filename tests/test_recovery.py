@@ -7,7 +7,8 @@ import pytest
 import recovery_work as rw
 import torch
 
-from condhpc import recovery
+from condhpc import recovery, rng, unit_augment
+from condhpc.bn_statistics import Batch
 from condhpc.errors import StageError, Stopped
 
 GROUP = (rw.unit(0), rw.unit(1))
@@ -87,3 +88,41 @@ def test_divergence_names_unit_and_step(changes: dict[str, float], message: str)
     with pytest.raises(StageError, match=message) as caught:
         rw.run(rw.make_work(), GROUP, rw.recipe(20, **changes), rw.backbones())
     assert "ipc 0" in str(caught.value)
+
+
+def priors_of(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Total variation and L2 of two units, two images and one, as the engine weighs and adds them; pixels' gradient."""
+    shares = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    batch = Batch(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), shares)
+    draws = [unit_augment.draw(rng.stream(0), rw.SIDE, np.ones(1), flip=False, roll_px=0)] * 2
+    sources = torch.from_numpy(unit_augment.sources(draws, 0, rw.SIDE))
+    leaf = images_NCHW.requires_grad_()
+    bare = recovery.Backbone(rw.network(), None, 0.0)
+    losses_TU = recovery._losses(bare, (0.3, 0.7), "cpu", False, leaf, sources, batch)
+    assert losses_TU.shape == (4, 2)
+    assert not losses_TU[1].any()
+    (gradient,) = torch.autograd.grad(losses_TU[2:].sum(), leaf)
+    return losses_TU[2:].detach(), gradient
+
+
+def test_priors_against_their_definition() -> None:
+    """TV: norms over a unit of four differences, added. L2: mean norm of its images."""
+    images = torch.randn(3, 3, rw.SIDE, rw.SIDE, generator=torch.Generator().manual_seed(0))
+    found, _ = priors_of(images)
+    for unit, part in enumerate((slice(0, 2), slice(2, 3))):
+        x = images.detach().double().numpy()[part]
+        differences = [
+            x[..., 1:] - x[..., :-1],
+            x[..., 1:, :] - x[..., :-1, :],
+            x[..., 1:, 1:] - x[..., :-1, :-1],
+            x[..., 1:, :-1] - x[..., :-1, 1:],
+        ]
+        assert float(found[0, unit]) == pytest.approx(0.3 * sum(np.sqrt((d**2).sum()) for d in differences), rel=1e-5)
+        norms = [np.sqrt((image**2).sum()) for image in x]
+        assert float(found[1, unit]) == pytest.approx(0.7 * np.mean(norms), rel=1e-5)
+
+
+def test_flat_images_have_a_gradient() -> None:
+    """Images of one colour, as a person may start from, have no variation: it pulls at nothing, and is not NaN."""
+    _, gradient = priors_of(torch.full((3, 3, rw.SIDE, rw.SIDE), 0.5))
+    assert torch.isfinite(gradient).all()
