@@ -108,6 +108,7 @@ class BatchNormTerm(Term):
     def losses(self) -> Tensor:
         """Distances of all layers, weighted (U,)."""
         in_order = [self._held[layer] for layer in range(len(self.weight_L))]
+        self._held = {}  # else compiled code would give the moments out, and keep them
         found = Moments(*(torch.cat(parts, dim=1) for parts in zip(*in_order, strict=True)))
         return (distances(found, self.running, self.layers_SL) * self.weight_L).sum(dim=1)
 
