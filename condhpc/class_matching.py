@@ -116,12 +116,47 @@ class ClassTerm(Term):
         self, place: int, shift_C: Tensor, _layer: nn.Module, inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor]:
         assert self._batch is not None
-        passed_NCHW, self._held[place] = bn_statistics.tapped(inputs[0], shift_C, self._batch.share_UN)
+        passed_NCHW, self._held[place] = tapped(inputs[0], shift_C, self._batch.share_UN)
         return (passed_NCHW,)
 
     def _note_places(self, place: int, shift_G: Tensor, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert self._batch is not None
         self._held[place] = of_places(inputs[0], shift_G.mean(), self._batch.share_UN)
+
+
+def tapped(images_NCHW: Tensor, shift_C: Tensor, share_UN: Tensor) -> tuple[Tensor, Moments]:
+    """The activations themselves, to be used further on in their place, and the moments of each unit (U, C), float32.
+
+    Sums are taken of differences from `shift_C`, which should be near the mean: then nothing cancels.
+    """
+    passed_NCHW, first_UC, second_UC = _Sums.apply(images_NCHW, shift_C, share_UN)
+    return passed_NCHW, Moments(first_UC + shift_C, (second_UC - first_UC.square()).clamp(min=0.0))
+
+
+class _Sums(torch.autograd.Function):
+    """Identity, and mean and mean square of differences from a shift per unit.
+
+    Both gradients are a + b · x for each unit and channel, so that they join that of the identity in one pass.
+    Channel sums of whole images, averaged by a small product, are several times faster than var_mean on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images_NCHW: Tensor, shift_C: Tensor, share_UN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(images_NCHW.device.type, enabled=False):
+            ctx.save_for_backward(images_NCHW, shift_C, share_UN)
+            off_NCHW = images_NCHW - shift_C[:, None, None]
+            first_NC = off_NCHW.mean(dim=(2, 3))
+            second_NC = off_NCHW.square_().mean(dim=(2, 3))
+            return images_NCHW.view_as(images_NCHW), share_UN @ first_NC, share_UN @ second_NC
+
+    @staticmethod
+    def backward(ctx: Any, passed_NCHW: Tensor, first_UC: Tensor, second_UC: Tensor) -> tuple[Tensor, None, None]:
+        images_NCHW, shift_C, share_UN = ctx.saved_tensors
+        share_NU = share_UN.mT / (images_NCHW.shape[2] * images_NCHW.shape[3])
+        slope_NC = 2.0 * (share_NU @ second_UC)
+        offset_NC = share_NU @ first_UC - slope_NC * shift_C
+        joined_NCHW = (passed_NCHW + offset_NC[:, :, None, None]).addcmul_(images_NCHW, slope_NC[:, :, None, None])
+        return joined_NCHW.to(images_NCHW.dtype), None, None
 
 
 def of_places(entering_NCHW: Tensor, near: Tensor, share_UN: Tensor) -> Moments:

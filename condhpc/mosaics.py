@@ -102,12 +102,12 @@ class Jury:
     def _batch_losses(self, images_nssC: NDArray[np.uint8], label: int) -> Tensor:
         bf16 = torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._spec.precision == "bf16")
         with torch.inference_mode(), bf16:
-            images_nCRR = self.padded(images_nssC)
+            images_nCRR = self._padded(images_nssC)
             logits_nK = torch.stack([network(images_nCRR).float() for network in self._networks]).mean(dim=0)
             labels_n = torch.full((len(logits_nK),), label, device=logits_nK.device)
             return functional.cross_entropy(logits_nK, labels_n, reduction="none")
 
-    def padded(self, images_nssC: NDArray[np.uint8]) -> Tensor:
+    def _padded(self, images_nssC: NDArray[np.uint8]) -> Tensor:
         """Images normalised and centred in zeros: float32 (n, 3, R, R), channels-last, on the device.
 
         NOTE: they lie in memory that the next call uses again, because fresh pages cost more than the crops.

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from condhpc import bn_statistics, models
-from condhpc.bn_statistics import Batch, BatchNormTerm, tapped
+from condhpc.bn_statistics import Affine, Batch, BatchNormTerm, normed
 
 UNIT_N = [0, 0, 1, 2, 2, 2]
 SHARE_UN = torch.tensor([[0.5, 0.5, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 1 / 3, 1 / 3, 1 / 3]])
+
+MEAN, SCALE = torch.tensor([0.0, 1.0, -49.0, 0.0]), torch.tensor([1.0, 0.5, 2.0, -1.0])
+OFFSET = torch.tensor([0.0, 1.0, -1.0, 0.5])
 
 
 def activations(dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch.channels_last) -> torch.Tensor:
@@ -28,8 +31,9 @@ def activations(dtype: torch.dtype = torch.float32, layout: torch.memory_format 
 def test_moments_are_those_of_each_unit(layout: torch.memory_format) -> None:
     """Mean and biased variance over a unit's images and places, as NumPy has them in double precision."""
     images = activations(layout=layout)
-    passed, moments = tapped(images, torch.tensor([0.0, 1.0, -49.0, 0.0]), SHARE_UN)
-    assert torch.equal(passed, images)
+    found, moments = normed(images, Affine(MEAN, SCALE, OFFSET), SHARE_UN)
+    expected = (images - MEAN.view(4, 1, 1)) * SCALE.view(4, 1, 1) + OFFSET.view(4, 1, 1)
+    torch.testing.assert_close(found, expected)
     exact = images.double().numpy()
     for unit in range(3):
         own = exact[np.array(UNIT_N) == unit]
@@ -38,13 +42,12 @@ def test_moments_are_those_of_each_unit(layout: torch.memory_format) -> None:
 
 
 def test_gradient_of_moments_agrees_with_finite_differences() -> None:
-    """All three outputs of the tap, in double precision."""
+    """The norm and both moments, in double precision."""
     images = activations(torch.float64).requires_grad_()
-    shift = torch.tensor([0.0, 1.0, -49.0, 0.0], dtype=torch.float64)
 
     def outputs(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        passed, moments = tapped(x, shift, SHARE_UN.double())
-        return passed, moments.mean_US, moments.var_US
+        found, moments = normed(x, Affine(MEAN.double(), SCALE.double(), OFFSET.double()), SHARE_UN.double())
+        return found, moments.mean_US, moments.var_US
 
     assert torch.autograd.gradcheck(outputs, (images,))
 
@@ -52,9 +55,9 @@ def test_gradient_of_moments_agrees_with_finite_differences() -> None:
 def test_half_precision_passes_through() -> None:
     """bfloat16 activations stay so, while their moments are sums in single precision."""
     images = activations(torch.bfloat16).requires_grad_()
-    passed, moments = tapped(images, torch.zeros(4), SHARE_UN)
-    (gradient,) = torch.autograd.grad(passed.float().sum() + moments.var_US.sum(), images)
-    assert (passed.dtype, moments.var_US.dtype, gradient.dtype) == (torch.bfloat16, torch.float32, torch.bfloat16)
+    found, moments = normed(images, Affine(torch.zeros(4), SCALE, OFFSET), SHARE_UN)
+    (gradient,) = torch.autograd.grad(found.float().sum() + moments.var_US.sum(), images)
+    assert (found.dtype, moments.var_US.dtype, gradient.dtype) == (torch.bfloat16, torch.float32, torch.bfloat16)
     own = images.detach().double().numpy()[:2]
     np.testing.assert_allclose(moments.mean_US[0].detach(), own.mean(axis=(0, 2, 3)), rtol=1e-5, atol=1e-5)
 

@@ -7,7 +7,7 @@ import pytest
 import recovery_work as rw
 import torch
 
-from condhpc import recovery, rng, unit_augment
+from condhpc import pixels, recovery, rng, unit_augment
 from condhpc.bn_statistics import Batch
 from condhpc.errors import StageError, Stopped
 
@@ -74,6 +74,72 @@ def test_resumes_to_the_same_bits(count: int) -> None:
         rw.run(rw.make_work(stopped), GROUP, rw.recipe(), rw.backbones(count))
     resumed = rw.run(rw.make_work(rw.Progress(stopped.state)), GROUP, rw.recipe(), rw.backbones(count))
     np.testing.assert_array_equal(resumed, whole)
+
+
+def test_priors_are_those_of_deepinversion() -> None:
+    """Norms of the four kinds of neighbours' differences over a unit; TV is not a sum over single images."""
+    images = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    shares = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    found = recovery.total_variation(images, Batch(torch.zeros(3), torch.tensor([0, 0, 1]), shares))
+    for unit, own in enumerate((images[:2].double().numpy(), images[2:].double().numpy())):
+        pairs = (
+            (own[..., :, 1:], own[..., :, :-1]),
+            (own[..., 1:, :], own[..., :-1, :]),
+            (own[..., 1:, 1:], own[..., :-1, :-1]),
+            (own[..., 1:, :-1], own[..., :-1, 1:]),
+        )
+        assert float(found[unit]) == pytest.approx(sum(np.sqrt(((a - b) ** 2).sum()) for a, b in pairs), rel=1e-5)
+
+
+def test_losses_are_the_sum_that_is_written_down() -> None:
+    """Cross-entropy, r_bn times the term, and both priors of what the backbone sees, mean per unit."""
+    (backbone,) = rw.backbones(weight=0.3)
+    recipe = rw.recipe(1, tv_weight=0.02, l2_weight=0.05)
+    work = rw.make_work()
+    pixels_NCHW = torch.cat([pixels.noise(work, unit) for unit in GROUP])
+    batch = recovery._batch(GROUP, np.arange(6), "cpu")
+    draws = [recovery._draws(work, unit, recipe) for unit in GROUP]
+    sources = torch.from_numpy(unit_augment.sources(draws, 0, rw.SIDE))
+    found = recovery._objective(backbone, recipe, work)(pixels_NCHW, sources, batch)
+    seen = unit_augment.apply(pixels_NCHW, sources, batch.unit_N)
+    assert backbone.term is not None
+    backbone.term.begin(batch)
+    logits = backbone.model(seen).double().log_softmax(dim=1).numpy()
+    entropy = -logits[np.arange(6), [0, 1, 2] * 2].reshape(2, 3).mean(axis=1)
+    norms = np.sqrt((seen.double().numpy() ** 2).sum(axis=(1, 2, 3))).reshape(2, 3).mean(axis=1)
+    np.testing.assert_allclose(found[0], entropy, rtol=1e-5)
+    torch.testing.assert_close(found[1], 0.3 * backbone.term.losses())
+    torch.testing.assert_close(found[2], 0.02 * recovery.total_variation(seen, batch))
+    np.testing.assert_allclose(found[3], 0.05 * norms, rtol=1e-5)
+
+
+def test_backbones_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One per step, in order; one without batch norm has cross-entropy alone."""
+    networks = [*rw.backbones(2), recovery.Backbone(rw.network(5), None, 0.0)]
+    seen: list[int] = []
+    for number, backbone in enumerate(networks):
+        backbone.model.register_forward_hook(lambda *_, number=number: seen.append(number))
+    progress = rw.Progress()
+    rw.run(rw.make_work(progress), GROUP, rw.recipe(7), networks)
+    assert seen == [0, 1, 2, 0, 1, 2, 0]
+    matched = [values["statistics"] for values in progress.values]
+    assert [value > 0.0 for value in matched] == [True, True, False, True, True, False, True]
+
+
+def test_late_images_wait_untouched() -> None:
+    """Until it joins an image is as it started; from then on it moves."""
+    started = pixels.noise(rw.make_work(), GROUP[0])
+    kept: list[torch.Tensor] = []
+
+    class Looking(rw.Progress):
+        def tick(self, step: int, total: int, state: Any = None, **values: float) -> None:
+            super().tick(step, total, state, **values)
+            kept.append(state()["pixels"].clone())
+
+    rw.run(rw.make_work(Looking()), GROUP[:1], rw.recipe(4, joins=lambda _unit: [0, 2, 0]), rw.backbones())
+    assert torch.equal(kept[1][1], started[1])
+    assert not torch.equal(kept[2][1], started[1])
+    assert not torch.equal(kept[0][0], started[0])
 
 
 def test_other_seeds_give_other_images() -> None:

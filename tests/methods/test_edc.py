@@ -130,6 +130,20 @@ def test_batches_of_a_pass_change_only_rounding(train: MemorySplit) -> None:
         np.testing.assert_allclose(one[name], array, rtol=1e-4, atol=1e-5)
 
 
+def test_threads_change_nothing(train: MemorySplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that are decoded on several threads give the same statistics and the same start."""
+
+    def found() -> list[np.ndarray]:
+        arrays = Statistics().prepare(preparing(train, Stopping()))
+        work = make_work(PLUGIN, train, params=SMALL)
+        return [*arrays.values(), mosaic_start.ranked(work, 0, arrays["losses"], networks_of(work))]
+
+    alone = found()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for one, other in zip(alone, found(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_start_against_the_rule(train: MemorySplit) -> None:
     """Mosaics of the best crops of the images that the networks know best, crop by crop."""
     work = with_two(make_work(PLUGIN, train, params=SMALL), train)

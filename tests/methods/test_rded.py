@@ -86,6 +86,13 @@ def test_ties_go_to_the_first_in_order() -> None:
     np.testing.assert_array_equal(PLUGIN.class_images(work, 0), by_definition(work, 0, 2))
 
 
+def test_threads_change_nothing(train: MemorySplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops that are cut on several threads give the same set."""
+    alone = made(PLUGIN, train, params=SMALL)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    np.testing.assert_array_equal(made(PLUGIN, train, params=SMALL), alone)
+
+
 def test_observer_sees_padded_crops_of_one_class(train: MemorySplit) -> None:
     """Each forward pass holds full-size images, zero outside the middle, of `score_batch` crops at most."""
     seen: list[np.ndarray] = []
