@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from condhpc import diffusion, encoders, models
+from condhpc.device import to_device
 from condhpc.encoders import Seen
 from condhpc.errors import StageError
 
@@ -127,7 +128,7 @@ class Generator:
     def predicted(self, noisy_nCSS: Tensor, time_n: NDArray[np.int64], label_n: NDArray[np.int64]) -> Predicted:
         """Noise in images of the dataset's classes (−1: of no class), at steps of the chain it was trained on."""
         own_n = np.where(label_n < 0, self.nothing, self.labels_K[label_n])
-        times, labels = (torch.from_numpy(array_n).to(noisy_nCSS.device) for array_n in (time_n, own_n))
+        times, labels = (to_device(array_n, noisy_nCSS.device) for array_n in (time_n, own_n))
         with self._autocast():
             found: Tensor = self.network(noisy_nCSS, timestep=times, class_labels=labels).sample.float()
         channels = noisy_nCSS.shape[1]

@@ -175,11 +175,12 @@ def test_data_and_weights_that_are_missing_fail(tmp_path: Path) -> None:
         backend="local",
         root=tmp_path,
         data={"a": tmp_path / "here", "b": tmp_path / "gone"},
-        weights={"w": tmp_path / "w.pt", "v": tmp_path / "v.pt"},
+        weights={"w": tmp_path / "w.pt", "v": tmp_path / "v.pt", "folder": tmp_path},
         python="false",
     )
     found = by_name(doctor.examine(profile, None))
     assert [found[n].verdict for n in ("data a", "data b", "weights w", "weights v")] == ["ok", "fail", "ok", "fail"]
+    assert (found["weights folder"].verdict, found["weights folder"].found) == ("ok", f"{tmp_path} (folder)")
     assert "data.b" in found["data b"].advice
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from made_stages import DATASET, DIGITS, INDEX, Lab, condense, generator, latents, prepare
 
 from condhpc import arrays, generators, keys, registry
+from condhpc.errors import CorruptArtefactError
 from condhpc.spec import FolderSpec, GeneratorSpec
 from condhpc_jobs import inputs
 
@@ -176,6 +178,16 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "the task names 000" in lab.failure(loaded(other))
     unknown = loaded(folder, classes="imagenet1k")
     assert "the generator knows the classes of 'imagenet1k', and ['0', '1', '2'] are not" in lab.failure(unknown)
+
+
+def test_a_torn_generator_is_not_used(tmp_path: Path) -> None:
+    """A file that lacks the network's configuration says so, and what to do."""
+    path = tmp_path / "torn.h5"
+    arrays.write(path, "generator", arrays.ArrayFile({"betas": np.zeros(3)}, {}))
+
+    ctx = types.SimpleNamespace(input=lambda _role, _artefact: path, device="cpu")
+    with pytest.raises(CorruptArtefactError, match=r"not a generator .*; delete its task and submit"):
+        inputs.load_generator(ctx, "generator", "fp32")  # type: ignore[arg-type]
 
 
 def test_the_spec_of_a_dataset_without_a_recipe_is_refused(tmp_path: Path) -> None:
