@@ -222,6 +222,21 @@ def test_the_same_records_give_the_same_bytes(made: MadeRun, tmp_path: Path) -> 
     assert all(b"\r" not in data for data in first)
 
 
+def test_sets_made_on_a_gpu_stand_beside_their_prediction(made: MadeRun, tmp_path: Path) -> None:
+    """Shards count with the set that they are of; on a CPU, and without a record, there is nothing to compare."""
+    alone, in_shards, on_cpu, _ = (made.condense(seed=seed) for seed in range(4))
+    made.write()
+    environment, cost = {"gpu": "NVIDIA H100 80GB HBM3", "threads": 1}, {"wall_s": 6.0, "cpu_s": 1.0, "gpu_s": 6.002}
+    for key, values in ((alone, {}), (in_shards, {"shards_gpu_s": 6.002})):
+        made.folder(key)
+        made.record(key, values, environment=environment, cost=cost)
+    made.folder(on_cpu)
+    made.record(on_cpu, {})
+    gather(made, tmp_path)
+    shown = [(row["predicted_gpu_s"], row["gpu_s_over_predicted"]) for row in table(tmp_path / "sets.csv")]
+    assert shown == [("3.001", "2.0"), ("3.001", "4.0"), ("", ""), ("", "")]
+
+
 def test_sets_have_their_storage_and_their_cost(made: MadeRun, tmp_path: Path) -> None:
     """Measured where they are built here; declared or n/a where the manifest has them from elsewhere."""
     built, theirs, silent, missing = (
