@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from condhpc.class_statistics import Spreads
     from condhpc.methods.base import Group
+    from condhpc.pixels import Batches
     from condhpc.recovery import Backbone
     from condhpc.spec import CondenseSpec, DatasetInfo
 
@@ -91,14 +92,15 @@ class Statistics(Preparation):
         """Arrays of `class_statistics.arrays_of`, and `losses` (N,) by position in the training split."""
         import numpy as np
 
-        from condhpc import class_statistics
+        from condhpc import class_statistics, pixels
 
         held = work.steps.resumed or {"classes": [], "losses": []}
         classes: list[list[Spreads]] = [_unpacked(packed) for packed in held["classes"]]
         losses: list[torch.Tensor] = list(held["losses"])
         networks, total = networks_of(work), work.spec.dataset.classes
+        source = pixels.Batches(work, work.spec.dataset)
         for label in range(len(classes), total):
-            spreads, loss_n = _class_statistics(work, networks, label)
+            spreads, loss_n = _class_statistics(work, networks, source, label)
             classes.append(spreads)
             losses.append(loss_n)
             work.steps.tick(
@@ -111,19 +113,17 @@ class Statistics(Preparation):
         return found
 
 
-def _class_statistics(work: Preparing, networks: list[Any], label: int) -> tuple[list[Spreads], torch.Tensor]:
+def _class_statistics(
+    work: Preparing, networks: list[Any], source: Batches, label: int
+) -> tuple[list[Spreads], torch.Tensor]:
     """Spreads of each network, and losses (n,) of a class's images in position order."""
     import torch
 
-    from condhpc import class_statistics, pixels
+    from condhpc import class_statistics
 
-    positions_n, batch = work.train.of_class(label), work.params.batch
     bf16 = torch.autocast(work.device, dtype=torch.bfloat16, enabled=work.spec.precision == "bf16")
-    batches = (
-        pixels.normalised(work.train.read(positions_n[first : first + batch]), work.spec.dataset).to(work.device)
-        for first in range(0, len(positions_n), batch)
-    )
     with bf16:
+        batches = source.of(work.train.of_class(label), work.params.batch)
         spreads, logits_nK = class_statistics.of_class(networks, batches)
     labels_n = torch.full((len(logits_nK),), label)
     return spreads, torch.nn.functional.cross_entropy(logits_nK, labels_n, reduction="none")
@@ -165,7 +165,7 @@ class EdcParams(Value, frozen=True):
     ] = "mosaics"
     mipc: Annotated[int, Meta(ge=1, description="images per class that mosaics are cut from")] = 300
     crops: Annotated[int, Meta(ge=1, description="random crops of each of them")] = 4
-    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 2 from 64 px up, else 1")] = 0
+    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 1 up to 64 px, else 2")] = 0
     init_scale_min: Annotated[
         float, Meta(gt=0.0, le=1.0, description="smallest share of the area that a mosaic's crop keeps")
     ] = 0.08
@@ -209,6 +209,14 @@ class Edc(Matching):
     def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
         """Batches of whole classes, class-major; parts of one class where it is larger than a batch."""
         return class_batches(spec, params.batch)
+
+    def scored(self, spec: CondenseSpec, params: Any, images: int) -> tuple[int, int]:
+        """All crops that mosaics are chosen from."""
+        if params.init != "mosaics":
+            return 0, 0
+        needed = tiling.factor_of(params.factor, spec.resolution) ** 2 * spec.ipc
+        looked_at = min(images, max(params.mipc, needed) * spec.dataset.classes)
+        return looked_at, looked_at * params.crops
 
     def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
         """The group's images (n, R, R, 3)."""
