@@ -30,11 +30,11 @@ class _Rate:
 
     def values(self, step: float, total: float, images_per_step: float) -> dict[str, float]:
         """Of progress in steps, whole groups as well as open ones."""
-        if self._first is None:
+        if self._first is None or step <= self._first:
             self._first, self._began_s = step, time.monotonic()
             return {}
         spent_s = time.monotonic() - self._began_s
-        if step <= self._first or spent_s <= 0:
+        if spent_s <= 0:
             return {}
         rate = (step - self._first) / spent_s
         return {"images_s": rate * images_per_step, "eta_s": (total - step) / rate}

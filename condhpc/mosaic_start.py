@@ -27,9 +27,10 @@ def start(work: Work, unit: Unit, losses_N: NDArray[np.float32], networks: Seque
 
     `losses_N` ranks the training images of a class; `networks` judge crops together.
     """
-    drawn = {
-        label: _drawn(work, label, ranked(work, label, losses_N, networks)) for label in dict.fromkeys(unit.labels)
-    }
+    drawn = {}
+    for label in dict.fromkeys(unit.labels):
+        drawn[label] = _drawn(work, label, ranked(work, label, losses_N, networks))
+        work.steps.tick(0, work.params.iterations, dict)  # crops take minutes where a batch has many classes
     found = [drawn[label][place] for label, place in zip(unit.labels, unit.places, strict=True)]
     return pixels.normalised(np.stack(found), work.spec.dataset)
 

@@ -8,23 +8,39 @@ import numpy as np
 import torch
 
 from condhpc.errors import StageError
+from condhpc.images import StreamedImages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from condhpc.methods.base import Unit, Work
+    from condhpc.methods.base import Given, Unit, Work
     from condhpc.spec import DatasetSpec
 
 Fidelity = Literal["paper", "code"]
 
 
-def normalised(images_NHWC: NDArray[np.uint8], dataset: DatasetSpec) -> Tensor:
-    """Images as networks see them: float32 (N, 3, H, W) on the CPU."""
-    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float().div(255.0)
-    return ((images_NCHW - _channels(dataset.mean)) / _channels(dataset.std)).contiguous()
+def normalised(images_NHWC: NDArray[np.uint8] | Tensor, dataset: DatasetSpec) -> Tensor:
+    """Images as networks see them: float32 (N, 3, H, W), where they are."""
+    images_NCHW = torch.as_tensor(images_NHWC).permute(0, 3, 1, 2).float().div(255.0)
+    mean_C11, std_C11 = (_channels(values).to(images_NCHW.device) for values in (dataset.mean, dataset.std))
+    return ((images_NCHW - mean_C11) / std_C11).contiguous()
+
+
+class Batches:
+    """Training images as networks see them, on the device; threads decode the next while it computes."""
+
+    def __init__(self, work: Given, dataset: DatasetSpec) -> None:
+        self._dataset = dataset
+        self._images = StreamedImages(work.train, work.device, torch.get_num_threads())
+
+    def of(self, positions_n: NDArray[np.int64], batch: int) -> Iterator[Tensor]:
+        """Batches (b, 3, R, R) of these in order."""
+        parts = (positions_n[first : first + batch] for first in range(0, len(positions_n), batch))
+        for images_bHWC in self._images.ahead((part, None) for part in parts):
+            yield normalised(images_bHWC, self._dataset)
 
 
 def bounds(dataset: DatasetSpec, device: str) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,13 @@ from condhpc.errors import StageError
 if TYPE_CHECKING:
     from condhpc.spec import DatasetInfo
 
-_MOSAIC_FROM_PX = 64
+_SINGLE_UP_TO_PX = 64
+"""RDED's code cuts no mosaics of CIFAR and Tiny-ImageNet."""
 
 
 def factor_of(asked: int, resolution: int) -> int:
-    """Crops along each side of a mosaic: as asked for; where that is 0, 2 from 64 px up, else 1."""
-    return asked or (2 if resolution >= _MOSAIC_FROM_PX else 1)
+    """Crops along each side of a mosaic: as asked for; where that is 0, 1 up to 64 px, else 2."""
+    return asked or (1 if resolution <= _SINGLE_UP_TO_PX else 2)
 
 
 def required_factor(method: str, asked: int, resolution: int) -> int:

@@ -111,3 +111,13 @@ def test_work_in_one_piece_resumes(tmp_path: Path) -> None:
         stopping.tick(2, 3, lambda: {"step": 2})
     assert distillation.Alone(Recorder(tmp_path), "statistics").resumed == {"step": 2}
     assert distillation.Alone(Recorder(tmp_path), "modes").resumed is None
+
+
+def test_the_rate_is_that_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What precedes the first step of an attempt, such as scoring real images, is not in images per second."""
+    now = iter([0.0, 60.0, 100.0, 102.0])
+    monkeypatch.setattr(distillation.time, "monotonic", lambda: next(now))
+    rate = distillation._Rate()
+    assert rate.values(0, 10, 4.0) == {}
+    assert rate.values(0, 10, 4.0) == {}
+    assert rate.values(1, 10, 4.0) == {"images_s": 2.0, "eta_s": 18.0}

@@ -64,3 +64,18 @@ def test_real_starts_need_enough_images() -> None:
     given.spec.ipc = 5
     with pytest.raises(StageError, match="class 1 has 4 images, ipc = 5"):
         pixels.real(given, Unit("a", (1,), (0,)))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_are_read_in_order_by_any_number_of_threads(threads: int) -> None:
+    """Batches of five, the last smaller, each the very pixels that one read gives."""
+    given = work()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = list(pixels.Batches(given, given.spec.dataset).of(np.arange(12)[::-1], 5))
+    finally:
+        torch.set_num_threads(before)
+    assert [len(part) for part in found] == [5, 5, 2]
+    expected = pixels.normalised(given.train.read(np.arange(12)[::-1]), given.spec.dataset)
+    assert torch.equal(torch.cat(found), expected)

@@ -16,8 +16,8 @@ def info(resolution: int, *sizes: int) -> DatasetInfo:
 
 
 def test_factor() -> None:
-    """Mosaics of 2 × 2 from 64 px up, single crops below; a factor must divide the resolution."""
-    assert [tiling.required_factor("x", 0, side) for side in (8, 32, 64, 224)] == [1, 1, 2, 2]
+    """Mosaics of 2 × 2 above 64 px, single crops of CIFAR and Tiny-ImageNet; a factor must divide the resolution."""
+    assert [tiling.required_factor("x", 0, side) for side in (8, 32, 64, 66, 224)] == [1, 1, 1, 2, 2]
     assert tiling.required_factor("x", 4, 32) == 4
     with pytest.raises(StageError, match=r"params.x.factor = 3 does not divide the resolution 32"):
         tiling.required_factor("x", 3, 32)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from condhpc.cost_model import MATCHED
+from condhpc.cost_model import FORWARD, MATCHED, Effort
 from condhpc.methods.base import Given, Method, Unit, Work
 from condhpc.spec import Need, Value
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from condhpc.cost_model import Effort, Sources
+    from condhpc.cost_model import Sources
     from condhpc.methods.base import Group
     from condhpc.recovery import Backbone, Recipe
     from condhpc.spec import CondenseSpec, DatasetInfo
@@ -106,11 +106,21 @@ class Matching(Method):
         return msgspec.structs.replace(params, **missing)
 
     def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
-        """Every image for all iterations that it takes part in."""
+        """Every image for all iterations that it takes part in, and what is looked at before."""
         images, groups = spec.ipc * spec.dataset.classes, self.groups(spec, params)
         iterations = params.iterations * self.active_share(groups, params)
         batch = images / len(groups)
-        return sources.recovery(BACKBONES, spec.resolution, images, iterations, batch, self.passes_each)
+        found = sources.recovery(BACKBONES, spec.resolution, images, iterations, batch, self.passes_each)
+        decoded, seen = self.scored(spec, params, sources.images)
+        if found is None or not seen:
+            return found
+        scoring = sources.passes(BACKBONES, spec.resolution, seen, seen / params.score_batch, FORWARD) or ()
+        return Effort((*found.passes, *scoring), decoded, spec.resolution)
+
+    def scored(self, spec: CondenseSpec, params: Any, images: int) -> tuple[int, int]:
+        """Of `images` training images, how many are decoded to start from; how many pictures all backbones score."""
+        del spec, params, images
+        return 0, 0
 
     def active_share(self, groups: list[Group], params: Any) -> float:
         """Of all images and iterations, how many meet."""

@@ -75,6 +75,11 @@ class Delt(Matching):
         waits = [wait for group in groups for unit in group for wait in joins(unit, params.rounds, total)]
         return 1.0 - sum(waits) / (total * len(waits))
 
+    def scored(self, spec: CondenseSpec, params: Any, images: int) -> tuple[int, int]:
+        """Every training image, to find the median."""
+        del spec
+        return (images, images) if params.init == "median" else (0, 0)
+
     def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
         """The group's images (n, R, R, 3)."""
         from condhpc import pixels, recovery
@@ -103,7 +108,10 @@ def median_start(work: Work, unit: Unit) -> torch.Tensor:
 
     from condhpc import pixels
 
-    chosen = {label: median_images(work, label) for label in dict.fromkeys(unit.labels)}
+    chosen = {}
+    for label in dict.fromkeys(unit.labels):
+        chosen[label] = median_images(work, label)
+        work.steps.tick(0, work.params.iterations, dict)  # scoring takes minutes where a batch has many classes
     positions = [chosen[label][place] for label, place in zip(unit.labels, unit.places, strict=True)]
     return pixels.normalised(work.train.read(np.asarray(positions)), work.spec.dataset)
 
@@ -134,11 +142,9 @@ def _confidence(work: Work, label: int, positions_n: NDArray[np.int64]) -> NDArr
     from condhpc import pixels
 
     bf16 = torch.autocast(work.device, dtype=torch.bfloat16, enabled=work.spec.precision == "bf16")
-    parts, batch = [], work.params.score_batch
+    parts = []
     with torch.inference_mode(), bf16:
-        for first in range(0, len(positions_n), batch):
-            images_NHWC = work.train.read(positions_n[first : first + batch])
-            images_NCHW = pixels.normalised(images_NHWC, work.spec.dataset).to(work.device)
+        for images_NCHW in pixels.Batches(work, work.spec.dataset).of(positions_n, work.params.score_batch):
             logits = [model(images_NCHW).float() for model in networks_of(work)]
             parts.append(torch.stack([logits_NK.softmax(dim=1)[:, label] for logits_NK in logits]).mean(dim=0))
     confidence_n: NDArray[np.float32] = torch.cat(parts).cpu().numpy()

@@ -169,7 +169,7 @@ class EdcParams(Value, frozen=True):
     ] = "mosaics"
     mipc: Annotated[int, Meta(ge=1, description="images per class that mosaics are cut from")] = 300
     crops: Annotated[int, Meta(ge=1, description="random crops of each of them")] = 4
-    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 2 from 64 px up, else 1")] = 0
+    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 1 up to 64 px, else 2")] = 0
     init_scale_min: Annotated[
         float, Meta(gt=0.0, le=1.0, description="smallest share of the area that a mosaic's crop keeps")
     ] = 0.08
@@ -213,6 +213,14 @@ class Edc(Matching):
     def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
         """Batches of whole classes, class-major; parts of one class where it is larger than a batch."""
         return class_batches(spec, params.batch)
+
+    def scored(self, spec: CondenseSpec, params: Any, images: int) -> tuple[int, int]:
+        """All crops that mosaics are chosen from."""
+        if params.init != "mosaics":
+            return 0, 0
+        needed = tiling.factor_of(params.factor, spec.resolution) ** 2 * spec.ipc
+        looked_at = min(images, max(params.mipc, needed) * spec.dataset.classes)
+        return looked_at, looked_at * params.crops
 
     def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
         """The group's images (n, R, R, 3)."""

@@ -34,7 +34,7 @@ class RdedParams(Value, frozen=True):
 
     crops: Annotated[int, Meta(ge=1, description="random crops per image")] = 5
     mipc: Annotated[int, Meta(ge=1, description="images per class that are looked at")] = 300
-    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 2 from 64 px up, else 1")] = 0
+    factor: Annotated[int, Meta(ge=0, le=8, description="crops per mosaic side; 0: 1 up to 64 px, else 2")] = 0
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
     score_batch: Annotated[int, Meta(ge=1, description="crops of one class that share a forward pass")] = 250
     observer: Annotated[str, Meta(min_length=1, description="teacher role that scores the crops")] = "single"
@@ -56,7 +56,8 @@ class Rded(ClassByClass):
 
     def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
         """Crops through the observer; every image is decoded once."""
-        images = min(sources.images, params.mipc * spec.dataset.classes)
+        needed = tiling.factor_of(params.factor, spec.resolution) ** 2 * spec.ipc
+        images = min(sources.images, max(params.mipc, needed) * spec.dataset.classes)
         crops = images * params.crops
         found = sources.passes("observer", spec.resolution, crops, crops / params.score_batch, FORWARD)
         return None if found is None else Effort(found, images, spec.resolution)

@@ -1,13 +1,16 @@
 """DELT: who joins when, who starts, and what late images see."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_data import MemorySplit, TinyObserver, made, make_work
+from tiny_data import MemorySplit, Recorder, TinyObserver, made, make_spec, make_work
 
+from condhpc.cost_model import FORWARD, Sources
+from condhpc.errors import Stopped
 from condhpc.methods.base import Unit
 from condhpc.methods.delt import PLUGIN, around_median, joins, median_images
 
@@ -126,3 +129,29 @@ def test_one_image_per_class_is_plain() -> None:
     train = MemorySplit(3, 12, 8)
     sets = [made(PLUGIN, train, ipc=1, params={"iterations": 4, "rounds": rounds}) for rounds in (1, 4)]
     np.testing.assert_array_equal(*sets)
+
+
+def test_classes_are_safe_points_of_the_start(tmp_path: Path) -> None:
+    """Scoring many classes takes minutes: a stop is heard after each, and the group begins anew to the same bits."""
+    train, params = MemorySplit(3, 12, 8), {"iterations": 4, "rounds": 2}
+    report = Recorder(tmp_path, stop_at=0)
+    with pytest.raises(Stopped):
+        made(PLUGIN, train, params=params, report=report)
+    assert report.ticks == [(0, 4)]
+    again = Recorder(tmp_path)
+    np.testing.assert_array_equal(made(PLUGIN, train, params=params, report=again), made(PLUGIN, train, params=params))
+    assert again.ticks[:4] == [(0, 4), (0, 4), (0, 4), (1, 4)]
+
+
+def test_cost_counts_the_images_that_are_scored() -> None:
+    """All of the split once through every backbone, and decoded; none where the start is not the median."""
+    train, sources = MemorySplit(3, 12, 8), Sources({"backbones": ("resnet18", "alexnet")}, 36)
+    scored, plain = (
+        PLUGIN.cost(spec, PLUGIN.Params(**spec.params), sources)
+        for spec in (make_spec(PLUGIN, train, {"init": init}, 2, 0) for init in ("median", "real"))
+    )
+    assert scored is not None
+    assert plain is not None
+    assert (plain.decoded, scored.decoded) == (0, 36)
+    assert scored.passes[:2] == plain.passes
+    assert [(part.images, part.each) for part in scored.passes[2:]] == [(36, FORWARD)] * 2

@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_data import MEAN, STD, MemorySplit, TinyObserver, made, make_spec, make_work
+from tiny_data import MEAN, STD, MemorySplit, Recorder, TinyObserver, made, make_spec, make_work
 
 from condhpc import images, mosaic_start, rng
+from condhpc.cost_model import FORWARD, Sources
 from condhpc.errors import StageError, Stopped
 from condhpc.images import resized_crop
 from condhpc.methods.base import Preparing, Work
@@ -73,8 +75,9 @@ def preparing(train: MemorySplit, steps: Stopping, batch: int = 5) -> Preparing:
     )  # fmt: skip
     teachers = {"backbones.0": TinyObserver(3), "backbones.1": Deep(3)}
     return Preparing(
-        spec=spec, params=params, train=train, device="cpu", steps=steps, teachers=teachers, embeddings={}, prepared={}
-    )
+        spec=spec, params=params, train=train, device="cpu", steps=steps, teachers=teachers, embeddings={}, prepared={},
+        generators={},
+    )  # fmt: skip
 
 
 def with_two(work: Work, train: MemorySplit) -> Work:
@@ -223,7 +226,7 @@ def test_units(train: MemorySplit, ipc: int, sizes: list[int]) -> None:
 
 def test_objections() -> None:
     """Too few images are an objection where images are started from."""
-    few = info(64, 10)
+    few = info(128, 10)
     assert PLUGIN.objection(PLUGIN.Params(), few, 125) == ""
     assert "params.edc.factor" in PLUGIN.objection(PLUGIN.Params(), few, 126)
     assert PLUGIN.objection(PLUGIN.Params(init="real"), few, 500) == ""
@@ -238,8 +241,9 @@ def test_networks_take_turns_and_the_term_falls(train: MemorySplit, init: str) -
     seen: list[float] = []
 
     class Noting(Stopping):
-        def tick(self, *_: Any, **values: float) -> None:
-            seen.append(values["statistics"])
+        def tick(self, step: int, *_: Any, **values: float) -> None:
+            if step:
+                seen.append(values["statistics"])
 
     work = with_two(make_work(PLUGIN, train, params=params), train)
     work = dataclasses.replace(work, steps=Noting())
@@ -269,3 +273,31 @@ def test_a_diverged_network(train: MemorySplit) -> None:
     networks_of(work)[0].weights[1] = torch.nan
     with pytest.raises(StageError, match="class 0: the loss of 'single' on a crop is not finite"):
         PLUGIN.condense(work, PLUGIN.groups(work.spec, work.params)[0])
+
+
+def test_classes_are_safe_points_of_the_start(train: MemorySplit, tmp_path: Path) -> None:
+    """Crops of eighty classes take minutes: a stop is heard after each, and the group begins anew to the same bits."""
+    whole = made(PLUGIN, train, params=SMALL)
+    report = Recorder(tmp_path, stop_at=3)
+    with pytest.raises(Stopped):
+        made(PLUGIN, train, params=SMALL, report=report)
+    assert report.ticks == [(0, 6), (0, 6), (1, 6), (2, 6), (3, 6)]
+    early = Recorder(tmp_path, stop_at=0)
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(Stopped):
+        made(PLUGIN, train, params=SMALL, report=early)
+    np.testing.assert_array_equal(made(PLUGIN, train, params=SMALL, report=Recorder(tmp_path)), whole)
+
+
+def test_cost_counts_the_crops_that_are_judged(train: MemorySplit) -> None:
+    """Every crop of every image through every backbone; none where mosaics are not the start."""
+    sources = Sources({"backbones": ("resnet18", "alexnet")}, 36)
+    with_mosaics, without = (
+        PLUGIN.cost(spec, PLUGIN.Params(**spec.params), sources)
+        for spec in (make_spec(PLUGIN, train, SMALL | {"init": init}, 2, 0) for init in ("mosaics", "noise"))
+    )
+    assert with_mosaics is not None
+    assert without is not None
+    assert (without.decoded, with_mosaics.decoded) == (0, 30)
+    assert with_mosaics.passes[:2] == without.passes
+    assert [(part.images, part.each) for part in with_mosaics.passes[2:]] == [(60, FORWARD)] * 2
