@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from condhpc.device import to_device
+from condhpc.errors import StageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,12 @@ class Chain:
         return len(self.times_T)
 
     def spread(self, steps: int) -> Chain:
-        """So many of its steps, evenly spaced, the first and the last among them, at their own noise levels."""
+        """So many of its steps, evenly spaced, the first and the last among them, at their own noise levels.
+
+        Raises StageError where it has fewer.
+        """
+        if steps > len(self):
+            raise StageError(f"{steps} steps back are asked for, the generator's chain has {len(self)}; lower `steps`")
         chosen = np.round(np.linspace(0, len(self) - 1, steps)).astype(np.int64)
         return Chain(self.alpha_bar_T[chosen], self.times_T[chosen])
 

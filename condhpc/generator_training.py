@@ -62,8 +62,9 @@ def train(generator: Generator, images: Images, training: GeneratorTraining, see
     first = state.load(report.checkpoint(), device.type)
     watch = Watch(losses_S, first, _LOOK_STEPS[device.type])
     labels_N = images.labels_N.cpu().numpy()
+    drawing = Drawing(training, stream, len(labels_N), generator)
     for step in range(first, training.steps):
-        drawn = draws(training, stream, step, len(labels_N), generator)
+        drawn = drawing.at(step)
         latents_nCSS = generator.encode(mirrored(images.read(drawn.positions_n), drawn.mirrored_n))
         label_n = np.where(drawn.unlabelled_n, -1, labels_N[drawn.positions_n])
         optimizer.zero_grad(set_to_none=True)
@@ -79,21 +80,35 @@ def train(generator: Generator, images: Images, training: GeneratorTraining, see
     return float(losses_S[-_LOSS_WINDOW_STEPS:].mean())
 
 
-def draws(training: GeneratorTraining, stream: Stream, step: int, count: int, generator: Generator) -> Draws:
-    """What is random in a step of a training on `count` images; the last batch of an epoch may be short."""
-    batch = min(training.batch, count)
-    per_epoch = -(-count // batch)
-    order_N = stream("order", step // per_epoch).permutation(count)
-    at = step % per_epoch * batch
-    positions_n = order_N[at : at + batch]
-    draw, n = stream("step", step), len(positions_n)
-    return Draws(
-        positions_n,
-        draw.integers(len(generator.chain), size=n),
-        draw.standard_normal((n, *generator.latent_shape), dtype=np.float32),
-        draw.random(n) < training.label_dropout,
-        (draw.random(n) < 0.5) & training.mirror,
-    )
+class Drawing:
+    """What is random in the steps of a training on `count` images; the last batch of an epoch may be short."""
+
+    def __init__(self, training: GeneratorTraining, stream: Stream, count: int, generator: Generator) -> None:
+        self._training, self._stream, self._count, self._generator = training, stream, count, generator
+        self._epoch: int | None = None
+        self._order_N: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def at(self, step: int) -> Draws:
+        """Of one step, whichever was asked for before."""
+        training = self._training
+        batch = min(training.batch, self._count)
+        per_epoch = -(-self._count // batch)
+        first = step % per_epoch * batch
+        positions_n = self._order(step // per_epoch)[first : first + batch]
+        draw, n = self._stream("step", step), len(positions_n)
+        return Draws(
+            positions_n,
+            draw.integers(len(self._generator.chain), size=n),
+            draw.standard_normal((n, *self._generator.latent_shape), dtype=np.float32),
+            draw.random(n) < training.label_dropout,
+            (draw.random(n) < 0.5) & training.mirror,
+        )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """All images of an epoch; of a million it takes as long as a step does, so it is kept."""
+        if epoch != self._epoch:
+            self._epoch, self._order_N = epoch, self._stream("order", epoch).permutation(self._count)
+        return self._order_N
 
 
 def noised(generator: Generator, latents_nCSS: Tensor, label_n: NDArray[np.int64], drawn: Draws) -> Noised:

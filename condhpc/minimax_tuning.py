@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from condhpc import diffusion, generator_training, generators, models, sampling
+from condhpc import diffusion, generator_training, models, sampling
 from condhpc.device import to_device
 from condhpc.errors import StageError
 from condhpc.optimize import Average
+from condhpc.phase_latents import PhaseLatents
 from condhpc.spec import GeneratorTraining
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Tuning:
         self._positions_N = np.concatenate([work.train.of_class(label) for label in self._labels])
         batch = min(params.batch, len(self._positions_N))
         self.steps = params.epochs * -(-len(self._positions_N) // batch)
-        self._training = GeneratorTraining(
+        training = GeneratorTraining(
             steps=self.steps,
             batch=batch,
             lr=params.lr,
@@ -175,6 +176,11 @@ class Tuning:
             label_dropout=params.label_dropout,
             mirror=params.mirror,
             precision=work.spec.precision,
+        )
+        stream = partial(work.stream, unit.name)
+        self._drawing = generator_training.Drawing(training, stream, len(self._positions_N), generator)
+        self._latents = PhaseLatents(
+            self._generator, work.train, self._positions_N, batch=params.batch, mirror=params.mirror
         )
         self._optimizer = torch.optim.AdamW(self.parameters.values(), lr=params.lr, weight_decay=0.0, fused=True)
         self._average = Average(nn.ParameterList(self.parameters.values()), params.ema_decay)
@@ -184,6 +190,8 @@ class Tuning:
 
     def run(self, total: int) -> None:
         """All steps that are left; `total` counts those of the drawing, too."""
+        if self._step < self.steps:
+            self._latents.fill(lambda: self._work.steps.tick(self._step, total))
         for step in range(self._step, self.steps):
             self._losses.add(step, self._one(step))
             self._step = step + 1
@@ -227,13 +235,10 @@ class Tuning:
 
     def _one(self, step: int) -> Tensor:
         """One step; its terms, unweighted."""
-        work, generator, params = self._work, self._generator, self._work.params
-        stream = partial(work.stream, self._unit.name)
-        drawn = generator_training.draws(self._training, stream, step, len(self._positions_N), generator)
-        positions_n = self._positions_N[drawn.positions_n]
-        label_n = work.train.labels_N[positions_n]
-        pixels = to_device(generators.squares(work.train, positions_n, generator.resolution), generator.device)
-        latents_nCSS = generator.encode(generator_training.mirrored(pixels, drawn.mirrored_n))
+        generator, params = self._generator, self._work.params
+        drawn = self._drawing.at(step)
+        label_n = self._work.train.labels_N[self._positions_N[drawn.positions_n]]
+        latents_nCSS = self._latents.read(drawn.positions_n, drawn.mirrored_n)
         seen = generator_training.noised(generator, latents_nCSS, np.where(drawn.unlabelled_n, -1, label_n), drawn)
         error = diffusion.loss(generator.chain, seen)
         clean_nD = generator.chain.clean(seen.noisy_nCSS, seen.step_n, seen.predicted_nCSS).flatten(1)

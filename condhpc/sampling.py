@@ -147,6 +147,8 @@ class _Batch:
         self._modes_nCSS = self._modes()
         start_nCSS = self._noise_nTCSS[:, 0]
         self.latents_nCSS = start_nCSS if latents_nCSS is None else latents_nCSS.to(start_nCSS.device)
+        self._failed_n = torch.zeros(len(wanted), dtype=torch.int64, device=start_nCSS.device)
+        """The step, from 1 on, at which an image stopped being finite, noted without waiting for the device; else 0."""
 
     def _noise(self, image: Wanted) -> NDArray[np.float32]:
         """The start, and for DDPM one for each step back but the last, first to last."""
@@ -163,7 +165,7 @@ class _Batch:
 
     @torch.no_grad()
     def step_back(self, step: int) -> None:
-        """One step of all images; raises StageError where one is not finite any more."""
+        """One step of all images."""
         sampler, generator, chain = self._making.sampler, self._making.generator, self._chain
         step_n = np.full(len(self._wanted), step)
         seen = generator.guided(
@@ -180,6 +182,8 @@ class _Batch:
         else:
             noise_nCSS = self._noise_nTCSS[:, sampler.steps - step if step else 0]
             self.latents_nCSS = ancestral_step(chain, step, drawn, noise_nCSS, pull_nCSS)
+        fails_n = ~torch.isfinite(self.latents_nCSS).flatten(1).all(dim=1) & (self._failed_n == 0)
+        self._failed_n.masked_fill_(fails_n, sampler.steps - step)
 
     def _pull(self, step: int, clean_nCSS: Tensor) -> Tensor | None:
         pull = self._making.pull
@@ -189,11 +193,13 @@ class _Batch:
 
     def finished(self) -> NDArray[np.uint8]:
         """Decoded; raises StageError for an image that is no image."""
-        bad = ~torch.isfinite(self.latents_nCSS).flatten(1).all(dim=1).cpu().numpy()
-        if bad.any():
-            first = self._wanted[int(np.flatnonzero(bad)[0])]
+        failed = np.flatnonzero(self._failed_n.cpu().numpy())
+        if failed.size:
+            which = int(failed[0])
+            first = self._wanted[which]
             raise StageError(
-                f"class {first.label}, image {first.place}: the generator made numbers that are not finite; "
+                f"class {first.label}, image {first.place}: the generator made numbers that are not finite at "
+                f"step {int(self._failed_n[which])} of {self._making.sampler.steps}; "
                 "look at its training, or lower the guidance"
             )
         return self._making.generator.decode(self.latents_nCSS, self._making.side).cpu().numpy()

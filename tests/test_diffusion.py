@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from condhpc import diffusion, rng, sampling
 from condhpc.diffusion import Noised
+from condhpc.errors import StageError
 
 CHAIN = diffusion.linear_chain()
 
@@ -38,6 +39,13 @@ def test_a_chain_of_fewer_steps_spans_the_whole() -> None:
     assert (len(found), found.times_T[0], found.times_T[-1]) == (50, 0, 999)
     assert set(np.diff(found.times_T).tolist()) == {20, 21}
     np.testing.assert_array_equal(found.alpha_bar_T, CHAIN.alpha_bar_T[found.times_T])
+
+
+def test_a_chain_has_no_more_steps_than_its_whole() -> None:
+    """Of a loaded schedule with few steps: refused, for steps that stand twice have no variance between them."""
+    assert len(diffusion.linear_chain(20).spread(20)) == 20
+    with pytest.raises(StageError, match="50 steps back are asked for, the generator's chain has 20"):
+        diffusion.linear_chain(20).spread(50)
 
 
 @pytest.mark.parametrize("step", [49, 20, 1, 0])

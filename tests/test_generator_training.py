@@ -61,14 +61,19 @@ def test_a_generator_learns() -> None:
 def test_what_is_drawn() -> None:
     """An epoch has each image once; steps span the chain; a tenth of the labels is left out; half is mirrored."""
     stream, made = partial(rng.stream, 0), fresh()
-    found = [generator_training.draws(recipe(mirror=True), stream, step, 1000, made) for step in range(16)]
+    drawing = generator_training.Drawing(recipe(mirror=True), stream, 1000, made)
+    found = [drawing.at(step) for step in range(16)]
     assert sorted(np.concatenate([d.positions_n for d in found]).tolist()) == list(range(1000))
     assert [len(d.positions_n) for d in found] == [64] * 15 + [40]
     steps = np.concatenate([d.step_n for d in found])
     assert (steps.min() < 20, steps.max() > 980, steps.max() < 1000) == (True, True, True)
     assert np.concatenate([d.unlabelled_n for d in found]).mean() == pytest.approx(0.1, abs=0.03)
     assert np.concatenate([d.mirrored_n for d in found]).mean() == pytest.approx(0.5, abs=0.05)
-    again = generator_training.draws(recipe(), stream, 3, 1000, made)
+    after, other = drawing.at(16), generator_training.Drawing(recipe(), stream, 1000, made)
+    assert not np.array_equal(after.positions_n, found[0].positions_n)
+    other.at(40)
+    again = other.at(3)
+    np.testing.assert_array_equal(again.positions_n, found[3].positions_n)
     np.testing.assert_array_equal(again.noise_nCSS, found[3].noise_nCSS)
     assert not again.mirrored_n.any()
 

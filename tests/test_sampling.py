@@ -106,12 +106,14 @@ def test_goes_on_from_any_step() -> None:
 
 
 def test_images_that_are_no_numbers_are_refused() -> None:
-    """The message says which image."""
+    """The message says which image, and at which step."""
     broken = tiny_generator(3, 8)
     with torch.no_grad():
         broken.network.proj_out_2.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
     run = Making(broken, Sampler(steps=2, guidance=1.0), 8, partial(rng.stream, 0), no_report)
-    with pytest.raises(StageError, match="class 2, image 0: the generator made numbers that are not finite"):
+    with pytest.raises(
+        StageError, match="class 2, image 0: the generator made numbers that are not finite at step 1 of 2"
+    ):
         sampling.images(run, WANTED[1:])
 
 

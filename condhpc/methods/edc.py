@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from condhpc.class_statistics import Spreads
-    from condhpc.images import StreamedImages
     from condhpc.methods.base import Group
+    from condhpc.pixels import Batches
     from condhpc.recovery import Backbone
     from condhpc.spec import CondenseSpec, DatasetInfo
 
@@ -91,16 +91,14 @@ class Statistics(Preparation):
     def prepare(self, work: Preparing) -> dict[str, NDArray[Any]]:
         """Arrays of `class_statistics.arrays_of`, and `losses` (N,) by position in the training split."""
         import numpy as np
-        import torch
 
-        from condhpc import class_statistics
-        from condhpc.images import StreamedImages
+        from condhpc import class_statistics, pixels
 
         held = work.steps.resumed or {"classes": [], "losses": []}
         classes: list[list[Spreads]] = [_unpacked(packed) for packed in held["classes"]]
         losses: list[torch.Tensor] = list(held["losses"])
         networks, total = networks_of(work), work.spec.dataset.classes
-        source = StreamedImages(work.train, work.device, torch.get_num_threads())
+        source = pixels.Batches(work, work.spec.dataset)
         for label in range(len(classes), total):
             spreads, loss_n = _class_statistics(work, source, networks, label)
             classes.append(spreads)
@@ -116,17 +114,14 @@ class Statistics(Preparation):
 
 
 def _class_statistics(
-    work: Preparing, source: StreamedImages, networks: list[Any], label: int
+    work: Preparing, source: Batches, networks: list[Any], label: int
 ) -> tuple[list[Spreads], torch.Tensor]:
     """Spreads of each network, and losses (n,) of a class's images in position order; decodes while networks look."""
     import torch
 
-    from condhpc import augment, class_statistics
+    from condhpc import class_statistics
 
-    positions_n, batch, dataset = work.train.of_class(label), work.params.batch, work.spec.dataset
-    parts = [positions_n[first : first + batch] for first in range(0, len(positions_n), batch)]
-    images = source.ahead((part, None) for part in parts)
-    batches = (augment.plain(images_nHWC, dataset.mean, dataset.std) for images_nHWC in images)
+    batches = source.of(work.train.of_class(label), work.params.batch)
     with torch.autocast(work.device, dtype=torch.bfloat16, enabled=work.spec.precision == "bf16"):
         spreads, logits_nK = class_statistics.of_class(networks, batches)
     labels_n = torch.full((len(logits_nK),), label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,21 +70,26 @@ def _loaded(ctx: Context, spec: GeneratorSpec, folder: FolderSpec) -> Generator:
     path = _verified(ctx, folder)
     network, vae = generators.read_network(path), generators.read_vae(path)
     betas = generators.read_betas(path)
-    made = Generator(network, vae, diffusion.linear_chain(betas=betas), _labels(ctx, spec))
-    if made.labels_K.max() >= made.nothing:
+    chain, wanted = diffusion.linear_chain(betas=betas), spec.dataset.classes
+    made = Generator(network, vae, chain, np.arange(wanted))
+    if spec.classes:
+        return replace(made, labels_K=_labels(ctx, spec, made.nothing))
+    if made.nothing != wanted:
         raise StageError(
-            f"generator '{folder.name}' knows {made.nothing} classes, '{spec.dataset.name}' has {len(made.labels_K)}; "
+            f"generator '{folder.name}' knows {made.nothing} classes, '{spec.dataset.name}' has {wanted}; "
             "name the dataset whose labels it has as `classes` of its block"
         )
     return made
 
 
-def _labels(ctx: Context, spec: GeneratorSpec) -> NDArray[np.int64]:
-    """Its label of each class of the dataset, by the classes' names where it was made for another dataset."""
-    if not spec.classes:
-        return np.arange(spec.dataset.classes)
-    known = registry.load("datasets", spec.classes).class_names()
-    return generators.class_places(inputs.open_index(ctx, spec.dataset).class_names, known, spec.classes)
+def _labels(ctx: Context, spec: GeneratorSpec, known: int) -> NDArray[np.int64]:
+    """Its label of each class of the dataset, by the classes' names in the dataset that it was made for."""
+    names = registry.load("datasets", spec.classes).class_names()
+    if len(names) != known:
+        raise StageError(
+            f"the generator knows {known} classes, '{spec.classes}' has {len(names)}; correct `classes` of its block"
+        )
+    return generators.class_places(inputs.open_index(ctx, spec.dataset).class_names, names, spec.classes)
 
 
 def _verified(ctx: Context, folder: FolderSpec) -> Path:

@@ -168,16 +168,26 @@ def test_an_autoencoder_made_elsewhere_serves_a_training_here(tmp_path: Path) ->
     assert (values["space"], values["resolution"], values["source"]) == ("latent", 8, "weights:xl")
 
 
-def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    """Another digest, and too few classes."""
+@pytest.mark.parametrize("classes", [9, 11, 1000])
+def test_a_generator_of_other_classes_is_refused(tmp_path: Path, classes: int) -> None:
+    """Fewer, and more: without a word on whose labels it has, its first ten would be drawn as the digits."""
     home = tmp_path / "xl"
-    folder = saved(home, 9)
+    folder = saved(home, classes)
     lab = Lab(tmp_path / "root", weights={"xl": str(home)})
-    assert "knows 9 classes, 'digits' has 10" in lab.failure(loaded(folder))
+    assert f"knows {classes} classes, 'digits' has 10; name the dataset" in lab.failure(loaded(folder))
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """Another digest, labels of a dataset of another size, and classes that its dataset does not have."""
+    home = tmp_path / "xl"
+    folder = saved(home, 10)
+    lab = Lab(tmp_path / "root", weights={"xl": str(home)})
     other = msgspec.structs.replace(folder, sha256="0" * 64)
     assert "the task names 000" in lab.failure(loaded(other))
-    unknown = loaded(folder, classes="imagenet1k")
-    assert "the generator knows the classes of 'imagenet1k', and ['0', '1', '2'] are not" in lab.failure(unknown)
+    wrong = loaded(folder, classes="imagenet1k")
+    assert "the generator knows 10 classes, 'imagenet1k' has 1000; correct `classes`" in lab.failure(wrong)
+    unknown = loaded(folder, classes="imagenette")
+    assert "the generator knows the classes of 'imagenette', and ['0', '1', '2'] are not" in lab.failure(unknown)
 
 
 def test_a_torn_generator_is_not_used(tmp_path: Path) -> None:
