@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from condhpc.cost_model import FORWARD, MATCHED, Effort
 from condhpc.methods.base import Given, Method, Unit, Work
-from condhpc.spec import Need, Value
+from condhpc.spec import Need, Positive, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,17 +48,19 @@ FAMILIES = {
 """SRe2L's, by its code."""
 
 
+_Above0 = Annotated[float, Meta(gt=0.0)]
+_From0 = Annotated[float, Meta(ge=0.0)]
+
+
 class MatchingParams(Value, frozen=True):
     """Parameters of recoveries by batch-norm statistics."""
 
     backbones: Annotated[
         str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
     ] = "single"
-    lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0; None: published, by family")] | None = None
-    iterations: Annotated[int, Meta(ge=1, description="optimiser steps; None: published, by family")] | None = None
-    r_bn: (
-        Annotated[float, Meta(ge=0.0, description="weight of the batch-norm term; None: published, by family")] | None
-    ) = None
+    lr: Annotated[_Above0 | None, Meta(description="Adam's, at step 0; None: published, by family")] = None
+    iterations: Annotated[Positive | None, Meta(description="optimiser steps; None: published, by family")] = None
+    r_bn: Annotated[_From0 | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
     r_bn_scales: Annotated[
         tuple[float, ...],
         Meta(description="factor of r_bn for each backbone, in order; the term grows with depth; empty: 1 for all"),
@@ -67,10 +69,11 @@ class MatchingParams(Value, frozen=True):
     tv: Annotated[float, Meta(ge=0.0, description="weight of total variation")] = 0.0
     l2: Annotated[float, Meta(ge=0.0, description="weight of the mean norm of an image")] = 0.0
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
-    flip: Annotated[bool, Meta(description="mirror half of the time; None: where labels allow")] | None = None
-    roll_px: (
-        Annotated[int, Meta(ge=0, description="largest roll along each axis; None: 32 at 224 px, in proportion")] | None
-    ) = None
+    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
+    roll_px: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="largest roll along each axis; None: 32 at 224 px, in proportion"),
+    ] = None
     units_per_pass: Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")] = 1
     fidelity: Annotated[
         Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
