@@ -8,6 +8,9 @@ ranked by the same loss; the best 4 · ipc are halved and tiled 2 × 2, drawn in
 shuffled.
 Recovery: cross-entropy + r_loss · `class_matching.ClassTerm`, one backbone per iteration in turn, batches class-major.
 
+The paper's backbones are resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and alexnet; below 64 px leave
+alexnet out. A committee has to be trained, so that a manifest names it: without `backbones`, one network does it all.
+
 Deviations: the best crop of an image alone is ranked, as in RDED. A mosaic starts one image, never two. Statistics are
 those of images as the dataset loads them, not of random crops, so that one pass serves both them and the ranking. A
 batch holds whole classes where they fit (authors: so many images, on each of several GPUs, each with statistics of its
@@ -144,7 +147,8 @@ class EdcParams(Value, frozen=True):
     """Parameters of EDC."""
 
     backbones: Annotated[
-        str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
+        str,
+        Meta(min_length=1, description="teacher role to recover from, the paper's of five that take turns"),
     ] = "single"
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
     iterations: Annotated[int, Meta(ge=1, description="optimiser steps; None: published, by dataset")] | None = None
