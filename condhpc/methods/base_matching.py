@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from condhpc.recovery import Backbone, Recipe
     from condhpc.spec import CondenseSpec, DatasetInfo
 
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(ge=0.0)]
+
 BACKBONES = "backbones"
 """Role of the networks; its members take turns, one per step."""
 _TINY_UP_TO_PX, _CIFAR_UP_TO_PX = 64, 32
@@ -54,11 +58,9 @@ class MatchingParams(Value, frozen=True):
     backbones: Annotated[
         str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
     ] = "single"
-    lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0; None: published, by family")] | None = None
-    iterations: Annotated[int, Meta(ge=1, description="optimiser steps; None: published, by family")] | None = None
-    r_bn: (
-        Annotated[float, Meta(ge=0.0, description="weight of the batch-norm term; None: published, by family")] | None
-    ) = None
+    lr: Annotated[Positive | None, Meta(description="Adam's, at step 0; None: published, by family")] = None
+    iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by family")] = None
+    r_bn: Annotated[Weight | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
     r_bn_scales: Annotated[
         tuple[float, ...],
         Meta(description="factor of r_bn for each backbone, in order; the term grows with depth; empty: 1 for all"),
@@ -67,10 +69,11 @@ class MatchingParams(Value, frozen=True):
     tv: Annotated[float, Meta(ge=0.0, description="weight of total variation")] = 0.0
     l2: Annotated[float, Meta(ge=0.0, description="weight of the mean norm of an image")] = 0.0
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
-    flip: Annotated[bool, Meta(description="mirror half of the time; None: where labels allow")] | None = None
-    roll_px: (
-        Annotated[int, Meta(ge=0, description="largest roll along each axis; None: 32 at 224 px, in proportion")] | None
-    ) = None
+    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
+    roll_px: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="largest roll along each axis; None: the method's at 224 px, in proportion"),
+    ] = None
     units_per_pass: Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")] = 1
     fidelity: Annotated[
         Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")

@@ -35,7 +35,16 @@ from msgspec import Meta
 from condhpc import tiling
 from condhpc.cost_model import MATCHED_CONVOLUTIONS
 from condhpc.methods.base import Preparation, Preparing, Unit, Work
-from condhpc.methods.base_matching import BACKBONES, Matching, class_batches, family_of, networks_of, real_objection
+from condhpc.methods.base_matching import (
+    BACKBONES,
+    Count,
+    Matching,
+    Weight,
+    class_batches,
+    family_of,
+    networks_of,
+    real_objection,
+)
 from condhpc.spec import Need, Value
 
 if TYPE_CHECKING:
@@ -151,19 +160,18 @@ class EdcParams(Value, frozen=True):
         Meta(min_length=1, description="teacher role to recover from, the paper's of five that take turns"),
     ] = "single"
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
-    iterations: Annotated[int, Meta(ge=1, description="optimiser steps; None: published, by dataset")] | None = None
-    batch: Annotated[int, Meta(ge=1, description="images recovered together; None: published, by dataset")] | None = (
+    iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by dataset")] = None
+    batch: Annotated[Count | None, Meta(description="images recovered together; None: published, by dataset")] = None
+    r_loss: Annotated[Weight | None, Meta(description="weight of the statistics term; None: published, by dataset")] = (
         None
     )
-    r_loss: (
-        Annotated[float, Meta(ge=0.0, description="weight of the statistics term; None: published, by dataset")] | None
-    ) = None
-    alpha: (
-        Annotated[float, Meta(ge=0.0, lt=1.0, description="share of the average in statistics; None: published")] | None
-    ) = None
+    alpha: Annotated[
+        Annotated[float, Meta(ge=0.0, lt=1.0)] | None,
+        Meta(description="share of the average in statistics; None: published, by dataset"),
+    ] = None
     first_layer: Annotated[float, Meta(ge=0.0, description="weight of the first layer among the others")] = 10.0
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.5
-    flip: Annotated[bool, Meta(description="mirror half of the time; None: where labels allow")] | None = None
+    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
     init: Annotated[
         Literal["mosaics", "real", "noise"], Meta(description="start from mosaics, random images or normal noise")
     ] = "mosaics"
