@@ -1,14 +1,16 @@
 """The recovery loop: its gradient, its optimiser, its independence of groups, resumption and divergence."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import recovery_work as rw
 import torch
+from torch import nn
 
-from condhpc import pixels, recovery, rng, unit_augment
-from condhpc.bn_statistics import Batch
+from condhpc import models, pixels, recovery, rng, unit_augment
+from condhpc.bn_statistics import Batch, batch_norm_term
 from condhpc.errors import StageError, Stopped
 
 GROUP = (rw.unit(0), rw.unit(1))
@@ -192,3 +194,20 @@ def test_flat_images_have_a_gradient() -> None:
     """Images of one colour, as a person may start from, have no variation: it pulls at nothing, and is not NaN."""
     _, gradient = priors_of(torch.full((3, 3, rw.SIDE, rw.SIDE), 0.5))
     assert torch.isfinite(gradient).all()
+
+
+def test_compiled_losses_are_the_same() -> None:
+    """One graph holds crops, network and the hooks of the term, also for other numbers of images, as DELT's rounds."""
+    model = models.frozen(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3)))
+    backbone = recovery.Backbone(model, batch_norm_term(model, 10.0), 0.1)
+    eager = partial(recovery._losses, backbone, (0.1, 0.1), "cpu", False)
+    compiled = torch.compile(eager, backend="aot_eager", fullgraph=True)
+    draws = [unit_augment.draw(rng.stream(0), rw.SIDE, np.full(1, 0.08), flip=True, roll_px=2)]
+    sources = torch.from_numpy(unit_augment.sources(draws, 0, rw.SIDE))
+    for count in (3, 5):
+        batch = recovery._batch((rw.unit(0, (0, 1, 2, 0, 1)[:count]),), np.arange(count), "cpu")
+        pixels = torch.randn(count, 3, rw.SIDE, rw.SIDE, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        expected, found = (run(pixels, sources, batch) for run in (eager, compiled))
+        torch.testing.assert_close(found, expected)
+        gradients = [torch.autograd.grad(losses.sum(), pixels)[0] for losses in (expected, found)]
+        torch.testing.assert_close(gradients[1], gradients[0])

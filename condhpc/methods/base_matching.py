@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from condhpc.cost_model import FORWARD, MATCHED, Effort
 from condhpc.methods.base import Given, Method, Unit, Work
-from condhpc.spec import Need, Positive, Value
+from condhpc.spec import Need, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from condhpc.methods.base import Group
     from condhpc.recovery import Backbone, Recipe
     from condhpc.spec import CondenseSpec, DatasetInfo
+
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(ge=0.0)]
 
 BACKBONES = "backbones"
 """Role of the networks; its members take turns, one per step."""
@@ -48,19 +52,15 @@ FAMILIES = {
 """SRe2L's, by its code."""
 
 
-_Above0 = Annotated[float, Meta(gt=0.0)]
-_From0 = Annotated[float, Meta(ge=0.0)]
-
-
 class MatchingParams(Value, frozen=True):
     """Parameters of recoveries by batch-norm statistics."""
 
     backbones: Annotated[
         str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
     ] = "single"
-    lr: Annotated[_Above0 | None, Meta(description="Adam's, at step 0; None: published, by family")] = None
-    iterations: Annotated[Positive | None, Meta(description="optimiser steps; None: published, by family")] = None
-    r_bn: Annotated[_From0 | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
+    lr: Annotated[Positive | None, Meta(description="Adam's, at step 0; None: published, by family")] = None
+    iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by family")] = None
+    r_bn: Annotated[Weight | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
     r_bn_scales: Annotated[
         tuple[float, ...],
         Meta(description="factor of r_bn for each backbone, in order; the term grows with depth; empty: 1 for all"),
@@ -72,7 +72,7 @@ class MatchingParams(Value, frozen=True):
     flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
     roll_px: Annotated[
         Annotated[int, Meta(ge=0)] | None,
-        Meta(description="largest roll along each axis; None: 32 at 224 px, in proportion"),
+        Meta(description="largest roll along each axis; None: the method's at 224 px, in proportion"),
     ] = None
     units_per_pass: Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")] = 1
     fidelity: Annotated[

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from condhpc.methods.base import Group
+    from condhpc.pixels import Batches
     from condhpc.spec import CondenseSpec, DatasetInfo
 
 
@@ -108,22 +109,22 @@ def median_start(work: Work, unit: Unit) -> torch.Tensor:
 
     from condhpc import pixels
 
-    chosen = {}
+    source, chosen = pixels.Batches(work, work.spec.dataset), {}
     for label in dict.fromkeys(unit.labels):
-        chosen[label] = median_images(work, label)
+        chosen[label] = median_images(work, label, source)
         work.steps.tick(0, work.params.iterations, dict)  # scoring takes minutes where a batch has many classes
     positions = [chosen[label][place] for label, place in zip(unit.labels, unit.places, strict=True)]
     return pixels.normalised(work.train.read(np.asarray(positions)), work.spec.dataset)
 
 
-def median_images(work: Work, label: int) -> NDArray[np.int64]:
+def median_images(work: Work, label: int, source: Batches) -> NDArray[np.int64]:
     """Positions of a class's ipc images around the median confidence; StageError for a class that is too small."""
     import numpy as np
 
     positions_n = work.train.of_class(label)
     if problem := real_objection(len(positions_n), work.spec.ipc):
         raise StageError(f"class {label}: {problem}")
-    confidence_n = _confidence(work, label, positions_n)
+    confidence_n = _confidence(work, label, source.of(positions_n, work.params.score_batch))
     ranked_n = positions_n[np.argsort(confidence_n, kind="stable")]
     return ranked_n[around_median(len(ranked_n), work.spec.ipc)]
 
@@ -134,17 +135,15 @@ def around_median(count: int, wanted: int) -> list[int]:
     return sorted(range(count), key=lambda rank: (abs(rank - middle), rank < middle))[:wanted]
 
 
-def _confidence(work: Work, label: int, positions_n: NDArray[np.int64]) -> NDArray[np.float32]:
+def _confidence(work: Work, label: int, batches: Iterable[torch.Tensor]) -> NDArray[np.float32]:
     """True-class probability of a class's images, mean over the backbones; StageError where it is not finite."""
     import numpy as np
     import torch
 
-    from condhpc import pixels
-
     bf16 = torch.autocast(work.device, dtype=torch.bfloat16, enabled=work.spec.precision == "bf16")
     parts = []
     with torch.inference_mode(), bf16:
-        for images_NCHW in pixels.Batches(work, work.spec.dataset).of(positions_n, work.params.score_batch):
+        for images_NCHW in batches:
             logits = [model(images_NCHW).float() for model in networks_of(work)]
             parts.append(torch.stack([logits_NK.softmax(dim=1)[:, label] for logits_NK in logits]).mean(dim=0))
     confidence_n: NDArray[np.float32] = torch.cat(parts).cpu().numpy()

@@ -8,6 +8,9 @@ ranked by the same loss; the best 4 · ipc are halved and tiled 2 × 2, drawn in
 shuffled.
 Recovery: cross-entropy + r_loss · `class_matching.ClassTerm`, one backbone per iteration in turn, batches class-major.
 
+The paper's backbones are resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and alexnet; below 64 px leave
+alexnet out. A committee has to be trained, so that a manifest names it: without `backbones`, one network does it all.
+
 Deviations: the best crop of an image alone is ranked, as in RDED. A mosaic starts one image, never two. Statistics are
 those of images as the dataset loads them, not of random crops, so that one pass serves both them and the ranking. A
 batch holds whole classes where they fit (authors: so many images, on each of several GPUs, each with statistics of its
@@ -32,8 +35,17 @@ from msgspec import Meta
 from condhpc import tiling
 from condhpc.cost_model import MATCHED_CONVOLUTIONS
 from condhpc.methods.base import Preparation, Preparing, Unit, Work
-from condhpc.methods.base_matching import BACKBONES, Matching, class_batches, family_of, networks_of, real_objection
-from condhpc.spec import Need, Positive, Value
+from condhpc.methods.base_matching import (
+    BACKBONES,
+    Count,
+    Matching,
+    Weight,
+    class_batches,
+    family_of,
+    networks_of,
+    real_objection,
+)
+from condhpc.spec import Need, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,18 +155,18 @@ class EdcParams(Value, frozen=True):
     """Parameters of EDC."""
 
     backbones: Annotated[
-        str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
+        str,
+        Meta(min_length=1, description="teacher role to recover from, the paper's of five that take turns"),
     ] = "single"
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
-    iterations: Annotated[Positive | None, Meta(description="optimiser steps; None: published, by dataset")] = None
-    batch: Annotated[Positive | None, Meta(description="images recovered together; None: published, by dataset")] = None
-    r_loss: Annotated[
-        Annotated[float, Meta(ge=0.0)] | None,
-        Meta(description="weight of the statistics term; None: published, by dataset"),
-    ] = None
+    iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by dataset")] = None
+    batch: Annotated[Count | None, Meta(description="images recovered together; None: published, by dataset")] = None
+    r_loss: Annotated[Weight | None, Meta(description="weight of the statistics term; None: published, by dataset")] = (
+        None
+    )
     alpha: Annotated[
         Annotated[float, Meta(ge=0.0, lt=1.0)] | None,
-        Meta(description="share of the running average in statistics; None: published, by dataset"),
+        Meta(description="share of the average in statistics; None: published, by dataset"),
     ] = None
     first_layer: Annotated[float, Meta(ge=0.0, description="weight of the first layer among the others")] = 10.0
     crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.5

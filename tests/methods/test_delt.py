@@ -13,6 +13,7 @@ from condhpc.cost_model import FORWARD, Sources
 from condhpc.errors import Stopped
 from condhpc.methods.base import Unit
 from condhpc.methods.delt import PLUGIN, around_median, joins, median_images
+from condhpc.pixels import Batches
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_starts_at_median_confidence() -> None:
     logits = TinyObserver(3)(images).double().numpy()
     confidence = np.exp(logits[:, 2]) / np.exp(logits).sum(axis=1)
     ranked = positions[np.argsort(confidence)]
-    assert median_images(work, 2).tolist() == [ranked[6], ranked[7], ranked[5]]
+    assert median_images(work, 2, Batches(work, work.spec.dataset)).tolist() == [ranked[6], ranked[7], ranked[5]]
 
 
 @pytest.mark.parametrize(
