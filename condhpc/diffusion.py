@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from condhpc.device import to_device
 from condhpc.errors import StageError
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def linear_chain(
 
 def at(values_T: NDArray[np.float64], step_n: NDArray[np.int64], like_nCSS: Tensor) -> Tensor:
     """A chain's values at the steps of n images, (n, 1, 1, 1)."""
-    found = torch.from_numpy(values_T[step_n].astype(np.float32))
-    return found.to(like_nCSS.device).view(-1, *[1] * (like_nCSS.ndim - 1))
+    found = to_device(values_T[step_n].astype(np.float32), like_nCSS.device)
+    return found.view(-1, *[1] * (like_nCSS.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def bound_n(chain: Chain, seen: Noised) -> Tensor:
     true_mean = chain.mean_before(noisy, step_n, seen.clean_nCSS)
     kl = _kl(true_mean, chain.least_log_variance(step_n, noisy), mean, log_variance)
     likelihood = -_log_likelihood(seen.clean_nCSS, mean, 0.5 * log_variance)
-    first = torch.from_numpy(step_n == 0).to(noisy.device).view(-1, 1, 1, 1)
+    first = to_device(step_n == 0, noisy.device).view(-1, 1, 1, 1)
     return torch.where(first, likelihood, kl).flatten(1).mean(dim=1) / math.log(2.0)
 
 

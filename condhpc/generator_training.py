@@ -121,5 +121,5 @@ def noised(generator: Generator, latents_nCSS: Tensor, label_n: NDArray[np.int64
 
 def mirrored(images_nHWC: Tensor, mirrored_n: NDArray[np.bool_]) -> Tensor:
     """Some of the images mirrored left to right."""
-    chosen = torch.from_numpy(mirrored_n).to(images_nHWC.device).view(-1, 1, 1, 1)
+    chosen = to_device(mirrored_n, images_nHWC.device).view(-1, 1, 1, 1)
     return torch.where(chosen, images_nHWC.flip(2), images_nHWC)

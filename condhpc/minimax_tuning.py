@@ -80,7 +80,7 @@ def terms(
     zero = clean_nD.sum() * 0.0
     representative, diverse = zero, zero
     for label in labels:
-        own_mD = clean_nD[torch.from_numpy(np.flatnonzero(label_n == label)).to(clean_nD.device)]
+        own_mD = clean_nD[to_device(np.flatnonzero(label_n == label), clean_nD.device)]
         if len(real.of(label)):
             nearness_m = cosines(own_mD, real.of(label)).amin(dim=1)
             representative = representative + 1.0 - (nearness_m.amin() if fidelity == "code" else nearness_m.mean())
