@@ -6,8 +6,9 @@ Per phase of classes a DiT is tuned on their real images: biases, norms, class e
 
 Left to the text by the paper, and how it is here: both terms are means over a batch's images of a class, then over its
 classes, and begin when a class has memories; latents are the autoencoder's modes, not samples; each added scale is one
-number; images are resized where the dataset's size is not the generator's. `fidelity = "code"` lets the single extreme
-pair of a class alone count, and guides the first three latent channels alone, as the sampler of DiT does.
+number; images are resized where the dataset's size is not the generator's; real ones, then cut without a margin, are
+encoded once for all epochs. `fidelity = "code"` lets the single extreme pair of a class alone count, and guides the
+first three latent channels alone, as the sampler of DiT does.
 """
 
 from __future__ import annotations
