@@ -139,6 +139,14 @@ class Generator(NamedTuple):
     network: Network
     side: int
     """Of what it works on, images or latents, pixels."""
+    encoded_px: int = 0
+    """Side of the images that its autoencoder takes, pixels; 0: it has none."""
+
+    def encoding(self, images: float, batch: int) -> tuple[Passes, ...]:
+        """So many images through the autoencoder, if there is one."""
+        if not self.encoded_px:
+            return ()
+        return (Passes(AUTOENCODER, self.encoded_px, images, ceil(images / batch), FORWARD),)
 
     def drawing(self, images: float, steps: int, guidance: float, batch: int) -> Passes:
         """So many images from noise, `steps` each; guidance asks twice, with the class and without."""
@@ -146,7 +154,7 @@ class Generator(NamedTuple):
         return Passes(self.network, self.side, images * asked, ceil(images / batch) * asked, FORWARD)
 
 
-DIT_XL = Generator(transformer(width=1152, depth=28, patch=2), side=32)
+DIT_XL = Generator(transformer(width=1152, depth=28, patch=2), side=32, encoded_px=256)
 """DiT-XL/2 on latents of 256 px: what a generator made elsewhere is taken for."""
 AUTOENCODER = Network(2100.0, 2100.0, 159.0, 100)
 """The encoder of Stable Diffusion's VAE, about 137 GMAC at 256 px [E]."""

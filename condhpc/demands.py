@@ -113,10 +113,15 @@ def generator_name(need: Need) -> str | None:
 def generators(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(name of a `[generators.<name>]` block, who asks for it), over all blocks; all names in them must exist."""
     for grid in manifest.grids:
-        for user, plugin, params in _plugins(manifest, grid):
-            for need in plugin.needs(params).values():
-                if (name := generator_name(need)) is not None:
-                    yield name, user
+        yield from generators_of(manifest, grid)
+
+
+def generators_of(manifest: Manifest, grid: Grid) -> Iterator[tuple[str, str]]:
+    """The same of one block."""
+    for user, plugin, params in _plugins(manifest, grid):
+        for need in plugin.needs(params).values():
+            if (name := generator_name(need)) is not None:
+                yield name, user
 
 
 def networks(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,6 @@ from msgspec import UNSET
 
 from condhpc import keys, registry, sharding
 from condhpc.cost_model import (
-    AUTOENCODER,
     DIT_XL,
     FORWARD,
     TRAINED,
@@ -91,10 +90,9 @@ class Efforts:
         if training is None:
             return Effort()
         seen = training.steps * training.batch
-        passes = [Passes(made.network, made.side, seen, training.steps, TRAINED)]
-        if spec.vae is not None:
-            passes.append(Passes(AUTOENCODER, spec.dataset.resolution, seen, training.steps, FORWARD))
-        return Effort(tuple(passes), self._decoded(spec.dataset, spec.split, seen), spec.dataset.resolution)
+        trained = Passes(made.network, made.side, seen, training.steps, TRAINED)
+        passes = (trained, *made.encoding(seen, training.batch))
+        return Effort(passes, self._decoded(spec.dataset, spec.split, seen), spec.dataset.resolution)
 
     def _embed(self, task: Task, spec: EmbedSpec) -> Effort | None:
         images = spec.rows.count if spec.rows is not None else self._images(spec.dataset, spec.split)
@@ -114,10 +112,8 @@ class Efforts:
         """Through the autoencoder, if there is one."""
         behind = self._input_task(task, "generator")
         made = behind.spec if behind is not None else None
-        side = spec.dataset.resolution
-        if isinstance(made, GeneratorSpec) and made.vae is None and made.folder is None:
-            return Effort((), images, side)
-        return Effort((Passes(AUTOENCODER, side, images, images / spec.batch, FORWARD),), images, side)
+        drawing = generator_of(made) if isinstance(made, GeneratorSpec) else DIT_XL
+        return Effort(drawing.encoding(images, spec.batch), images, drawing.encoded_px or spec.dataset.resolution)
 
     def _relabel(self, task: Task, spec: RelabelSpec) -> Effort | None:
         asked = self._asked(task, spec.dataset.resolution, spec.steps * spec.batch, spec.steps)
@@ -213,8 +209,8 @@ def generator_of(spec: GeneratorSpec) -> Generator:
     """Its transformer; DiT-XL/2 for one made elsewhere, whose size only its folder knows."""
     if spec.arch is None:
         return DIT_XL
-    side = spec.dataset.resolution if spec.vae is None else spec.dataset.resolution // _VAE_SHRINKS
-    return Generator(transformer(spec.arch.width, spec.arch.depth, spec.arch.patch), side)
+    network, side = transformer(spec.arch.width, spec.arch.depth, spec.arch.patch), spec.dataset.resolution
+    return Generator(network, side) if spec.vae is None else Generator(network, side // _VAE_SHRINKS, encoded_px=side)
 
 
 def precision_of(task: Task) -> Precision:

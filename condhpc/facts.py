@@ -51,7 +51,7 @@ class Facts:
         """Images in a split; a preset's figure for any split when the files are not here (1 where it has none)."""
         if self.index is not None:
             return len(self.index.splits[split].labels)
-        return max(sum(self.class_sizes), 1)
+        return self.info.train_images or max(sum(self.class_sizes), 1)
 
     def spec(self) -> DatasetSpec:
         """The part that enters keys."""

@@ -9,8 +9,27 @@ from condhpc.errors import nearest
 from condhpc.typed_toml import dotted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from condhpc.facts import Facts
     from condhpc.manifest import Generator, Manifest
     from condhpc.typed_toml import Reader
+
+_TRAINING = (
+    "steps",
+    "vae",
+    "patch",
+    "width",
+    "depth",
+    "heads",
+    "batch",
+    "lr",
+    "ema_decay",
+    "label_dropout",
+    "seed",
+    "split",
+)
+"""Fields that count for nothing where a generator is loaded."""
 
 
 def check(reader: Reader, manifest: Manifest) -> None:
@@ -26,14 +45,30 @@ def check(reader: Reader, manifest: Manifest) -> None:
         _check_generator(reader, generator, dotted("generators", name))
 
 
+def problems(manifest: Manifest, facts: Mapping[str, Facts]) -> list[str]:
+    """What only the facts of a dataset tell: a split that it does not have, patches that do not tile its images."""
+    found = []
+    pairs = [(n, d) for grid in manifest.grids for n, _ in demands.generators_of(manifest, grid) for d in grid.datasets]
+    for name, dataset in dict.fromkeys(pairs):
+        generator, held = manifest.generators[name], facts[dataset]
+        where, side = f"{manifest.file}: {dotted('generators', name)}", held.info.resolution
+        if generator.folder is None and held.index is not None and generator.split not in held.index.splits:
+            text = f"{dataset} has no such split, only {sorted(held.index.splits)}"
+            found.append(f"{where}.split = {generator.split!r}: {text}")
+        if generator.folder is None and generator.space == "pixel" and side % generator.patch:
+            found.append(f"{where}.patch = {generator.patch}: does not divide the {side} px of {dataset}")
+    return found
+
+
 def _check_generator(reader: Reader, generator: Generator, where: str) -> None:
+    plain = type(generator)()
     outside = "folder" if generator.folder is not None else "vae" if generator.vae is not None else ""
     trained = generator.steps is not None
     if generator.folder is None and not trained and not reader.noted(f"{where}.steps"):
         reader.problem(f"{where}.steps", "missing, expected a number of steps (or `folder`, made elsewhere)")
     if generator.folder is not None:
-        for field, given in (("steps", trained), ("vae", generator.vae is not None)):
-            if given:
+        for field in _TRAINING:
+            if getattr(generator, field) != getattr(plain, field) and not reader.noted(f"{where}.{field}"):
                 reader.problem(
                     f"{where}.{field}", "stands beside `folder`, which is not trained here; keep one of both"
                 )

@@ -6,6 +6,7 @@ step; a resumed run on the CPU ends in the same bits. Shapes: n images of a batc
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,13 @@ import torch
 from condhpc import diffusion, models, rng
 from condhpc.device import to_device
 from condhpc.diffusion import Noised
+from condhpc.images import StreamedImages
 from condhpc.optimize import Average
 from condhpc.training_state import State, Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -63,9 +67,8 @@ def train(generator: Generator, images: Images, training: GeneratorTraining, see
     watch = Watch(losses_S, first, _LOOK_STEPS[device.type])
     labels_N = images.labels_N.cpu().numpy()
     drawing = Drawing(training, stream, len(labels_N), generator)
-    for step in range(first, training.steps):
-        drawn = drawing.at(step)
-        latents_nCSS = generator.encode(mirrored(images.read(drawn.positions_n), drawn.mirrored_n))
+    for step, (drawn, pixels_nRRC) in enumerate(_batches(images, drawing, range(first, training.steps)), first):
+        latents_nCSS = generator.encode(mirrored(pixels_nRRC, drawn.mirrored_n))
         label_n = np.where(drawn.unlabelled_n, -1, labels_N[drawn.positions_n])
         optimizer.zero_grad(set_to_none=True)
         loss = diffusion.loss(generator.chain, noised(generator, latents_nCSS, label_n, drawn))
@@ -109,6 +112,24 @@ class Drawing:
         if epoch != self._epoch:
             self._epoch, self._order_N = epoch, self._stream("order", epoch).permutation(self._count)
         return self._order_N
+
+
+def _batches(images: Images, drawing: Drawing, steps: range) -> Iterator[tuple[Draws, Tensor]]:
+    """What is random in each step, and its images (n, R, R, 3); streamed ones are decoded while the device computes."""
+    if not isinstance(images, StreamedImages):
+        for step in steps:
+            drawn = drawing.at(step)
+            yield drawn, images.read(drawn.positions_n)
+        return
+    begun: deque[Draws] = deque()
+
+    def wanted() -> Iterator[tuple[NDArray[np.int64], None]]:
+        for step in steps:
+            begun.append(drawing.at(step))
+            yield begun[-1].positions_n, None
+
+    for pixels_nRRC in images.ahead(wanted()):
+        yield begun.popleft(), pixels_nRRC
 
 
 def noised(generator: Generator, latents_nCSS: Tensor, label_n: NDArray[np.int64], drawn: Draws) -> Noised:

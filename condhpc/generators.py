@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _HINT = "generators need the package: pip install 'condhpc[diffusion]'"
 _INIT_STD = 0.02
+_VAE_IMAGES = 32
+"""That an autoencoder takes at a time: each map of its first layers holds 32 MiB per image of 256 px, in fp32."""
 _PLAIN = {"low_cpu_mem_usage": False}
 """Of models: without the package accelerate, and without a word about it."""
 
@@ -102,8 +104,8 @@ class Generator:
             return images
         vae: Any = self.vae
         with torch.no_grad(), self._autocast():
-            latents: Tensor = vae.encode(images).latent_dist.mode()
-        scaled: Tensor = (latents.float() - _shift(vae)) * vae.config.scaling_factor
+            latents = [vae.encode(part).latent_dist.mode().float() for part in torch.split(images, _VAE_IMAGES)]
+        scaled: Tensor = (torch.cat(latents) - _shift(vae)) * vae.config.scaling_factor
         return scaled
 
     def decode(self, latents_nCSS: Tensor, side: int) -> Tensor:
@@ -112,7 +114,8 @@ class Generator:
         if self.vae is not None:
             vae: Any = self.vae
             with torch.no_grad(), self._autocast():
-                images = vae.decode(latents_nCSS / vae.config.scaling_factor + _shift(vae)).sample.float()
+                scaled_nCSS = latents_nCSS / vae.config.scaling_factor + _shift(vae)
+                images = torch.cat([vae.decode(part).sample.float() for part in torch.split(scaled_nCSS, _VAE_IMAGES)])
         grey = ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return encoders.resized(grey.permute(0, 2, 3, 1).contiguous(), side, "bicubic")
 

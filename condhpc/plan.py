@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from condhpc import demands
+from condhpc import demands, generator_check
 from condhpc.errors import ProblemsError
 from condhpc.grid import CellId, cells, unmatched_warning
 from condhpc.manifest import LabelChoice
@@ -200,6 +200,7 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
     if not problems:
         problems = _objections(manifest, facts, blocks)
     problems += _too_small(manifest, facts, blocks)
+    problems += generator_check.problems(manifest, facts)
     grids = manifest.grids
     used = ((use.role, name) for grid in grids for use in demands.role_uses(manifest, grid) for name in grid.datasets)
     for role, name in dict.fromkeys(used):
@@ -226,11 +227,13 @@ def _too_small(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[C
 
 
 def _objections(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> list[str]:
-    """What condensers say against a dataset or an ipc."""
+    """What condensers say against a dataset or an ipc; nothing yet where no class's size is known."""
     problems = []
     for name, dataset, ipc in dict.fromkeys((c.condenser, c.dataset, c.ipc) for c in blocks):
         plugin = demands.condenser(manifest, name)
         info = facts[dataset].info
+        if not info.train_class_sizes:
+            continue
         if text := plugin.objection(manifest.params_of(name, plugin.Params), info, ipc):
             problems.append(f"{manifest.file}: condenser '{name}' on {dataset}, ipc {ipc}: {text}")
     return problems

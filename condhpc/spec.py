@@ -483,6 +483,8 @@ class DatasetInfo(Value, frozen=True):
     """Passes over all training data in a full schedule, the ceiling."""
     test_split: str = "test"
     train_split: str = "train"
+    train_images: int | None = None
+    """In the whole training split, where `train_class_sizes` does not tell."""
 
 
 ENGINE_VERSION: dict[Stage, int] = dict.fromkeys(STAGES, 1)

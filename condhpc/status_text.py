@@ -78,7 +78,10 @@ def _cost_lines(costs: Sequence[CostRow]) -> Iterator[str]:
         return
     yield ""
     rows = [(_kind(row), row.tasks, *_hours(row), _basis(row)) for row in costs]
-    total = ("all", sum(row.tasks for row in costs), _total(row[2] for row in rows), _total(row[3] for row in rows), "")
+    unknown = sum(row.unknown for row in costs)
+    basis = f"tasks that are in neither sum: {unknown:,}" if unknown else ""
+    hours = _total(row[2] for row in rows), _total(row[3] for row in rows)
+    total = ("all", sum(row.tasks for row in costs), *hours, basis)
     yield from aligned(("to compute", "tasks", "GPU-h", "CPU-h", "rests on"), [*rows, total])
     if any(row.device == "gpu" and not row.records for row in costs):
         yield "The model alone holds within a factor of three; records of real runs calibrate it."

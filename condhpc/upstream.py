@@ -75,7 +75,7 @@ class Upstream:
     def _generator(self, dataset: str, name: str) -> str:
         """Key of a generator."""
         generator, facts = self._manifest.generators[name], self._facts[dataset]
-        images = facts.images(generator.split)
+        images = facts.images(generator.split) if generator.folder is None else 0
         spec = generator_spec(generator, self.dataset(dataset), facts.info, images, self._manifest.precision)
         return self._sheet.add(
             "generator", Encoded(spec), {}, _version("generator", 1), Label(dataset=dataset, role=name)

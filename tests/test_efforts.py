@@ -267,6 +267,12 @@ def test_generative_methods_draw_all_steps_of_all_images_twice(made: MadeRun) ->
     params = {"phase_classes": 5, "mirror": False, "steps": 20, "epochs": 3}
     minimax = passed(_of(made, _condense("minimax", "method", params, {"generator": "g"})))
     assert minimax == [(3000, 375, TRAINED), (50 * 40, 4 * 40, FORWARD)]
+    made.tasks["x"] = _generator(folder=FolderSpec(name="dit", sha256="0" * 64), training=None, arch=None)
+    for mirror, looks in ((False, 1), (True, 2)):
+        found = _of(made, _condense("minimax", "method", params | {"mirror": mirror}, {"generator": "x"}))
+        assert passed(found)[1] == (1000 * looks, 125 * looks, FORWARD)
+        assert found is not None
+        assert (found.passes[1].resolution, found.decoded) == (256, 1000)
     free = {"steps": 20, "stop": 10, "guidance": 1.0}
     assert passed(_of(made, _condense("mgd3", "method", free, {"generator": "g", "modes": "m"}))) == [
         (50 * 20, 10 * 20, FORWARD)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fake_plugins
+import msgspec
 import pytest
 import tomli
 
 from condhpc import facts, manifest
+from condhpc.datasets import imagenet1k, imagenet100
 from condhpc.errors import InputError, ProblemsError
 from condhpc.facts import Facts
 from condhpc.profile import Profile
@@ -133,6 +136,14 @@ def test_absent_own_folders_need_a_class_list() -> None:
         gather("mine", OWN)
     found = gather("mine", OWN + 'classes = ["a", "b"]\n')
     assert (found.info.classes, found.class_sizes, found.images("train")) == (2, (), 1)
+
+
+def test_a_preset_may_know_its_number_of_images() -> None:
+    """Where classes are of unequal sizes, of which the smallest alone is told, plans need the sum, as ImageNet's do."""
+    found = gather("big")
+    info = msgspec.structs.replace(found.info, train_class_sizes=(7,), train_images=123)
+    assert dataclasses.replace(found, info=info).images("train") == 123
+    assert [imagenet.INFO.train_images for imagenet in (imagenet1k, imagenet100)] == [1_281_167, 126_689]
 
 
 def test_splits_must_be_there(tmp_path: Path) -> None:

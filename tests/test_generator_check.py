@@ -14,8 +14,10 @@ from fake_plugins import MANIFEST
 from condhpc import facts, manifest, plan
 from condhpc.errors import ProblemsError
 from condhpc.plan import Plan, Planned
+from condhpc.planned import Sheet
 from condhpc.profile import Profile
 from condhpc.spec import CondenseSpec, EmbedSpec, GeneratorSpec, Need, Value
+from condhpc.upstream import Upstream
 
 FOLDER = f'folder = "xl"\nsha256 = "{"a" * 64}"\npretrained_on = "photographs"'
 
@@ -58,6 +60,8 @@ def problems(text: str) -> list[str]:
     [
         ("", "steps: missing, expected a number of steps (or `folder`, made elsewhere)"),
         (f"{FOLDER}\nsteps = 5", "steps: stands beside `folder`, which is not trained here; keep one of both"),
+        (f"{FOLDER}\npatch = 4", "patch: stands beside `folder`, which is not trained here; keep one of both"),
+        (f'{FOLDER}\nsplit = "all"', "split: stands beside `folder`, which is not trained here; keep one of both"),
         (f'{FOLDER}\nvae = "v"', "vae: stands beside `folder`, which is not trained here; keep one of both"),
         (f'folder = "xl"\nsha256 = "{"a" * 64}"', "pretrained_on: missing, expected of the folder behind `folder`"),
         ('folder = "xl"\npretrained_on = "x"', "sha256: missing, expected of the folder behind `folder`"),
@@ -151,3 +155,31 @@ def test_folders_must_be_here(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match=r"weights\.xl: missing, expected the path of this folder"):
         facts.require_folders(loaded.folders, msgspec.structs.replace(held, weights={}))
     facts.require_folders(loaded.folders, msgspec.structs.replace(held, weights={"xl": tmp_path}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("steps = 5\nsplit = 'nope'", r"generators\.dit\.split = 'nope': {} has no such split, only \["),
+        ("steps = 5\npatch = 7", r"generators\.dit\.patch = 7: does not divide the \d+ px of {}"),
+    ],
+)
+def test_what_a_dataset_says_against_a_block(text: str, expected: str) -> None:
+    """Told when the plan is made, by the facts of the dataset, and not by a task hours later."""
+    name = manifest.parse(block("steps = 5"), tomli.loads(block("steps = 5")), "m.toml").grids[0].datasets[0]
+    with pytest.raises(ProblemsError, match=expected.format(name)):
+        expand(block(text))
+
+
+def test_a_folder_needs_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset may call its training split as it likes; only a training here looks for the one that is named."""
+
+    def images(self: facts.Facts, split: str) -> int:
+        assert self.index is not None
+        return len({"learn": self.index.splits["train"]}[split].labels)
+
+    monkeypatch.setattr(facts.Facts, "images", images)
+    loaded = manifest.parse(block(FOLDER), tomli.loads(block(FOLDER)), "m.toml")
+    held = facts.gather(loaded, Profile(name="here", backend="local"))
+    upstream = Upstream(loaded, held, Sheet())
+    assert upstream.generator(loaded.grids[0].datasets[0], "dit")

@@ -10,7 +10,7 @@ from tiny_data import Recorder
 
 from condhpc import diffusion, generator_training, generators, registry, rng
 from condhpc.generators import Generator
-from condhpc.images import ResidentImages
+from condhpc.images import ResidentImages, StreamedImages
 from condhpc.spec import DiffusionTransformer, GeneratorTraining
 
 DIGITS = registry.load("datasets", "digits")
@@ -56,6 +56,18 @@ def test_a_generator_learns() -> None:
     assert error_on_digits(made, images) < 0.6
     assert np.isfinite(loss_last)
     assert not any(p.requires_grad for p in made.network.parameters())
+
+
+def test_images_that_are_decoded_on_the_way_give_the_same_weights() -> None:
+    """Of a split too large for the device: the same batches with the same draws, decoded ahead by threads."""
+    split = DIGITS.split(DIGITS.index(None), None, "train", 8)
+    weights = []
+    for images in (digits(), StreamedImages(split, "cpu", threads=2)):
+        made, noted = fresh(), Recorder()
+        generator_training.train(made, images, recipe(steps=30, batch=100, mirror=True), 0, noted)
+        assert [step for step, _ in noted.ticks] == list(range(1, 31))
+        weights.append(made.network.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_what_is_drawn() -> None:

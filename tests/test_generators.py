@@ -66,6 +66,24 @@ def test_latents_are_the_modes_of_the_autoencoder_scaled() -> None:
     torch.testing.assert_close(made.decode(expected, 16), grey)
 
 
+def test_an_autoencoder_takes_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding's batch of 256 large images would not fit on a GPU; the latents and the order are the same."""
+    vae = tiny_vae()
+    network = generators.build(ARCH, generators.latent_shape(vae, 16), 3, seed=0)
+    made = Generator(network, vae, diffusion.linear_chain(), np.arange(3)).placed("cpu")
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8))
+    whole = made.encode(images)
+    seen: list[int] = []
+    encode, decode = vae.encode, vae.decode
+    monkeypatch.setattr(vae, "encode", lambda part: [seen.append(len(part)), encode(part)][1])
+    monkeypatch.setattr(vae, "decode", lambda part: [seen.append(len(part)), decode(part)][1])
+    drawn = made.decode(whole, 16)
+    monkeypatch.setattr(generators, "_VAE_IMAGES", 2)
+    torch.testing.assert_close(made.encode(images), whole)
+    assert (made.decode(whole, 16).int() - drawn.int()).abs().max() <= 1
+    assert seen == [5, 2, 2, 1, 2, 2, 1]
+
+
 def test_an_autoencoder_takes_multiples_of_its_step() -> None:
     """Other sizes are refused before anything is trained."""
     with pytest.raises(StageError, match="multiples of 2 px, not of 9"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -112,3 +113,38 @@ classes = ["dog", "cat"]
     assert not found.provisional
     assert Counter(t.task.stage for t in found.tasks) == {"condense": 5, "evaluate": 5}
     assert found.tasks[-1].task.spec.dataset.classes == 2
+
+
+OWN = """
+name = "own"
+[[grid]]
+datasets = ["pets"]
+condensers = {condensers}
+ipc = [5]
+protocols = ["erm"]
+[params.edc]
+backbones = "single"
+[datasets.pets]
+loader = "image_folder"
+resolution = 64
+mean = [0.5, 0.5, 0.5]
+std = [0.2, 0.2, 0.2]
+mirror = true
+crop_scale_min = 0.3
+classes = ["cat", "dog", "rabbit"]
+[teachers.single]
+arch = "resnet18"
+epochs = 1
+[generators.dit]
+steps = 10
+"""
+
+
+def test_all_condensers_plan_for_images_that_are_elsewhere() -> None:
+    """Of one's own dataset nothing but its class list is known then: no class is too small, or too large, yet."""
+    names = [*registry.names("methods"), *registry.names("coresets")]
+    text = OWN.format(condensers=json.dumps(names))
+    loaded = manifest.parse(text, tomli.loads(text), "own.toml")
+    found = plan.expand(loaded, facts.gather(loaded, Profile(name="here", backend="local")))
+    assert found.provisional
+    assert {cell.condenser for cell in found.cells} == set(names)

@@ -69,3 +69,20 @@ def test_images_are_decoded_once(monkeypatch: pytest.MonkeyPatch, *, latent: boo
     for _ in range(3):
         found.read(ROWS, MIRRORED)
     assert sorted(reads) == sorted(POSITIONS.tolist())
+
+
+def test_images_of_another_size_are_cut_from_stored_ones() -> None:
+    """Stored images are of any shape; threads and portions change nothing in what becomes of them."""
+    made, split = tiny_generator(3, 4), MemorySplit(3, 4, 8)
+    found = PhaseLatents(made, split, POSITIONS, batch=2, mirror=False)
+    found.fill(lambda: None)
+    images = torch.from_numpy(generators.squares(split, POSITIONS[ROWS], 4))
+    before = torch.get_num_threads()
+    torch.testing.assert_close(found.read(ROWS, np.zeros(3, dtype=bool)), made.encode(images))
+    try:
+        torch.set_num_threads(3)
+        again = PhaseLatents(made, split, POSITIONS, batch=2, mirror=False)
+        again.fill(lambda: None)
+        torch.testing.assert_close(again.read(ROWS, np.zeros(3, dtype=bool)), made.encode(images), rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)

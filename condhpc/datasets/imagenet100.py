@@ -17,6 +17,7 @@ INFO = DatasetInfo(
     crop_scale_min=0.08,
     epochs=300,
     test_split="val",
+    train_images=126_689,
 )
 
 PLUGIN = ImageFolder(INFO, Path(__file__).with_name("imagenet100.txt"))

@@ -18,6 +18,7 @@ INFO = DatasetInfo(
     epochs=300,
     full_epochs=100,
     test_split="val",
+    train_images=1_281_167,
 )
 
 PLUGIN = ImageFolder(INFO, Path(__file__).with_name("imagenet1k.txt"))

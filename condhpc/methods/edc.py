@@ -1,5 +1,4 @@
-"""EDC: mosaics refined by what several networks know of all images and of each class (Shao et al., NeurIPS 2024, arXiv
-2404.13733).
+"""EDC: mosaics refined by statistics of several networks (Shao et al., NeurIPS 2024, arXiv 2404.13733, §3).
 
 Statistics, once for all sets: of what enters each batch norm and each convolution of each backbone, over all training
 images and over each class (`class_statistics`), and the cross-entropy of the backbones' mean logits on each image.

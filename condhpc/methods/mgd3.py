@@ -7,7 +7,8 @@ guidance). With DDIM x̂0 itself is moved, by λ (m_k − x̂0).
 Left to the text by the paper, and how it is here: latents are the autoencoder's modes, not samples; x̂0 is that of
 classifier-free guidance; k-means is scikit-learn's, k-means++, one start, seed 0, so the set seed changes noise alone.
 `fidelity = "code"` guides the first three latent channels alone, as the sampler of DiT does that the authors build on.
-Images are of the generator's size, and resized where the dataset's is another. On pixels the latents are pixels.
+Images are of the generator's size, and resized where the dataset's is another. On pixels the latents are pixels. Real
+images are squared as the dataset squares them, from 64 px up with its margin of 256/224 (published: without).
 """
 
 from __future__ import annotations

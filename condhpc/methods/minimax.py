@@ -6,8 +6,9 @@ Per phase of classes a DiT is tuned on their real images: biases, norms, class e
 
 Left to the text by the paper, and how it is here: both terms are means over a batch's images of a class, then over its
 classes, and begin when a class has memories; latents are the autoencoder's modes, not samples; each added scale is one
-number; images are resized where the dataset's size is not the generator's. `fidelity = "code"` lets the single extreme
-pair of a class alone count, and guides the first three latent channels alone, as the sampler of DiT does.
+number; images are resized where the dataset's size is not the generator's; real ones, then cut without a margin, are
+encoded once for all epochs. `fidelity = "code"` lets the single extreme pair of a class alone count, and guides the
+first three latent channels alone, as the sampler of DiT does.
 """
 
 from __future__ import annotations
@@ -74,12 +75,13 @@ class Minimax(Method):
         return [(_phase(labels, spec.ipc),) for labels in phases]
 
     def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:
-        """All training images for all epochs, each in its phase; then the drawing."""
+        """All training images for all epochs, each in its phase, encoded once as they are and mirrored; the drawing."""
         made = sources.generators["generator"]
         seen = sources.images * params.epochs
         tuned = Passes(made.network, made.side, seen, seen / params.batch, TRAINED)
         drawn = made.drawing(spec.ipc * spec.dataset.classes, params.steps, params.guidance, params.sample_batch)
-        return Effort((tuned, drawn), seen, spec.resolution)
+        encoded = made.encoding(sources.images * (2 if params.mirror else 1), params.batch)
+        return Effort((tuned, *encoded, drawn), sources.images, made.encoded_px or spec.resolution)
 
     def condense(self, work: Work, group: Group) -> NDArray[np.uint8]:
         """Tune, then draw. Raises StageError where a term of the loss, or an image, is not finite."""
