@@ -289,7 +289,8 @@ def test_the_log_tells_progress_now_and_then(root: Path, capfd: pytest.CaptureFi
     (root / "open").touch()
     assert reap(pid) == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("condense") and "1/2" in line]
-    assert lines == [f"condense {keys.key(task)[:12]}: 1/2"]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"condense {keys.key(task)[:12]}: 1/2")
 
 
 def test_a_disk_that_is_full_for_a_pulse_ends_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
