@@ -60,7 +60,7 @@ def test_all_methods_in_one_worker(tmp_path: Path, planned: Plan) -> None:
     assert {name: top1_pct[name] for name in ("sre2l", "cda", "edc", "delt", "rded") if top1_pct[name] < 25.0} == {}
 
 
-def test_shards_of_every_method_give_the_same_plan(planned: Plan) -> None:
+def test_no_parameter_is_left_open(planned: Plan) -> None:
     """Settled parameters are those of keys: planning twice names the same tasks, and no parameter is left open."""
     loaded = manifest.load(MANIFEST)
     again = plan.expand(loaded, facts.gather(loaded, Profile(name="here", backend="local")))
