@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -101,40 +101,36 @@ def require(facts: Mapping[str, Facts]) -> None:
 
 def require_sets(names: Iterable[str], profile: Profile) -> None:
     """Raise ProblemsError unless the profile maps every condensed set made elsewhere to something that is here."""
-    problems = []
-    for name in sorted(set(names)):
-        path = profile.sets.get(name)
-        if path is None:
-            problems.append(f"profile '{profile.name}': sets.{name}: missing, expected the path of this set")
-        elif not path.exists():
-            problems.append(f"profile '{profile.name}': sets.{name} = '{path}': not on this machine")
-    if problems:
-        raise ProblemsError(problems)
+    _require_paths("sets", names, profile, Path.exists, "expected the path of this set", "not on this machine")
 
 
 def require_weights(names: Iterable[str], profile: Profile) -> None:
     """Raise ProblemsError unless the profile maps every name of external weights to a file that is here."""
-    problems = []
-    for name in sorted(set(names)):
-        path = profile.weights.get(name)
-        if path is None:
-            where = "expected the path of this file (or a file of this name among torch's own downloads, $TORCH_HOME)"
-            problems.append(f"profile '{profile.name}': weights.{name}: missing, {where}")
-        elif not path.is_file():
-            problems.append(f"profile '{profile.name}': weights.{name} = '{path}': no such file on this machine")
-    if problems:
-        raise ProblemsError(problems)
+    where = "expected the path of this file (or a file of this name among torch's own downloads, $TORCH_HOME)"
+    _require_paths("weights", names, profile, Path.is_file, where, "no such file on this machine")
 
 
 def require_folders(names: Iterable[str], profile: Profile) -> None:
     """Raise ProblemsError unless the profile maps every name of a folder of weights to a folder that is here."""
+    where = "expected the path of this folder"
+    _require_paths("weights", names, profile, Path.is_dir, where, "no such folder on this machine")
+
+
+def _require_paths(
+    table: Literal["sets", "weights"],
+    names: Iterable[str],
+    profile: Profile,
+    is_here: Callable[[Path], bool],
+    expected: str,
+    absent: str,
+) -> None:
     problems = []
     for name in sorted(set(names)):
-        path = profile.weights.get(name)
+        path = getattr(profile, table).get(name)
         if path is None:
-            problems.append(f"profile '{profile.name}': weights.{name}: missing, expected the path of this folder")
-        elif not path.is_dir():
-            problems.append(f"profile '{profile.name}': weights.{name} = '{path}': no such folder on this machine")
+            problems.append(f"profile '{profile.name}': {table}.{name}: missing, {expected}")
+        elif not is_here(path):
+            problems.append(f"profile '{profile.name}': {table}.{name} = '{path}': {absent}")
     if problems:
         raise ProblemsError(problems)
 
