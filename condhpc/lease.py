@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from condhpc.energy import Energy
 from condhpc.files import link_new, temporary
 from condhpc.layout import TaskFolder
 
@@ -49,6 +50,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     values: dict[str, float] = {}
     cost: dict[str, float] = {}
+    energy: tuple[Energy, ...] = ()
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +60,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     reason: str = ""
     cost: dict[str, float] = {}
+    energy: tuple[Energy, ...] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

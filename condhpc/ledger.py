@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from condhpc.energy import Energy
 from condhpc.layout import Layout
 from condhpc.planned import no_collection
 from condhpc.spec import Stage
@@ -21,6 +22,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     values: dict[str, Any]
     cost: dict[str, float]
     environment: dict[str, Any]
+    energy: tuple[Energy, ...] = ()
 
 
 class Ledger(msgspec.Struct, frozen=True):

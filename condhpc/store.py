@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from condhpc import keys
+from condhpc.energy import Energy
 from condhpc.errors import CorruptArtefactError, InputMissingError, Stopped, StoreError
 from condhpc.files import publish
 from condhpc.layout import Layout, TaskFolder
@@ -43,6 +44,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, Any]
     """The stage's results, units in names."""
     cost: dict[str, float]
+    energy: tuple[Energy, ...] = ()
     environment: dict[str, Any]
     """Code digest, versions, device, host: recorded, not hashed."""
     attempts: tuple[Attempt, ...] = ()
