@@ -6,6 +6,7 @@ import time
 
 from children import fork, reap
 
+from condhpc.allotment import Allotment
 from condhpc.meter import Meter
 
 
@@ -18,7 +19,7 @@ def _burn(cpu_s: float) -> None:
 def test_totals_count_this_process_from_the_start_of_the_meter() -> None:
     """CPU time before the meter is not charged; wall, CPU, GPU share and peak memory after it are."""
     _burn(0.1)
-    meter = Meter(gpus=0.5)
+    meter = Meter(Allotment(gpus=1, lanes=2))
     _burn(0.03)
     totals = meter.totals()
     assert 0.02 <= totals["cpu_s"] < 0.1
@@ -29,7 +30,7 @@ def test_totals_count_this_process_from_the_start_of_the_meter() -> None:
 
 def test_waited_for_children_are_charged() -> None:
     """A data loader's CPU time belongs to the attempt."""
-    meter = Meter(gpus=0.0)
+    meter = Meter(Allotment())
     assert reap(fork(lambda: _burn(0.05))) == 0
     totals = meter.totals()
     assert totals["cpu_s"] >= 0.04
@@ -41,7 +42,7 @@ def test_a_fork_starts_at_zero() -> None:
     _burn(0.1)
 
     def small() -> int:
-        totals = Meter(gpus=1.0).totals()
+        totals = Meter(Allotment(gpus=1)).totals()
         return 0 if totals["cpu_s"] < 0.1 and totals["wall_s"] < 1.0 else 1
 
     assert reap(fork(small)) == 0
