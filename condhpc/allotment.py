@@ -19,6 +19,8 @@ class Allotment(NamedTuple):
     cores: float = 1.0
     """Logical cores of the task on this node."""
     node_cores: int = 1
+    ranks: int = 1
+    """Processes, each with a tree of its own, that share the task."""
     nodes: int = 1
     """Nodes whose ranks share the task; what is measured here is measured on one of them."""
     memory_gib: float | None = None
@@ -52,6 +54,7 @@ def allotment(site: Site, ranks: int, environ: Mapping[str, str], allowed_cores:
         lanes=site.lanes,
         cores=min(cores, node_cores) / site.lanes,
         node_cores=node_cores,
+        ranks=ranks,
         nodes=int(nodes) if ranks > 1 and nodes.isdigit() else 1,
         memory_gib=int(memory_mib) / 1024 / site.lanes if memory_mib.isdigit() and int(memory_mib) else None,
     )

@@ -33,7 +33,7 @@ class EnergyMeter:
         self._power = power
         self._environ = environ
         self._sources = sources
-        self._gpus = _Gpus(environ)
+        self._gpus = _Gpus(allotment, environ)
         self._node = _Node()
         self._uuids: tuple[str, ...] = ()
 
@@ -44,7 +44,7 @@ class EnergyMeter:
     def look(self, at_s: float, own: Collection[int]) -> None:
         """Read all sources at an instant, for the processes `own`. Never raises."""
         if self._allotment.gpus or self._uuids:
-            self._gpus.look(at_s, own, self._uuids, self._allotment.lanes, self._sources.gpus)
+            self._gpus.look(at_s, own, self._uuids, self._sources.gpus)
         self._node.look(at_s, self._sources.node)
 
     def figures(self, wall_s: float, cpu_s: float, byte_s: float) -> tuple[Energy, ...]:
@@ -84,27 +84,26 @@ class EnergyMeter:
 class _Gpus:
     """The GPUs of the task, once they are opened."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, allotment: Allotment, environ: Mapping[str, str]) -> None:
         self.tracks: list[GpuTrack] = []
         self.how = ""
         self.why = "not looked at yet"
         """Why there are no tracks."""
+        self._allotment = allotment
         self._environ = environ
         self._source: GpuSource | None = None
         self._devices: list[GpuDevice] = []
         self._matched: tuple[str, ...] | None = None
         self._is_closed = False
 
-    def look(
-        self, at_s: float, own: Collection[int], uuids: tuple[str, ...], lanes: int, opener: Callable[[], GpuSource]
-    ) -> None:
+    def look(self, at_s: float, own: Collection[int], uuids: tuple[str, ...], opener: Callable[[], GpuSource]) -> None:
         """One look at each GPU of the task."""
         if self._source is None and not self._is_closed:
             self._open(opener)
         if self._source is None:
             return
         if uuids != self._matched:
-            self._match(uuids, lanes)
+            self._match(uuids)
         for track in self.tracks:
             track.note(at_s, self._sample(track), own)
 
@@ -118,7 +117,7 @@ class _Gpus:
         else:
             self._source = source
 
-    def _match(self, uuids: tuple[str, ...], lanes: int) -> None:
+    def _match(self, uuids: tuple[str, ...]) -> None:
         """Find our GPUs; those already under watch go on where nothing changed."""
         self._matched = uuids
         by_library = gpu_match.by_uuid(self._devices, uuids)
@@ -128,7 +127,7 @@ class _Gpus:
             else gpu_match.by_environment(self._devices, self._environ)
         )
         held = {track.gpu: track for track in self.tracks}
-        self.tracks = [held.get(gpu) or GpuTrack(gpu, lanes) for gpu in matched.gpus]
+        self.tracks = [held.get(gpu) or GpuTrack(gpu, self._allotment) for gpu in matched.gpus]
         self.how = matched.how
         self.why = f"none of {len(self._devices)} listed GPUs is known to be ours"
 

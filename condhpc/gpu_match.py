@@ -26,13 +26,14 @@ class Match(NamedTuple):
 
 
 def by_uuid(devices: Sequence[GpuDevice], uuids: Sequence[str]) -> list[OwnGpu]:
-    """GPUs and instances of these UUIDs: with or without prefix, shortened as CUDA allows; unknown ones left out."""
+    """GPUs and instances of these UUIDs: with or without prefix, shortened as CUDA allows; unknown ones left out.
+
+    So is a GPU that is split into instances: nobody computes on all of it.
+    """
+    named = [(_bare(uuid), unit) for device in devices for uuid, unit in _units(device)]
     found: list[OwnGpu] = []
-    for wanted in map(_bare, uuids):
-        parts = [(device, part) for device in devices for part in device.instances]
-        whole = [OwnGpu(device) for device in devices if wanted and _bare(device.uuid).startswith(wanted)]
-        mig = [OwnGpu(device, part.share, mig=True) for device, part in parts if _bare(part.uuid).startswith(wanted)]
-        found += (mig if wanted and mig else whole)[:1]
+    for wanted in filter(None, map(_bare, uuids)):
+        found += [unit for uuid, unit in named if uuid.startswith(wanted)][:1]
     return found
 
 
@@ -42,27 +43,41 @@ def by_environment(devices: Sequence[GpuDevice], environ: Mapping[str, str]) -> 
     Slurm's own variables count as the node does. CUDA's indices are relative in a device cgroup and absolute elsewhere,
     and the driver lists the allocated GPUs or all: how many it lists tells which.
     """
-    named = (_words(environ.get(name, "")) for name in _ALLOCATED)
-    numbers = next((words for words in named if words and all(word.isdigit() for word in words)), [])
-    given = _allocated(devices, numbers) if numbers else {str(n): device for n, device in enumerate(devices)}
+    numbers = _slurm_numbers(devices, environ)
+    units = [unit for device in devices for _, unit in _units(device)]
+    given = _allocated(devices, numbers) if numbers else {str(n): unit for n, unit in enumerate(units)}
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         how = "the GPUs that Slurm allocated" if numbers else "all GPUs that are listed"
-        return Match(tuple(map(OwnGpu, given.values())), how)
+        return Match(tuple(given.values()), how)
     words = _words(visible)
     if not all(word.isdigit() for word in words):  # also `NoDevFiles`, `-1`
         return Match(tuple(by_uuid(devices, words)), "by the UUIDs of CUDA_VISIBLE_DEVICES")
-    is_absolute = set(words) <= set(given) and (len(devices) > len(given) or set(words) == set(given))
-    pool = given if is_absolute else {str(n): device for n, device in enumerate(given.values())}
-    return Match(tuple(OwnGpu(pool[word]) for word in words if word in pool), "by CUDA_VISIBLE_DEVICES")
+    is_absolute = set(words) <= set(given) and (len(units) > len(given) or set(words) == set(given))
+    pool = given if is_absolute else {str(n): unit for n, unit in enumerate(given.values())}
+    return Match(tuple(pool[word] for word in words if word in pool), "by CUDA_VISIBLE_DEVICES")
 
 
-def _allocated(devices: Sequence[GpuDevice], numbers: Sequence[str]) -> dict[str, GpuDevice]:
+def _units(device: GpuDevice) -> list[tuple[str, OwnGpu]]:
+    """What CUDA can compute on, by UUID: the instances of a GPU that has some, else the GPU."""
+    parts = [(part.uuid, OwnGpu(device, part.share, mig=True)) for part in device.instances]
+    return parts or [(device.uuid, OwnGpu(device))]
+
+
+def _slurm_numbers(devices: Sequence[GpuDevice], environ: Mapping[str, str]) -> list[str]:
+    """The node's numbers of what Slurm allocated; none where they may be of instances, which it counts along."""
+    named = [_words(environ.get(name, "")) for name in _ALLOCATED]
+    if any(device.instances for device in devices):
+        return []
+    return next((words for words in named if words and all(word.isdigit() for word in words)), [])
+
+
+def _allocated(devices: Sequence[GpuDevice], numbers: Sequence[str]) -> dict[str, OwnGpu]:
     """Allocated GPUs by the node's own numbers: as many as are listed are all of them, else device files tell."""
     if len(numbers) == len(devices):
-        return dict(zip(sorted(numbers, key=int), devices, strict=True))
-    by_minor = {str(device.minor): device for device in devices if device.minor is not None}
-    by_place = {str(n): device for n, device in enumerate(devices)}
+        return dict(zip(sorted(numbers, key=int), map(OwnGpu, devices), strict=True))
+    by_minor = {str(device.minor): OwnGpu(device) for device in devices if device.minor is not None}
+    by_place = {str(n): OwnGpu(device) for n, device in enumerate(devices)}
     known = by_minor or by_place
     return {number: known[number] for number in numbers if number in known}
 

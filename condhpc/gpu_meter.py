@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from condhpc.allotment import Allotment
 from condhpc.counters import Counter
 from condhpc.energy import Energy, Grade, Power, tdp_w, worst
 from condhpc.gpu_match import OwnGpu
@@ -31,14 +32,16 @@ class Sharing(NamedTuple):
     """Empty: the GPU was its own."""
 
 
-def sharing(sample: GpuSample, own: Collection[int], lanes: int) -> Sharing:
+def sharing(sample: GpuSample, own: Collection[int], allotment: Allotment) -> Sharing:
     """Split a GPU by kernel time, else by memory, else equally.
 
-    It is shared where tasks of one element run at a time, or where the driver lists our processes beside others.
+    It is shared where tasks of one element run at a time, or where the driver lists our processes beside others, unless
+    these are ranks of the same task.
     """
+    lanes = allotment.lanes
     others = sample.processes.keys() - set(own)
     ours = sample.processes.keys() & set(own)
-    if lanes == 1 and not (ours and others):
+    if lanes == 1 and (allotment.ranks > 1 or not (ours and others)):
         return Sharing(1.0)
     busy = {pid: pct for pid, pct in sample.process_util_pct.items() if pct > 0}
     for weights, measure in ((busy, "kernel time"), (_known(sample.processes), "memory")):
@@ -55,9 +58,9 @@ def _known(processes: Mapping[int, int | None]) -> dict[int, int]:
 class GpuTrack:
     """One GPU over the time of an attempt."""
 
-    def __init__(self, gpu: OwnGpu, lanes: int) -> None:
+    def __init__(self, gpu: OwnGpu, allotment: Allotment) -> None:
         self.gpu = gpu
-        self.lanes = lanes
+        self.allotment = allotment
         self.counter = Counter(1e-3)
         self.joules = 0.0
         """This task's part of what the counter counted."""
@@ -74,7 +77,7 @@ class GpuTrack:
         last_s, self._last_s = self._last_s, at_s
         if sample is None:
             return
-        split = Sharing(1.0) if self.gpu.mig else sharing(sample, own, self.lanes)
+        split = self._sharing(sample, own)
         if split.measure:
             self.measures.add(split.measure)
         step_j = self.counter.note(at_s, sample.energy_mj)
@@ -87,8 +90,17 @@ class GpuTrack:
         if used is not None:
             self.peak_bytes = max(used, self.peak_bytes or 0)
 
+    def _sharing(self, sample: GpuSample, own: Collection[int]) -> Sharing:
+        """Processes that the driver lists may be of other instances: lanes share one equally."""
+        lanes = self.allotment.lanes
+        if not self.gpu.mig:
+            return sharing(sample, own, self.allotment)
+        return Sharing(1.0 / lanes, "equal parts") if lanes > 1 else Sharing(1.0)
+
     def _util(self, sample: GpuSample, own: Collection[int], split: Sharing) -> float | None:
-        """Ours: of a shared GPU only what the driver tells of our processes."""
+        """Ours: of a shared GPU only what the driver tells of our processes; of an instance nothing is told."""
+        if self.gpu.mig:
+            return None
         if not split.measure:
             return sample.util_pct
         if not sample.process_util_pct:
@@ -98,9 +110,9 @@ class GpuTrack:
     def _memory(self, sample: GpuSample, own: Collection[int]) -> int | None:
         """Of our processes where the driver lists them, else of the GPU unless it is shared."""
         mine = [held for pid, held in sample.processes.items() if pid in own and held is not None]
-        if mine:
+        if mine and self.allotment.ranks == 1:
             return sum(mine)
-        return sample.memory_bytes if self.lanes == 1 and not self.gpu.mig else None
+        return sample.memory_bytes if self.allotment.lanes == 1 and not self.gpu.mig else None
 
 
 class Part(NamedTuple):
@@ -149,7 +161,7 @@ def _part(track: GpuTrack, wall_s: float, power: Power) -> Part:
     if track.seen_s > 0:
         words = f"utilisation × {limit_w:g} W ({where})"
         return Part(track.util_s * limit_w * track.gpu.share, "C", words, track.seen_s)
-    share = track.gpu.share / (track.lanes if not track.gpu.mig else 1)
+    share = track.gpu.share / track.allotment.lanes
     return Part(share * limit_w * wall_s, "D", f"time × {limit_w:g} W ({where})", wall_s)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from condhpc import process_usage
 from condhpc.allotment import Allotment
-from condhpc.energy import Energy, Power
+from condhpc.energy import Energy, Part, Power
 from condhpc.energy_meter import EnergyMeter, Sources
 from condhpc.process_usage import Look, Tree
 
@@ -36,7 +36,9 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allotment = allotment
-        self._energy = EnergyMeter(allotment, power or Power(), environ or os.environ, sources or Sources())
+        self._energy = EnergyMeter(
+            allotment, power or Power(), os.environ if environ is None else environ, sources or Sources()
+        )
         self._clock = clock
         self._began_s = self._looked_s = clock()
         self.elsewhere_cpu_s = 0.0
@@ -47,7 +49,8 @@ class Meter:
         self._seen = _NOTHING
         self._peak_rss_bytes = 0
         self._byte_s = 0.0
-        self._figures: tuple[Energy, ...] = ()
+        parts: tuple[Part, ...] = ("gpu", "cpu", "dram") if allotment.gpus else ("cpu", "dram")
+        self._figures = tuple(Energy(part, None, "none", "the sources have not answered", 0.0) for part in parts)
         self._gpu_cost: dict[str, float] = {}
         self._has_complained = False
         self._end = threading.Event()
@@ -56,12 +59,15 @@ class Meter:
 
     def start(self) -> None:
         """Begin to look, at once and then every SAMPLE_S."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads here: without
+            self._complain(error)
 
     def stop(self) -> None:
         """Look a last time; a second call does nothing."""
-        self._end.set()
-        if self._thread.is_alive():
+        if not self._end.is_set() and self._thread.is_alive():
+            self._end.set()
             self._thread.join(_LAST_LOOK_S)
 
     def sees(self, uuids: Sequence[str]) -> None:
@@ -85,7 +91,7 @@ class Meter:
         return found | self._gpu_cost
 
     def energy(self) -> tuple[Energy, ...]:
-        """Figures as of the latest look; none before the first."""
+        """Figures as of the latest look at the sources."""
         return self._figures
 
     def sample(self) -> None:

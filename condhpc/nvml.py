@@ -22,6 +22,8 @@ class Nvml:
         except ImportError:
             raise Unreadable("nvidia-ml-py is not installed") from None
         self._lib: Any = pynvml
+        mismatch = getattr(pynvml, "NVMLLibraryMismatchError", pynvml.NVMLError)
+        self._errors: tuple[type[Exception], ...] = (pynvml.NVMLError, mismatch)
         self._handles: dict[str, Any] = {}
         self._seen_us: dict[str, int] = {}
         self._must(pynvml.nvmlInit)
@@ -30,7 +32,7 @@ class Nvml:
         """GPUs that can be opened: in a device cgroup some drivers list those of other jobs, and refuse them."""
         found = []
         for index in range(self._must(self._lib.nvmlDeviceGetCount)):
-            with suppress(self._lib.NVMLError):
+            with suppress(*self._errors):
                 found.append(self._device(self._lib.nvmlDeviceGetHandleByIndex(index)))
         return found
 
@@ -72,7 +74,7 @@ class Nvml:
             return ()
         slices, found = self._slices(handle), []
         for index in range(self._may(lib.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-            with suppress(lib.NVMLError):  # numbers that no instance has
+            with suppress(*self._errors):  # numbers that no instance has
                 part = lib.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
                 held = lib.nvmlDeviceGetAttributes(part).gpuInstanceSliceCount
                 found.append(Instance(_text(lib.nvmlDeviceGetUUID(part)), min(1.0, held / slices)))
@@ -99,13 +101,13 @@ class Nvml:
         """The answer, or None where driver or board have none."""
         try:
             return ask(*arguments)
-        except self._lib.NVMLError:
+        except self._errors:
             return None
 
     def _must(self, ask: Callable[..., T]) -> T:
         try:
             return ask()
-        except self._lib.NVMLError as error:
+        except self._errors as error:
             raise Unreadable(f"NVML: {error}") from None
 
 
