@@ -318,7 +318,7 @@ class _Pulse:
         while not self._end.wait(self._context.site.pulse_s):
             progress = self._context.progress
             pace = progress.now
-            cost, energy = self._meter.totals(), self._meter.energy()
+            energy, cost = self._meter.energy(), self._meter.totals()
             try:
                 values = pace.told(progress.clock())
                 self._held.pulse(step=pace.step, total=pace.total, values=values, cost=cost, energy=energy)
