@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import psutil
+
 from condhpc import gpu_match, gpu_meter, node_meter
 from condhpc.allotment import Allotment
 from condhpc.counters import Counter
@@ -105,7 +107,9 @@ class _Gpus:
         if uuids != self._matched:
             self._match(uuids)
         for track in self.tracks:
-            track.note(at_s, self._sample(track), own)
+            sample = self._sample(track)
+            listed = sample.processes.keys() - set(own) if sample is not None else set()
+            track.note(at_s, sample, own, [pid for pid in listed if psutil.pid_exists(pid)])
 
     def _open(self, opener: Callable[[], GpuSource]) -> None:
         self._is_closed = True

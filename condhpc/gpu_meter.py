@@ -32,21 +32,22 @@ class Sharing(NamedTuple):
     """Empty: the GPU was its own."""
 
 
-def sharing(sample: GpuSample, own: Collection[int], allotment: Allotment) -> Sharing:
+def sharing(sample: GpuSample, own: Collection[int], neighbours: Collection[int], allotment: Allotment) -> Sharing:
     """Split a GPU by kernel time, else by memory, else equally.
 
-    It is shared where tasks of one element run at a time, or where the driver lists our processes beside others, unless
-    these are ranks of the same task.
+    It is shared where tasks of one element run at a time, and where the driver lists `neighbours` (processes that live
+    beside us) or ours beside others, unless these are ranks of the same task. Others alone say nothing: in a container
+    the driver has other pids for our own processes.
     """
     lanes = allotment.lanes
     others = sample.processes.keys() - set(own)
     ours = sample.processes.keys() & set(own)
-    if lanes == 1 and (allotment.ranks > 1 or not (ours and others)):
+    if lanes == 1 and (allotment.ranks > 1 or not (neighbours or (ours and others))):
         return Sharing(1.0)
     busy = {pid: pct for pid, pct in sample.process_util_pct.items() if pct > 0}
     for weights, measure in ((busy, "kernel time"), (_known(sample.processes), "memory")):
         mine, all_ = (sum(w for pid, w in weights.items() if pid in chosen) for chosen in (set(own), set(weights)))
-        if mine or (weights and ours):
+        if mine or (weights and (ours or neighbours)):
             return Sharing(mine / all_, measure)
     return Sharing(1.0 / lanes if lanes > 1 else len(ours) / (len(ours) + len(others)), "equal parts")
 
@@ -72,12 +73,17 @@ class GpuTrack:
         self.measures: set[str] = set()
         self._last_s: float | None = None
 
-    def note(self, at_s: float, sample: GpuSample | None, own: Collection[int]) -> None:
-        """One look at `at_s`, or none where the device does not answer; it tells of the time since the last one."""
+    def note(
+        self, at_s: float, sample: GpuSample | None, own: Collection[int], neighbours: Collection[int] = ()
+    ) -> None:
+        """One look at `at_s`, or none where the device does not answer; it tells of the time since the last one.
+
+        `own` are pids of the task, `neighbours` those of other living processes that compute there.
+        """
         last_s, self._last_s = self._last_s, at_s
         if sample is None:
             return
-        split = self._sharing(sample, own)
+        split = self._sharing(sample, own, neighbours)
         if split.measure:
             self.measures.add(split.measure)
         step_j = self.counter.note(at_s, sample.energy_mj)
@@ -90,11 +96,11 @@ class GpuTrack:
         if used is not None:
             self.peak_bytes = max(used, self.peak_bytes or 0)
 
-    def _sharing(self, sample: GpuSample, own: Collection[int]) -> Sharing:
+    def _sharing(self, sample: GpuSample, own: Collection[int], neighbours: Collection[int]) -> Sharing:
         """Processes that the driver lists may be of other instances: lanes share one equally."""
         lanes = self.allotment.lanes
         if not self.gpu.mig:
-            return sharing(sample, own, self.allotment)
+            return sharing(sample, own, neighbours, self.allotment)
         return Sharing(1.0 / lanes, "equal parts") if lanes > 1 else Sharing(1.0)
 
     def _util(self, sample: GpuSample, own: Collection[int], split: Sharing) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -111,6 +112,14 @@ def test_torchs_uuids_go_before_the_environment() -> None:
     found = figures(metered(sources(played), uuids=[SECOND.uuid.removeprefix("GPU-")], see_at=2))["gpu"]
     assert (found.joules, found.grade) == (pytest.approx(100 * WALL_S), "A")
     assert "1 GPU by torch's UUIDs" in found.source
+
+
+def test_living_neighbours_are_told_from_pids_of_another_name_space() -> None:
+    """A process that lives here and is not ours has the GPU; a pid that is nobody's here may be our own outside."""
+    for pid, joules in ((os.getpid(), 0.0), (2**22 + 1, 400 * WALL_S)):
+        samples = [s._replace(processes={pid: 100}) for s in steady(400, LOOKS) if isinstance(s, GpuSample)]
+        found = figures(metered(sources(Trace({H100: samples}))))["gpu"]
+        assert (found.joules, found.grade) == (pytest.approx(joules), "A" if joules else "C")
 
 
 def test_uuids_that_nobody_lists_change_nothing() -> None:

@@ -143,13 +143,23 @@ def test_lanes_share_by_kernel_time() -> None:
 )
 def test_sharing(sample: GpuSample, allotment: Allotment, expected: Sharing) -> None:
     """Kernel time before memory before equal parts; strangers count only beside processes that are known as ours."""
-    assert sharing(sample, {7}, allotment) == expected
+    assert sharing(sample, {7}, (), allotment) == expected
+
+
+@pytest.mark.parametrize("allotment", [ALONE, LANES])
+def test_a_gpu_on_which_others_alone_compute_is_theirs(allotment: Allotment) -> None:
+    """A task of a local pool that stays on the CPU is not charged for its neighbour's kernels."""
+    sample = GpuSample(processes={8: 300}, process_util_pct={8: 90.0})
+    assert sharing(sample, {7}, {8}, allotment) == Sharing(0.0, "kernel time")
+    assert sharing(GpuSample(processes={8: 300}), {7}, {8}, allotment) == Sharing(0.0, "memory")
 
 
 def test_shares_of_all_lanes_are_the_whole() -> None:
     """What one lane is not charged another is: the parts of an interval add up to it."""
     sample = GpuSample(processes={7: 5, 8: 6, 9: 7, 10: 8}, process_util_pct={7: 11.0, 8: 23.0, 9: 31.0, 10: 2.0})
-    assert sum(sharing(sample, {pid}, LANES).share for pid in (7, 8, 9, 10)) == pytest.approx(1.0)
+    assert sum(sharing(sample, {pid}, {7, 8, 9, 10} - {pid}, LANES).share for pid in (7, 8, 9, 10)) == pytest.approx(
+        1.0
+    )
 
 
 def test_memory_of_a_gpu_of_ones_own() -> None:
