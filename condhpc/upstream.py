@@ -61,8 +61,8 @@ class Upstream:
 
     def _teachers(self, dataset: str, role: str) -> tuple[str, ...]:
         """Keys of the members of a role."""
-        teacher = self._manifest.teachers[role]
         facts = self._facts[dataset]
+        teacher = self._manifest.roles[role].on(facts.info.resolution)
         images = facts.images(teacher.split)
         specs = teacher_specs(teacher, self.dataset(dataset), facts.info, images, self._manifest.precision)
         found = []
@@ -194,7 +194,7 @@ class Upstream:
                 continue  # only condensers have them
             else:
                 found = self.teachers(dataset, need.source)
-                several = self._manifest.teachers[need.source].committee
+                several = self._manifest.roles[need.source].committee
             inputs.update({f"{role}.{i}": key for i, key in enumerate(found)} if several else {role: found[0]})
         return inputs, encoders
 

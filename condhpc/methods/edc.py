@@ -7,8 +7,8 @@ ranked by the same loss; the best 4 · ipc are halved and tiled 2 × 2, drawn in
 shuffled.
 Recovery: cross-entropy + r_loss · `class_matching.ClassTerm`, one backbone per iteration in turn, batches class-major.
 
-The paper's backbones are resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and alexnet; below 64 px leave
-alexnet out. A committee has to be trained, so that a manifest names it: without `backbones`, one network does it all.
+Backbones are the paper's resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and, from 64 px on, alexnet: the
+role `edc_backbones`, which needs no block (`teachers`). Any other role will do, also one of a single network.
 
 Deviations: the best crop of an image alone is ranked, as in RDED. A mosaic starts one image, never two. Statistics are
 those of images as the dataset loads them, not of random crops, so that one pass serves both them and the ranking. A
@@ -45,6 +45,7 @@ from condhpc.methods.base_matching import (
     real_objection,
 )
 from condhpc.spec import Need, Value
+from condhpc.teachers import EDC_BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ PUBLISHED = {
 class StatisticsParams(Value, frozen=True):
     """Parameters of the statistics."""
 
-    backbones: Annotated[str, Meta(min_length=1, description="teacher role whose networks look")] = "single"
+    backbones: Annotated[str, Meta(min_length=1, description="teacher role whose networks look")] = EDC_BACKBONES
     batch: Annotated[int, Meta(ge=1, description="images of one class that share a forward pass")] = 100
 
 
@@ -155,8 +156,8 @@ class EdcParams(Value, frozen=True):
 
     backbones: Annotated[
         str,
-        Meta(min_length=1, description="teacher role to recover from, the paper's of five that take turns"),
-    ] = "single"
+        Meta(min_length=1, description="teacher role to recover from; members of a committee take turns"),
+    ] = EDC_BACKBONES
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
     iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by dataset")] = None
     batch: Annotated[Count | None, Meta(description="images recovered together; None: published, by dataset")] = None
