@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import attempt, facts, profile, store
+from condhpc import attempt, outside, profile, store
 from condhpc.attempt import Result
 from condhpc.context import Site, site_of
 from condhpc.errors import CondhpcError, InputError
@@ -57,5 +57,5 @@ def _site(root: Path, task: Task) -> Site:
     """Paths and pace of the user's profile; an input that is missing is reported at once, a set made in one go."""
     found = profile.resolve(None, str(root), dict(os.environ))
     if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
-        found = facts.with_downloaded([task.spec.weights.name], found, os.environ)
+        found = outside.with_downloaded([task.spec.weights.name], found, os.environ)
     return msgspec.structs.replace(site_of(found), root=str(root), device="auto", patience_s=0.0, shards=1)

@@ -173,17 +173,6 @@ class Manifest(Value, frozen=True):
         """`teachers`, and the role that needs no block."""
         return with_built_in(self.teachers)
 
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of all files of weights that it rests on."""
-        members = (w.name for t in self.teachers.values() for _, _, w in t.members if w is not None)
-        return tuple(dict.fromkeys((*members, *(encoder.weights for encoder in self.encoders.values()))))
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Names of all folders of weights that it rests on."""
-        return tuple(dict.fromkeys(g.outside.name for g in self.generators.values() if g.outside is not None))
-
     def params_of(self, name: str, wanted: type[Value]) -> Any:
         """Parameters of a plug-in: those given, else its defaults."""
         return self.params[name] if name in self.params else msgspec.convert({}, wanted)
