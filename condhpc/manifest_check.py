@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -159,21 +159,13 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
     for role, who in users.items():
         where = dotted("teachers", role)
         if role not in roles:
-            text = _undefined("teachers", role, who, "arch and epochs" + _built_in(role), manifest.teachers)
-            reader.problem(where, text)
+            reader.undefined("teachers", role, who, "arch and epochs" + _built_in(role), manifest.teachers)
         elif roles[role].weights is not None and len(datasets[role]) > 1:
             names = ", ".join(sorted(datasets[role]))
             reader.problem(f"{where}.weights", f"one set of weights for several datasets ({names}); one manifest each")
     for role, user in committees:
         text = f"is a committee, but {user} takes one network; expected one architecture"
         reader.problem(dotted("teachers", role), text)
-
-
-def _undefined(table: str, name: str, users: Iterable[str], fields: str, known: Collection[str]) -> str:
-    """That a block which others name is not there, and what was meant perhaps."""
-    where, needed = dotted(table, name), ", ".join(dict.fromkeys(users))
-    text = f"missing, needed by {needed}; expected a [{where}] block with {fields}"
-    return text + (nearest(name, known) if known else "")
 
 
 def _built_in(role: str) -> str:
@@ -185,12 +177,7 @@ def _built_in(role: str) -> str:
 
 def _check_networks(reader: Reader, manifest: Manifest) -> None:
     """Every encoder that is used is defined."""
-    users: dict[str, dict[str, None]] = {}
-    for name, user in demands.networks(manifest):
-        users.setdefault(name, {})[user] = None
-    for name in users.keys() - manifest.encoders.keys():
-        text = _undefined("encoders", name, users[name], "library, arch and weights", manifest.encoders)
-        reader.problem(dotted("encoders", name), text)
+    reader.require_blocks("encoders", demands.networks(manifest), "library, arch and weights", manifest.encoders)
     for name, encoder in manifest.encoders.items():
         if encoder.library == "torchvision" and encoder.arch not in demands.archs():
             text = f"no such architecture{nearest(encoder.arch, demands.archs())}"

@@ -36,8 +36,13 @@ from condhpc.cost_model import MATCHED_CONVOLUTIONS
 from condhpc.methods.base import Preparation, Preparing, Unit, Work
 from condhpc.methods.base_matching import (
     BACKBONES,
+    Backbones,
     Count,
+    CropScale,
+    Fidelity,
+    Flip,
     Matching,
+    UnitsPerPass,
     Weight,
     class_batches,
     family_of,
@@ -154,10 +159,7 @@ def _unpacked(of_networks: list[dict[str, list[Any]]]) -> list[Spreads]:
 class EdcParams(Value, frozen=True):
     """Parameters of EDC."""
 
-    backbones: Annotated[
-        str,
-        Meta(min_length=1, description="teacher role to recover from; members of a committee take turns"),
-    ] = EDC_BACKBONES
+    backbones: Backbones = EDC_BACKBONES
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
     iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by dataset")] = None
     batch: Annotated[Count | None, Meta(description="images recovered together; None: published, by dataset")] = None
@@ -169,8 +171,8 @@ class EdcParams(Value, frozen=True):
         Meta(description="share of the average in statistics; None: published, by dataset"),
     ] = None
     first_layer: Annotated[float, Meta(ge=0.0, description="weight of the first layer among the others")] = 10.0
-    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.5
-    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
+    crop_scale_min: CropScale = 0.5
+    flip: Flip = None
     init: Annotated[
         Literal["mosaics", "real", "noise"], Meta(description="start from mosaics, random images or normal noise")
     ] = "mosaics"
@@ -181,10 +183,8 @@ class EdcParams(Value, frozen=True):
         float, Meta(gt=0.0, le=1.0, description="smallest share of the area that a mosaic's crop keeps")
     ] = 0.08
     score_batch: Annotated[int, Meta(ge=1, description="crops or images that share a forward pass when scored")] = 100
-    units_per_pass: Annotated[int, Meta(ge=1, description="batches that share forward passes; rounding only")] = 1
-    fidelity: Annotated[
-        Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
-    ] = "paper"
+    units_per_pass: UnitsPerPass = 1
+    fidelity: Fidelity = "paper"
 
 
 class Edc(Matching):
