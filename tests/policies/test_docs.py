@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry
+from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
@@ -266,7 +266,7 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("slurm/README.md", "Profiles", 2): Footprint,
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
-    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,
+    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): teachers.Teacher,
     ("manifests/README.md", "Encoders: `[encoders.<name>]`", 0): manifest.Encoder,
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,
