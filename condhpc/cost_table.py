@@ -62,7 +62,7 @@ class CostTable:
     def _file(self, line: PlanLine) -> None:
         label = line.label
         if line.stage == "evaluate" and label.condenser == FULL and line.key in self._entries:
-            self._references.setdefault((label.dataset, label.protocol, label.student), []).append(line.key)
+            self._references.setdefault(_which(line), []).append(line.key)
         elif line.stage == "evaluate" and "set" in line.inputs:
             self._students.setdefault(line.inputs["set"], []).append(line)
         elif line.stage == "teacher" and label.role != "judge" and self._is_trained(line.key):
@@ -120,26 +120,31 @@ class CostTable:
         return sum(int(n) for n in known) if evaluated else None
 
     def _full(self, line: PlanLine, evaluated: Sequence[PlanLine]) -> Full | None:
-        """The set's first student that has its like on all training data, by the mean over seeds; else a teacher."""
-        productive = self._costs.productive
-        for one in evaluated:
-            which = one.label.dataset, one.label.protocol, one.label.student
-            if keys := self._references.get(which):
-                alike = [e for e in evaluated if (e.label.dataset, e.label.protocol, e.label.student) == which]
-                full = added(productive, dict.fromkeys(keys, float(len(keys))))
-                name = f"{FULL} {one.label.protocol} {one.label.student}, mean of {len(keys)}"
-                return None if full is None else Full(name, full, _divided(self._sum(alike), len(alike)))
+        """The like of the set's first student that was trained on all data, else any reference, else a teacher."""
+        pairs = [_which(one) for one in evaluated]
+        of_dataset = [which for which in self._references if which[0] == line.label.dataset]
+        which = next((pair for pair in [*pairs, *of_dataset] if pair in self._references), None)
+        alike = [one for one, pair in zip(evaluated, pairs, strict=True) if pair == which] or evaluated
+        student = _divided(self._sum(alike), len(alike))
+        if which is not None:
+            keys = self._references[which]
+            full = added(self._costs.productive, dict.fromkeys(keys, float(len(keys))))
+            return None if full is None else Full(f"{FULL} {which[1]} {which[2]}, mean of {len(keys)}", full, student)
         teacher = self._teachers.get(line.label.dataset)
         if teacher is None:
             return None
-        name = f"teacher {self._lines[teacher].label.role}"
-        return Full(name, productive[teacher], _divided(self._sum(evaluated), len(evaluated)))
+        return Full(f"teacher {self._lines[teacher].label.role}", self._costs.productive[teacher], student)
 
     def _said(self, key: str, block: External | None) -> tuple[Cell, Cell, Cell]:
         """Columns `uncharged` to `source`; what a set made elsewhere rests on is its makers' business."""
         if block is not None:
             return None, None, printable(block.source) or None
         return printable(self._told[key].uncharged), printable(self._told[key].pretrained_on), None
+
+
+def _which(line: PlanLine) -> tuple[str | None, ...]:
+    """What a student and its like on all training data have in common."""
+    return line.label.dataset, line.label.protocol, line.label.student
 
 
 def _declared(block: External) -> tuple[Cell, ...]:

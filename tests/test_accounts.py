@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from made_runs import MadeRun
 
 from condhpc import accounts, lease, runs
 from condhpc.accounts import Charge, charged_gpu_h, charges, refresh
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, parse_sacct
-from tests.made_runs import MadeRun
 
 GPU = "billing=4,cpu=4,gres/gpu:h100=2,gres/gpu=2,mem=16G,node=1"
 

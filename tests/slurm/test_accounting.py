@@ -72,11 +72,12 @@ def suspend(lab: Lab, element: str, seconds: float) -> None:
 def test_gpu_hours_equal_a_hand_computation(lab: Lab) -> None:
     """Requeued, failed, cancelled and suspended: the charge is the sum over all rows, and each cause is told."""
     lab.profile["stages"]["condense"] = {"gpus": 2}
-    lab.behave(condense={"fail": ["herding"], "steps": 2, "step_s": 1.0}, evaluate={"steps": 120, "step_s": 0.1})
+    lab.behave(condense={"fail_late": ["herding"], "steps": 3, "step_s": 1.0}, evaluate={"steps": 120, "step_s": 0.1})
     lab.write(condensers=["random", "herding"], student_seeds=[0, 1, 2])
     lab.condhpc("submit", lab.root / "lab.toml")
     lab.wait_for({"running": 3, "blocked": 3}, "evaluate")
     job = array_of(lab, "evaluate", "random")
+    suspend(lab, f"{job}_0", 3.0)
     lab.cluster.run("scontrol", "requeue", f"{job}_0")
     suspend(lab, f"{job}_1", 4.0)
     lab.cluster.run("scancel", f"{job}_2")
@@ -87,9 +88,7 @@ def test_gpu_hours_equal_a_hand_computation(lab: Lab) -> None:
     )
     lab.condhpc("collect", "--out", lab.root / "out")
     rows = raw_rows(lab)
-    print(*rows, sep="\n")
     attempts = table(lab, "attempts.csv")
-    print(*attempts, sep="\n")
     states = {(row["JobID"], row["State"].split()[0]) for row in rows}
     assert {
         (f"{job}_0", "REQUEUED"),
@@ -104,6 +103,9 @@ def test_gpu_hours_equal_a_hand_computation(lab: Lab) -> None:
     assert 3 <= int(suspended["suspended_s"]) <= 6
     causes = {(row["stage"], row["state"].split()[0], row["cause"]) for row in attempts}
     assert {("condense", "FAILED", "failed"), ("evaluate", "CANCELLED", "cancelled")} <= causes
+    (failed,) = [row for row in attempts if row["state"] == "FAILED"]
+    assert int(failed["elapsed_s"]) >= 2
+    assert float(failed["waste_gpu_h"]) == pytest.approx(2 * int(failed["elapsed_s"]) / 3600, abs=1e-5)
     waste = table(lab, "waste.csv")
     assert sum(float(row["gpu_h"]) for row in waste) == pytest.approx(charged["h100"], abs=1e-5)
 
