@@ -71,7 +71,7 @@ def queue_s(charge: Charge) -> int | None:
 def _energy(one: Spent, *, exclusive: bool) -> tuple[Used, str]:
     """Slurm's figure of the nodes, else the sum of what the tasks' own meters said."""
     if one.charge.energy_j is not None:
-        used = Used(one.charge.energy_j, "B" if exclusive else "C", frozenset({"node"}))
+        used = Used(one.charge.energy_j, "B" if exclusive else "C", energy_sums.NODE)
         return used, "ConsumedEnergyRaw" if exclusive else "ConsumedEnergyRaw, of nodes that others may share"
     figures = [energy_sums.of_task(held.energy, gpus=one.charge.gpus > 0) for held in one.tries]
     if not figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -92,9 +93,13 @@ def hours(found: Iterable[Spent], *, gpus: bool) -> dict[str, dict[Purpose, floa
 
 def _charge_of(one: Try, charges: Sequence[Charge]) -> Charge | None:
     """By time, which survives purged history; where clocks disagree, by the number of restarts."""
-    started = [charge for charge in charges if charge.start_s is not None]
-    best = max(started, key=lambda c: (_overlap_s(one, c), c.restart == one.restarts), default=None)
-    if best is None or (_overlap_s(one, best) <= 0 and best.restart != one.restarts):
+    started = charges if len(charges) == 1 else [charge for charge in charges if charge.start_s is not None]
+    best = (
+        started[0]
+        if len(started) == 1
+        else max(started, key=lambda c: (_overlap_s(one, c), c.restart == one.restarts), default=None)
+    )
+    if best is None or best.start_s is None or (best.restart != one.restarts and _overlap_s(one, best) <= 0):
         return None
     return best
 
@@ -174,15 +179,19 @@ def _interval(one: Try, tries: Sequence[Try], start_s: float, end_s: float) -> t
 
 def _shared(intervals: Sequence[tuple[float, float]], purposes: Sequence[Purpose]) -> dict[Purpose, float]:
     """Seconds by purpose; an instant with n attempts at work gives each an nth."""
-    events = [(when, step, purpose) for (a, b), purpose in zip(intervals, purposes, strict=True) if b > a
-              for when, step in ((a, 1), (b, -1))]  # fmt: skip
     shares: dict[Purpose, float] = defaultdict(float)
+    held = sorted((a, b, purpose) for (a, b), purpose in zip(intervals, purposes, strict=True) if b > a)
+    if all(first[1] <= second[0] for first, second in pairwise(held)):  # one after the other, as without lanes
+        for a, b, purpose in held:
+            shares[purpose] += b - a
+        return shares
+    events = [(when, step, purpose) for a, b, purpose in held for when, step in ((a, 1), (b, -1))]
     active: Counter[Purpose] = Counter()
     before = 0.0
-    for when, step, purpose in sorted(events, key=lambda event: (event[0], event[1])):
+    for when, step, purpose in sorted(events):
         if count := active.total():
-            for held, n in active.items():
-                shares[held] += (when - before) * n / count
+            for one, n in active.items():
+                shares[one] += (when - before) * n / count
         active[purpose] += step
         before = when
     return shares
