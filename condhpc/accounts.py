@@ -22,13 +22,15 @@ from condhpc.resources import StageResources
 from condhpc.runs import Submission
 from condhpc.scheduler import Slurm
 from condhpc.slurm_ids import parse_job_ids
-from condhpc.slurm_text import STATE_CLASS, StateClass, classify
+from condhpc.slurm_text import STATE_CLASS, StateClass
 from condhpc.tries import Try
 
 __all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "own_charges", "read", "refresh"]
 
 SCHEMA = 1
 _SHOWN = 3
+_REQUEUED = frozenset(state for state, kind in STATE_CLASS.items() if kind in {StateClass.WAITING, StateClass.HELD})
+"""States of an attempt that is over while its element is not."""
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +61,7 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None) -> list[str]:
     Returns why the accounting was not of use, if so: then charges are those of condhpc's own attempts.
     """
     sent = [held for held in runs.submissions(run) if held.intent.backend == "slurm" and held.reply is not None]
-    known = read(run).charges
+    known = _newest(run, [])
     open_ = _unsettled(sent, known)
     if not open_:
         return []
@@ -77,14 +79,17 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None) -> list[str]:
 
 def read(run: RunFolder) -> Accounts:
     """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct has said nothing."""
-    newest: dict[tuple[str, str, int | None], Charge] = {}
     problems: list[str] = []
-    for charge in _charges(run, problems):
-        newest[charge.element, charge.raw_id, charge.start_s] = charge
-    accounted = {charge.element for charge in newest.values() if charge.source == "sacct"}
-    kept = [c for c in newest.values() if c.source == "sacct" or c.element not in accounted]
+    newest = _newest(run, problems)
+    accounted = {charge.element for charge in newest if charge.source == "sacct"}
+    kept = [charge for charge in newest if charge.source == "sacct" or charge.element not in accounted]
     found = list(_in_order(run, kept))
     return Accounts(found, problems + list(_oddities(run, found)))
+
+
+def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:
+    """The last word on every attempt, unsorted."""
+    return list({(c.element, c.raw_id, c.start_s): c for c in _charges(run, problems)}.values())
 
 
 def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
@@ -170,17 +175,16 @@ def own_charges(run: RunFolder, layout: Layout, sent: Iterable[Submission]) -> l
 
 def _unsettled(sent: Iterable[Submission], known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    last = {charge.element: charge for charge in known if charge.source == "sacct"}
-    settled = {
-        element
-        for element, charge in last.items()
-        if charge.is_over and classify(charge.state) not in {StateClass.WAITING, StateClass.HELD}
-    }
+    last: dict[str, Charge] = {}
+    for charge in (charge for charge in known if charge.source == "sacct"):
+        held = last.get(charge.element)
+        if held is None or _began(charge) >= _began(held):
+            last[charge.element] = charge
+    settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
     return [
-        held
-        for held in sent
-        if held.reply is not None
-        and any(f"{held.reply.job}_{i}" not in settled for i in range(len(held.intent.elements)))
+        one
+        for one in sent
+        if one.reply is not None and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
     ]
 
 

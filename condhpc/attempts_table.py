@@ -73,10 +73,10 @@ def _energy(one: Spent, *, exclusive: bool) -> tuple[Used, str]:
     if one.charge.energy_j is not None:
         used = Used(one.charge.energy_j, "B" if exclusive else "C", energy_sums.NODE)
         return used, "ConsumedEnergyRaw" if exclusive else "ConsumedEnergyRaw, of nodes that others may share"
-    figures = [energy_sums.of_task(held.energy, gpus=one.charge.gpus > 0) for held in one.tries]
-    if not figures:
+    if not one.tries:
         return energy_sums.UNKNOWN, ""
-    used = energy_sums.total((figure, 1.0) for figure in figures)
+    gpus = one.charge.gpus > 0
+    used = energy_sums.total((energy_sums.of_task(held.energy, gpus=gpus), 1.0) for held in one.tries)
     return used, "" if used.joules is None else "meters of its tasks, without the time between them"
 
 
