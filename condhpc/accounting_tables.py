@@ -79,7 +79,7 @@ def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:
 
 def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try]) -> list[str]:
     problems = []
-    if spent and strays:
+    if strays:
         problems.append(
             f"{run.accounting}: {len(strays)} attempts at tasks are in no charge (first: {strays[0].stage} "
             f"{strays[0].key}, element {strays[0].element}); their accounting was purged before it was read, "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
@@ -55,10 +55,11 @@ def charges(run: RunFolder, layout: Layout) -> list[Charge]:
     return read(run).charges
 
 
-def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None) -> list[str]:
+def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool = False) -> list[str]:
     """Add to the snapshot what the accounting says now, by one batched sacct call, or none where all is settled.
 
-    Returns why the accounting was not of use, if so: then charges are those of condhpc's own attempts.
+    Elements that the accounting does not know are charged by condhpc's own attempts; with `over`, nothing of the run
+    goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use, if so.
     """
     sent = [held for held in runs.submissions(run) if held.intent.backend == "slurm" and held.reply is not None]
     known = _newest(run, [])
@@ -69,12 +70,22 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None) -> list[str]:
     if slurm is not None:
         jobs = [held.reply.job for held in open_ if held.reply is not None]
         rows = slurm.history(jobs, int(min(held.intent.time for held in open_)))
-    found = own_charges(run, layout, open_) if rows is None else from_rows(rows, open_)
-    notes = _append(run, _news(found, known))
-    if rows is not None:
-        return notes
-    why = slurm.accounting_error if slurm is not None else "Slurm was not asked"
-    return [*notes, f"no accounting ({why}): charges are of condhpc's own attempts, without waiting and imports"]
+    told = {charge.element for charge in known if charge.source == "sacct"}
+    told |= {element for row in rows or () for element in row.ids.elements()}
+    found = [] if rows is None else from_rows(rows, open_)
+    own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
+    notes = _append(run, _news([*found, *own], known))
+    if own:
+        why = (slurm.accounting_error if slurm is not None else "") or "it does not know them"
+        notes.append(
+            f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
+            "condhpc's own attempts are counted for them, without imports and waiting"
+        )
+    return notes
+
+
+def _elements(sent: Iterable[Submission]) -> set[str]:
+    return {f"{held.reply.job}_{i}" for held in sent if held.reply for i in range(len(held.intent.elements))}
 
 
 def read(run: RunFolder) -> Accounts:
@@ -89,13 +100,21 @@ def read(run: RunFolder) -> Accounts:
 
 def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:
     """The last word on every attempt, unsorted."""
-    return list({(c.element, c.raw_id, c.start_s): c for c in _charges(run, problems)}.values())
+    return list({_identity(charge): charge for charge in _charges(run, problems)}.values())
+
+
+def _identity(charge: Charge) -> tuple[str, str, int | None]:
+    """Slurm starts an id again when it requeues it; our own attempts carry the restart in theirs."""
+    return charge.element, charge.raw_id, charge.start_s if charge.source == "sacct" else None
 
 
 def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
     try:
         data = run.accounting.read_bytes()
     except FileNotFoundError:
+        return
+    except OSError as error:
+        problems.append(f"{run.accounting}: cannot be read ({error.strerror}); nothing counts as charged")
         return
     for number, line in enumerate(data.split(b"\n"), 1):
         where = f"{run.accounting}:{number}"
@@ -151,22 +170,26 @@ def _named(found: Sequence[Charge]) -> str:
     return ", ".join(charge.element for charge in found[:_SHOWN]) + more
 
 
-def own_charges(run: RunFolder, layout: Layout, sent: Iterable[Submission]) -> list[Charge]:
-    """What diaries and records know of each start of an element: from its first task's start to its last one's end."""
+def own_charges(
+    run: RunFolder, layout: Layout, sent: Iterable[Submission], without: Collection[str] = (), *, over: bool = False
+) -> list[Charge]:
+    """What diaries and records know of each start of an element, `without` some elements."""
     of_job = {parse_job_ids(held.reply.job).parent: held for held in sent if held.reply is not None}
     plan = runs.plan(run)
     entries = ledger.read(layout, ((line.stage, line.key) for line in plan)).entries
     starts: dict[tuple[str, int], list[Try]] = defaultdict(list)
     for one in tries.read(layout, plan, entries).tries:
-        if one.run == run.name and one.element.partition("_")[0] in of_job:
+        if one.run == run.name and one.element not in without and one.element.partition("_")[0] in of_job:
             starts[one.element, one.restarts].append(one)
+    last = dict(sorted(starts))
     profile = profiles.of_run(run.profile) if run.profile.exists() else None
     found = []
     for (element, restarts), held in starts.items():
         by = of_job[element.partition("_")[0]]
         stage = by.intent.stage
         given = profile.stage(stage) if profile is not None and stage is not None else StageResources()
-        found.append(of_tries(element, restarts, held, by, given))
+        gone = over or restarts < last[element]
+        found.append(of_tries(held, by, given, over=gone))
     return found
 
 
@@ -189,9 +212,8 @@ def _unsettled(sent: Iterable[Submission], known: Iterable[Charge]) -> list[Subm
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:
-    told = {(c.element, c.raw_id, c.start_s): msgspec.structs.replace(c, restart=0) for c in known}
-    plain = (msgspec.structs.replace(charge, restart=0) for charge in found)
-    return [charge for charge in plain if told.get((charge.element, charge.raw_id, charge.start_s)) != charge]
+    told = {_identity(charge): charge for charge in known}
+    return [charge for charge in found if told.get(_identity(charge)) != charge]
 
 
 def _append(run: RunFolder, found: Sequence[Charge]) -> list[str]:

@@ -50,10 +50,10 @@ def test_attempts_are_matched_with_what_they_left(tmp_path: Path) -> None:
 def test_odd_attempts_are_told_in_one_line_each(tmp_path: Path) -> None:
     """An attempt that no charge holds, and a start before its element could start."""
     run = made(tmp_path, elements=2)
-    run.record(run.lines[1].key, environment={"job": "608_1", "run": run.run.name})
-    accounts.refresh(run.run, run.layout, FakeAccounting(sacct_row("608_0", Eligible=1001)))
+    run.record(run.lines[1].key, environment={"job": "608_0", "restarts": 3, "run": run.run.name})
+    accounts.refresh(run.run, run.layout, FakeAccounting(sacct_row("608_0", Eligible=1001) + sacct_row("608_1")))
     found, problems = gather(run)
-    assert [row["queue_s"] for row in found["attempts.csv"]] == [None]
+    assert [row["queue_s"] for row in found["attempts.csv"]] == [None, 60]
     assert [[word in problem for problem in problems] for word in ("in no charge", "eligible")] == [
         [True, False],
         [False, True],

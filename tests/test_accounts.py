@@ -170,6 +170,51 @@ def test_without_accounting_own_attempts_are_charged_and_it_is_said(tmp_path: Pa
     ]
 
 
+def test_elements_that_the_accounting_does_not_know_are_charged_by_own_attempts(tmp_path: Path) -> None:
+    """An accounting that was purged, or shows other people's jobs to nobody: those elements alone, and it is said."""
+    made_run = made(tmp_path, elements=2)
+    for i, line in enumerate(made_run.lines):
+        environment = {"job": f"608_{i}", "run": made_run.run.name}
+        made_run.record(line.key, started=1000.0, ended=1036.0, environment=environment)
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")))
+    assert "1 starts" in note
+    found = charges(made_run.run, made_run.layout)
+    assert [(c.element, c.source, c.elapsed_s) for c in found] == [("608_0", "sacct", 3600), ("608_1", "attempts", 36)]
+    again = FakeAccounting(sacct_row("608_0") + sacct_row("608_1"))
+    assert refresh(made_run.run, made_run.layout, again) == []
+    assert [c.source for c in charges(made_run.run, made_run.layout)] == ["sacct", "sacct"]
+
+
+def test_a_silent_attempt_has_ended_where_nothing_goes_on(tmp_path: Path) -> None:
+    """Its diary has no end: it may go on, unless the run is over or its element started again."""
+    made_run = made(tmp_path, elements=2)
+    for restarts, line in enumerate(made_run.lines):
+        me = lease.myself(run=made_run.run.name)
+        owner = msgspec.structs.replace(me, job="608_0", restarts=restarts, started=1000.0 * (restarts + 1))
+        made_run.lease(line.key, owner=owner)
+    states = []
+    for over in (False, True):
+        refresh(made_run.run, made_run.layout, FakeAccounting(None), over=over)
+        states.append([c.state for c in charges(made_run.run, made_run.layout)])
+    assert states == [["FAILED", "RUNNING"], ["FAILED", "FAILED"]]
+
+
+def test_a_snapshot_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    """Neither read nor added to, as in another user's run: a line each, and no traceback."""
+    made_run = made(tmp_path, elements=1)
+    told(made_run, sacct_row("608_0", "RUNNING", End="Unknown", ElapsedRaw=5))
+    path = made_run.run.accounting
+    held = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")))
+    assert "cannot be added to" in note
+    assert ["cannot be read" in problem for problem in accounts.read(made_run.run).problems] == [True]
+    path.rmdir()
+    path.write_bytes(held)
+    assert [c.elapsed_s for c in charges(made_run.run, made_run.layout)] == [5]
+
+
 def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
     """Damaged, torn and newer lines, ends before starts, states that nobody knows: one line each."""
     made_run = made(tmp_path)
