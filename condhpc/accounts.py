@@ -16,19 +16,19 @@ import msgspec
 from condhpc import ledger, runs, tries
 from condhpc import profile as profiles
 from condhpc.charges import Charge, charged_gpu_h, from_rows, of_tries
+from condhpc.errors import SchedulerError, first_few
 from condhpc.files import ends_line
 from condhpc.layout import Layout, RunFolder
 from condhpc.resources import StageResources
 from condhpc.runs import Submission
 from condhpc.scheduler import Slurm
 from condhpc.slurm_ids import parse_job_ids
-from condhpc.slurm_text import STATE_CLASS, StateClass
+from condhpc.slurm_text import STATE_CLASS, AcctRow, StateClass
 from condhpc.tries import Try
 
 __all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "own_charges", "read", "refresh"]
 
 SCHEMA = 1
-_SHOWN = 3
 _REQUEUED = frozenset(state for state, kind in STATE_CLASS.items() if kind in {StateClass.WAITING, StateClass.HELD})
 """States of an attempt that is over while its element is not."""
 
@@ -66,22 +66,30 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     open_ = _unsettled(sent, known)
     if not open_:
         return []
-    rows = None
-    if slurm is not None:
-        jobs = [held.reply.job for held in open_ if held.reply is not None]
-        rows = slurm.history(jobs, int(min(held.intent.time for held in open_)))
+    rows, why = _history(slurm, open_)
     told = {charge.element for charge in known if charge.source == "sacct"}
     told |= {element for row in rows or () for element in row.ids.elements()}
     found = [] if rows is None else from_rows(rows, open_)
     own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
     notes = _append(run, _news([*found, *own], known))
     if own:
-        why = (slurm.accounting_error if slurm is not None else "") or "it does not know them"
         notes.append(
             f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
             "condhpc's own attempts are counted for them, without imports and waiting"
         )
     return notes
+
+
+def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
+    """What the accounting says; without an answer, or where it lacks rows, why."""
+    if slurm is None:
+        return None, "Slurm was not asked"
+    jobs = [held.reply.job for held in sent if held.reply is not None]
+    try:
+        rows = slurm.history(jobs, int(min(held.intent.time for held in sent)))
+    except SchedulerError as error:  # an answer that is none
+        return None, str(error)
+    return rows, slurm.accounting_error or "it does not know them"
 
 
 def _elements(sent: Iterable[Submission]) -> set[str]:
@@ -153,8 +161,9 @@ def _oddities(run: RunFolder, found: Sequence[Charge]) -> Iterator[str]:
     """One line for each thing that cannot be: ends before starts, states that nobody knows."""
     jumps = [c for c in found if c.start_s is not None and c.end_s is not None and c.end_s < c.start_s]
     if jumps:
+        named = first_few([charge.element for charge in jumps], 3)
         yield (
-            f"{run.accounting}: {_named(jumps)} ended before they started: a node's clock was set; "
+            f"{run.accounting}: {named} ended before they started: a node's clock was set; "
             "their elapsed time counts as Slurm gave it"
         )
     for state in dict.fromkeys(charge.state for charge in found if _is_unknown(charge.state)):
@@ -163,11 +172,6 @@ def _oddities(run: RunFolder, found: Sequence[Charge]) -> Iterator[str]:
 
 def _is_unknown(state: str) -> bool:
     return state.split(" ", 1)[0].rstrip("+") not in STATE_CLASS
-
-
-def _named(found: Sequence[Charge]) -> str:
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(charge.element for charge in found[:_SHOWN]) + more
 
 
 def own_charges(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
@@ -59,15 +58,18 @@ def task_costs(plan: Iterable[PlanLine], entries: Mapping[str, Entry], tries: It
 
 def added(costs: Mapping[str, Cost], users: Mapping[str, float]) -> Cost | None:
     """The sum over these tasks, each divided by its users; None where one of them has no record."""
-    if any(key not in costs for key in users):
-        return None
-    shares = [(costs[key], n) for key, n in users.items()]
-    return Cost(
-        gpu_s=math.fsum(cost.gpu_s / n for cost, n in shares),
-        cpu_s=math.fsum(cost.cpu_s / n for cost, n in shares),
-        used=energy_sums.total((cost.used, n) for cost, n in shares),
-        gpu_types=_NO_TYPES.union(*{cost.gpu_types for cost, _ in shares}),
-    )
+    gpu_s = cpu_s = 0.0
+    types: set[frozenset[str]] = set()
+    used: list[tuple[Used, float]] = []
+    for key, n in users.items():
+        cost = costs.get(key)
+        if cost is None:
+            return None
+        gpu_s += cost.gpu_s / n
+        cpu_s += cost.cpu_s / n
+        types.add(cost.gpu_types)
+        used.append((cost.used, n))
+    return Cost(gpu_s, cpu_s, energy_sums.total(used), _NO_TYPES.union(*types))
 
 
 def _of_record(entry: Entry) -> Cost:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -17,10 +17,7 @@ Purpose = Literal[
     "productive", "running", "failed", "timed_out", "out_of_memory", "preempted", "node_fail", "cancelled", "stopped",
     "blocked", "superseded", "idle_in_pack", "other",
 ]  # fmt: skip
-PURPOSES: tuple[Purpose, ...] = (
-    "productive", "running", "failed", "timed_out", "out_of_memory", "preempted", "node_fail", "cancelled", "stopped",
-    "blocked", "superseded", "idle_in_pack", "other",
-)  # fmt: skip
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 """`productive`: led to a record, directly or through a checkpoint; `running`: nobody knows yet; the others are waste.
 
 `stopped`: at a checkpoint from which nothing went on yet; `idle_in_pack`: imports, waiting, the time between tasks.
@@ -195,11 +192,3 @@ def _shared(intervals: Sequence[tuple[float, float]], purposes: Sequence[Purpose
         active[purpose] += step
         before = when
     return shares
-
-
-def totals(sums: Mapping[str, Mapping[Purpose, float]]) -> dict[str, tuple[float, float]]:
-    """Charged and wasted, by GPU type."""
-    return {
-        kind: (sum(of_kind.values()), sum(h for purpose, h in of_kind.items() if is_waste(purpose)))
-        for kind, of_kind in sums.items()
-    }

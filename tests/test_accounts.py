@@ -11,7 +11,7 @@ from made_runs import MadeRun
 from condhpc import accounts, lease, runs
 from condhpc.accounts import Charge, charged_gpu_h, charges, refresh
 from condhpc.scheduler import Slurm
-from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, parse_sacct
+from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, QueueRow, parse_sacct, parse_squeue
 
 GPU = "billing=4,cpu=4,gres/gpu:h100=2,gres/gpu=2,mem=16G,node=1"
 
@@ -28,12 +28,18 @@ def sacct_row(job: str, state: str = "COMPLETED", **fields: object) -> str:
 
 
 class FakeAccounting(Slurm):
-    """A Slurm whose sacct prints recorded text; None: there is no accounting."""
+    """A Slurm whose sacct and squeue print recorded text; None: there is no accounting."""
 
-    def __init__(self, text: str | None) -> None:
+    def __init__(self, text: str | None, rows: str = "") -> None:
         super().__init__(env={})
         self.text = text
+        self.rows = rows
         self.asked: list[tuple[list[str], int]] = []
+
+    def queue(self, jobs: object = None, names: object = None) -> list[QueueRow]:
+        """All rows, as squeue without filter."""
+        del jobs, names
+        return parse_squeue(self.rows)
 
     def history(self, parents: object, since_s: int) -> list[AcctRow] | None:
         """All rows, as sacct for these parents."""
@@ -213,6 +219,16 @@ def test_a_snapshot_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     path.rmdir()
     path.write_bytes(held)
     assert [c.elapsed_s for c in charges(made_run.run, made_run.layout)] == [5]
+
+
+def test_an_answer_that_is_none_is_said(tmp_path: Path) -> None:
+    """Rows that were cut off are no reason to fail: own attempts are charged meanwhile."""
+    made_run = made(tmp_path, elements=1)
+    environment = {"job": "608_0", "run": made_run.run.name}
+    made_run.record(made_run.lines[0].key, started=1000.0, ended=1036.0, environment=environment)
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")[:40]))
+    assert "expected 25 fields" in note
+    assert [c.source for c in charges(made_run.run, made_run.layout)] == ["attempts"]
 
 
 def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
