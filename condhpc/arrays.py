@@ -1,4 +1,4 @@
-"""HDF5, here and in `packs` alone: condensed sets, embeddings, model weights and cached labels, verified on every read.
+"""HDF5, at home here, in `label_files` and in `packs`: condensed sets, embeddings, weights; verified on every read.
 
 Files are written once under a fresh temporary name and published by rename (`store`); readers open "r".
 `libver` is capped at 1.10's features, so that the HDF5 of older modules can read what we publish.
@@ -6,7 +6,6 @@ Files are written once under a fresh temporary name and published by rename (`st
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from condhpc.errors import CorruptArtefactError
 
 SCHEMA = 1
-_LIBVER = ("earliest", "v110")
-_CHUNK_BYTES = 1 << 20
+LIBVER = ("earliest", "v110")
+CHUNK_BYTES = 1 << 20
 _DYNAMICS = "dynamics/"
 _SCORES = "scores/"
-_LABEL_COLUMNS = ("values", "classes", "rest")
 
 Attributes = Mapping[str, Any]
 
@@ -171,7 +169,7 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     arrays: dict[str, NDArray[Any]] = {"labels": embeddings.labels_N}
     arrays |= {f"{_SCORES}{name}": score_N for name, score_N in embeddings.scores.items()}
     write(path, "embeddings", ArrayFile(arrays, embeddings.attributes))
-    with h5py.File(path, "r+", libver=_LIBVER) as file:
+    with h5py.File(path, "r+", libver=LIBVER) as file:
         file.create_dataset("vectors", data=embeddings.vectors_ND)
     read_embeddings(path)
 
@@ -241,105 +239,9 @@ def read_dynamics(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in found.items() if array is not None}
 
 
-@dataclass(frozen=True)
-class LabelShape:
-    """How many labels a file holds, and how much of each."""
-
-    rows: int
-    """Images in training order, each time it is fed."""
-    classes: int
-    kept: int
-    """Entries kept of each label; all where it equals `classes`."""
-
-
-class LabelWriter:
-    """Cached labels in training order: one file, filled step by step, complete only when all rows are written."""
-
-    def __init__(self, path: Path, shape: LabelShape, held: Path | None = None) -> None:
-        """A new file, or the copy of a checkpoint of the same shape; one that cannot be read is as good as none."""
-        self._path = path
-        if held is not None:
-            shutil.copyfile(held, path)
-            try:
-                self._file = h5py.File(path, "r+", libver=_LIBVER)
-                if _label_shape(self._file) == shape and int(self._file.attrs["step"]) >= 0:
-                    return
-                self._file.close()
-            except (OSError, KeyError, TypeError):
-                pass  # torn, or something else
-            path.unlink()
-        self._file = h5py.File(path, "x", libver=_LIBVER)
-        self._create(shape)
-
-    @property
-    def step(self) -> int:
-        """Steps that the file held when it was last saved."""
-        return int(self._file.attrs["step"])
-
-    def write(self, row: int, columns: Sequence[NDArray[Any]]) -> None:
-        """Labels of the images from `row` on: `values`, and where not all entries are kept `classes` and `rest`."""
-        for name, column in zip(_LABEL_COLUMNS, columns, strict=False):
-            self._file[name][row : row + len(column)] = column
-
-    def save(self, path: Path, step: int) -> None:
-        """A copy to go on from after `step` steps."""
-        self._file.attrs["step"] = step
-        self._file.close()  # else the copy would be marked as open for writing
-        shutil.copyfile(self._path, path)
-        self._file = h5py.File(self._path, "r+", libver=_LIBVER)
-
-    def close(self, attributes: Attributes) -> None:
-        """Everything is written."""
-        for name, value in attributes.items():
-            self._file.attrs[name] = value
-        self._file.close()
-
-    def _create(self, shape: LabelShape) -> None:
-        self._file.attrs.update(
-            {"schema": SCHEMA, "kind": "labels", "step": 0, "class_count": shape.classes, "kept": shape.kept}
-        )
-        columns: list[tuple[str, tuple[int, ...], type]] = [("values", (shape.rows, shape.kept), np.float16)]
-        if shape.kept < shape.classes:
-            columns += [("classes", (shape.rows, shape.kept), np.uint16), ("rest", (shape.rows,), np.float32)]
-        for name, extent, dtype in columns:
-            row_bytes = np.dtype(dtype).itemsize * int(np.prod(extent[1:]))
-            chunk = (min(shape.rows, max(1, _CHUNK_BYTES // row_bytes)), *extent[1:])
-            self._file.create_dataset(name, extent, dtype, chunks=chunk, fletcher32=True)
-
-
-def _label_shape(file: h5py.File) -> LabelShape:
-    """What a file of labels says of itself; raises KeyError for another kind of file."""
-    if (file.attrs["kind"], int(file.attrs["schema"])) != ("labels", SCHEMA):
-        raise KeyError("kind")
-    return LabelShape(len(file["values"]), int(file.attrs["class_count"]), int(file.attrs["kept"]))
-
-
-class LabelReader:
-    """Rows of cached labels, a few at a time."""
-
-    def __init__(self, path: Path, shape: LabelShape) -> None:
-        """Raises CorruptArtefactError unless the file holds labels of that shape."""
-        self._path = path
-        try:
-            self._file = h5py.File(path, "r")
-            found = _label_shape(self._file)
-        except (OSError, KeyError) as error:
-            raise CorruptArtefactError(f"{path}: not a readable file of labels ({error})") from error
-        if found != shape:
-            raise CorruptArtefactError(f"{path}: holds {found}, expected {shape}")
-        self._columns = [self._file[name] for name in _LABEL_COLUMNS if name in self._file]
-
-    def read(self, row: int, count: int) -> list[NDArray[Any]]:
-        """`values` (n, kept) float16, and where not all entries are kept `classes` uint16 and `rest` (n,) float32."""
-        try:
-            return [column[row : row + count] for column in self._columns]
-        except OSError as error:
-            raise CorruptArtefactError(f"{self._path}: rows {row}.. cannot be read ({error})") from error
-
-
 def write(path: Path, kind: str, content: ArrayFile) -> None:
     """Write named arrays, checksummed (fletcher32) and chunked near 1 MiB; mode "x", never "w"."""
-    with h5py.File(path, "x", libver=_LIBVER) as file:
+    with h5py.File(path, "x", libver=LIBVER) as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["kind"] = kind
         for name, value in content.attributes.items():
@@ -384,7 +286,7 @@ def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
         file.create_dataset(name, data=array)  # scalar and empty datasets cannot be chunked
         return
     row_bytes = max(1, array.nbytes // len(array))
-    rows = min(len(array), max(1, _CHUNK_BYTES // row_bytes))
+    rows = min(len(array), max(1, CHUNK_BYTES // row_bytes))
     file.create_dataset(name, data=array, chunks=(rows, *array.shape[1:]), fletcher32=True)
 
 

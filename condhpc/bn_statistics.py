@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_CACHED = 1 << 20
+"""Numbers that a CPU's caches hold beside as many results; larger batch norms go through them image by image."""
 _TINY = 1e-30
 """Below a distance's square, so that its root has the gradient 0 where a statistic is met exactly."""
 
@@ -170,6 +172,13 @@ def normed(images_NCHW: Tensor, affine: Affine, share_UN: Tensor) -> tuple[Tenso
     return found_NCHW, Moments(first_UC + affine.mean_C, (second_UC - first_UC.square()).clamp(min=0.0))
 
 
+def _parts(images_NCHW: Tensor) -> list[slice]:
+    """On a CPU so many images at a time that what is computed of them stays in its cache; on a GPU all."""
+    count, each = len(images_NCHW), images_NCHW[0].numel()
+    size = max(1, _CACHED // each) if images_NCHW.device.type == "cpu" else count
+    return [slice(first, first + size) for first in range(0, count, size)]
+
+
 class _Normed(torch.autograd.Function):
     """A batch norm in eval mode, and mean and mean square of differences from its mean per unit.
 
@@ -183,11 +192,15 @@ class _Normed(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(images_NCHW.device.type, enabled=False):
             ctx.save_for_backward(images_NCHW, mean_C, scale_C, share_UN)
-            off_NCHW = images_NCHW - mean_C[:, None, None]
-            first_NC = off_NCHW.mean(dim=(2, 3))
-            normalised_NCHW = torch.addcmul(offset_C[:, None, None], off_NCHW, scale_C[:, None, None])
-            second_NC = off_NCHW.square_().mean(dim=(2, 3))
-            return normalised_NCHW.to(images_NCHW.dtype), share_UN @ first_NC, share_UN @ second_NC
+            mean_C11, scale_C11, offset_C11 = (values_C[:, None, None] for values_C in (mean_C, scale_C, offset_C))
+            normalised_NCHW = torch.empty_like(images_NCHW)
+            first, second = [], []
+            for part in _parts(images_NCHW):
+                off_nCHW = images_NCHW[part] - mean_C11
+                first.append(off_nCHW.mean(dim=(2, 3)))
+                normalised_NCHW[part] = torch.addcmul(offset_C11, off_nCHW, scale_C11)
+                second.append(off_nCHW.square_().mean(dim=(2, 3)))
+            return normalised_NCHW, share_UN @ torch.cat(first), share_UN @ torch.cat(second)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import attempt, facts, profile, store
+from condhpc import attempt, outside, profile, store
 from condhpc.attempt import Result
 from condhpc.context import Site, site_of
 from condhpc.errors import CondhpcError, InputError
 from condhpc.layout import Layout, TaskFolder
-from condhpc.spec import Task, TeacherSpec
+from condhpc.spec import EmbedSpec, Task, TeacherSpec
 
 _WORDS: dict[Result, str] = {
     "busy": "another attempt holds the lease; see its newest lease.NNNN",
@@ -53,9 +53,17 @@ def _run(stage: str, path: Path) -> int:
     return attempt.exit_code(result)
 
 
+def _weights(task: Task) -> list[str]:
+    """Names of files of weights that a task reads."""
+    if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
+        return [task.spec.weights.name]
+    if isinstance(task.spec, EmbedSpec) and task.spec.network is not None:
+        return [task.spec.network.weights]
+    return []
+
+
 def _site(root: Path, task: Task) -> Site:
     """Paths and pace of the user's profile; an input that is missing is reported at once, a set made in one go."""
     found = profile.resolve(None, str(root), dict(os.environ))
-    if isinstance(task.spec, TeacherSpec) and task.spec.weights is not None:
-        found = facts.with_downloaded([task.spec.weights.name], found, os.environ)
+    found = outside.with_downloaded(_weights(task), found, os.environ)
     return msgspec.structs.replace(site_of(found), root=str(root), device="auto", patience_s=0.0, shards=1)

@@ -32,6 +32,8 @@ def preview(
     """
     from condhpc import contact_sheet, files, set_files
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise InputError(f"{out}: the picture is a PNG, expected a name that ends in .png; give another with --out")
     path = set_files.find(session.layout(), set_, run)
     named = [name.strip() for name in classes.split(",")] if classes is not None else []
     found = contact_sheet.read(path, named, per_class, _CLASSES)

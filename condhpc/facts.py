@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -97,53 +97,6 @@ def require(facts: Mapping[str, Facts]) -> None:
     missing = [w for f in facts.values() if f.index is None for w in f.warnings]
     if missing:
         raise ProblemsError(missing)
-
-
-def require_sets(names: Iterable[str], profile: Profile) -> None:
-    """Raise ProblemsError unless the profile maps every condensed set made elsewhere to something that is here."""
-    _require_paths("sets", names, profile, Path.exists, "expected the path of this set", "not on this machine")
-
-
-def require_weights(names: Iterable[str], profile: Profile) -> None:
-    """Raise ProblemsError unless the profile maps every name of external weights to a file that is here."""
-    where = "expected the path of this file (or a file of this name among torch's own downloads, $TORCH_HOME)"
-    _require_paths("weights", names, profile, Path.is_file, where, "no such file on this machine")
-
-
-def require_folders(names: Iterable[str], profile: Profile) -> None:
-    """Raise ProblemsError unless the profile maps every name of a folder of weights to a folder that is here."""
-    where = "expected the path of this folder"
-    _require_paths("weights", names, profile, Path.is_dir, where, "no such folder on this machine")
-
-
-def _require_paths(
-    table: Literal["sets", "weights"],
-    names: Iterable[str],
-    profile: Profile,
-    is_here: Callable[[Path], bool],
-    expected: str,
-    absent: str,
-) -> None:
-    problems = []
-    for name in sorted(set(names)):
-        path = getattr(profile, table).get(name)
-        if path is None:
-            problems.append(f"profile '{profile.name}': {table}.{name}: missing, {expected}")
-        elif not is_here(path):
-            problems.append(f"profile '{profile.name}': {table}.{name} = '{path}': {absent}")
-    if problems:
-        raise ProblemsError(problems)
-
-
-def with_downloaded(names: Iterable[str], profile: Profile, environ: Mapping[str, str]) -> Profile:
-    """The profile with weights that it does not name, where torch has downloaded a file of that name before.
-
-    That is `$TORCH_HOME/hub/checkpoints`, by default `~/.cache/torch/hub/checkpoints`. Nothing is downloaded.
-    """
-    cache = environ.get("XDG_CACHE_HOME") or f"{environ.get('HOME') or Path.home()}/.cache"
-    folder = Path(environ.get("TORCH_HOME") or f"{cache}/torch") / "hub" / "checkpoints"
-    found = {name: folder / name for name in names if name not in profile.weights and (folder / name).is_file()}
-    return msgspec.structs.replace(profile, weights={**profile.weights, **found})
 
 
 def of(name: str, own: OwnDataset | None, profile: Profile, lister: Lister = list_files) -> Facts:

@@ -34,13 +34,7 @@ _TRAINING = (
 
 def check(reader: Reader, manifest: Manifest) -> None:
     """Note every generator that is used and not defined, and every block that is neither loaded nor trained."""
-    users: dict[str, dict[str, None]] = {}
-    for name, user in demands.generators(manifest):
-        users.setdefault(name, {})[user] = None
-    for name in users.keys() - manifest.generators.keys():
-        where = dotted("generators", name)
-        text = f"missing, needed by {', '.join(users[name])}; expected a [{where}] block with steps (or folder)"
-        reader.problem(where, text + (nearest(name, manifest.generators) if manifest.generators else ""))
+    reader.require_blocks("generators", demands.generators(manifest), "steps (or folder)", manifest.generators)
     for name, generator in manifest.generators.items():
         _check_generator(reader, generator, dotted("generators", name))
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from condhpc.arrays import LabelReader
     from condhpc.augment import Mix
+    from condhpc.label_files import LabelReader
     from condhpc.spec import Protocol, TeacherLabels
 
 Loss = Callable[[Batch, "Tensor"], "Tensor"]

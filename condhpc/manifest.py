@@ -9,17 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.manifest_check import check, decode_params
-from condhpc.spec import DiffusionTransformer, FolderSpec, NetworkSpec, Positive, Precision, Value, WeightsSpec
+from condhpc.spec import DiffusionTransformer, FolderSpec, NetworkSpec, Positive, Precision, Value
+from condhpc.teachers import Batch, Epochs, Seed, Teacher, with_built_in
 from condhpc.typed_toml import Name, Reader, read
 
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Axis = Annotated[tuple[Name, ...], Meta(min_length=1)]
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
-
-
-Epochs = Annotated[int, Meta(ge=1, le=1_000_000)]
-Batch = Annotated[int, Meta(ge=2)]
-"""Batch norm has no statistics of a single image."""
 
 
 class Grid(Value, frozen=True):
@@ -44,39 +39,6 @@ class Exclude(Value, frozen=True):
     ipc: Positive | None = None
     protocol: Name | None = None
     student: Name | None = None
-
-
-class Teacher(Value, frozen=True):
-    """A role: one classifier, or a committee of several, of each dataset that needs it."""
-
-    # NOTE: plain `str`, because msgspec 0.22 crashes on a union of an array and a string with a pattern.
-    arch: Annotated[tuple[str, ...], Meta(min_length=1)] | str
-    """One architecture, or a list: a committee."""
-    epochs: Epochs | None = None
-    """Passes over the training split. Required unless `weights` are given."""
-    batch: Batch = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Meta(gt=0.0)] = 0.1
-    """Peak learning rate; cosine to zero."""
-    weight_decay: Annotated[float, Meta(ge=0.0)] = 5e-4
-    seed: Seed | Annotated[tuple[Seed, ...], Meta(min_length=1)] = 0
-    """One for all members, or one per member."""
-    split: Name = "train"
-    weights: WeightsSpec | tuple[WeightsSpec, ...] | None = None
-    """Trained elsewhere: name (the profile maps it to a file) and SHA-256; a list has one per member."""
-
-    @property
-    def members(self) -> tuple[tuple[str, int, WeightsSpec | None], ...]:
-        """(arch, seed, weights) of each member."""
-        archs = self.arch if isinstance(self.arch, tuple) else (self.arch,)
-        seeds = (self.seed,) * len(archs) if isinstance(self.seed, int) else self.seed
-        given = self.weights if isinstance(self.weights, tuple) else (self.weights,) * len(archs)
-        return tuple(zip(archs, seeds, given, strict=False))
-
-    @property
-    def committee(self) -> bool:
-        """Whether `arch` is a list; a list of one is a committee of one."""
-        return isinstance(self.arch, tuple)
 
 
 class OwnDataset(Value, frozen=True):
@@ -207,15 +169,9 @@ class Manifest(Value, frozen=True):
     """Verbatim, for the run's folder."""
 
     @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of all files of weights that it rests on."""
-        members = (w.name for t in self.teachers.values() for _, _, w in t.members if w is not None)
-        return tuple(dict.fromkeys((*members, *(encoder.weights for encoder in self.encoders.values()))))
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Names of all folders of weights that it rests on."""
-        return tuple(dict.fromkeys(g.outside.name for g in self.generators.values() if g.outside is not None))
+    def roles(self) -> dict[str, Teacher]:
+        """`teachers`, and the role that needs no block."""
+        return with_built_in(self.teachers)
 
     def params_of(self, name: str, wanted: type[Value]) -> Any:
         """Parameters of a plug-in: those given, else its defaults."""

@@ -12,11 +12,13 @@ import msgspec
 from condhpc import demands, generator_check, registry
 from condhpc.errors import UnknownNameError, nearest
 from condhpc.grid import MAX_TASKS, CellId, cells, task_bound
+from condhpc.teachers import EDC_BACKBONES, SINGLE
 from condhpc.typed_toml import dotted
 
 if TYPE_CHECKING:
-    from condhpc.manifest import Grid, Manifest, Teacher
+    from condhpc.manifest import Grid, Manifest
     from condhpc.registry import Kind, Plugin
+    from condhpc.teachers import Teacher
     from condhpc.typed_toml import Reader
 
 _PARAM_KINDS: tuple[Kind, ...] = ("coresets", "methods", "metrics")
@@ -124,7 +126,7 @@ def _check_teachers(reader: Reader, manifest: Manifest) -> None:
 
 def _check_members(reader: Reader, teacher: Teacher, where: str) -> None:
     count = len(teacher.arch) if teacher.committee else 1
-    for field in ("seed", "weights"):
+    for field in ("seed", "lr", "weights"):
         given = getattr(teacher, field)
         if isinstance(given, tuple) and len(given) != count:
             reader.problem(f"{where}.{field}", f"{len(given)} values, expected one for each of {count} in `arch`")
@@ -143,23 +145,22 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
     users: dict[str, list[str]] = {}
     datasets: dict[str, set[str]] = {}
     committees: dict[tuple[str, str], None] = {}
+    roles = manifest.roles
     for grid in manifest.grids:
         for use in demands.role_uses(manifest, grid):
             users.setdefault(use.role, []).append(use.user)
             datasets.setdefault(use.role, set()).update(grid.datasets)
-            if use.archs and use.role in manifest.teachers:
-                _check_committee(reader, manifest.teachers[use.role], use)
-            if use.dynamics and use.role in manifest.teachers:
+            if use.archs and use.role in roles:
+                _check_committee(reader, roles[use.role], use)
+            if use.dynamics and use.role in roles:
                 _check_training(reader, manifest, use, grid.datasets)
-            if use.one_network and use.role in manifest.teachers and manifest.teachers[use.role].committee:
+            if use.one_network and use.role in roles and roles[use.role].committee:
                 committees[use.role, use.user] = None
     for role, who in users.items():
         where = dotted("teachers", role)
-        if role not in manifest.teachers:
-            needed = ", ".join(dict.fromkeys(who))
-            text = f"missing, needed by {needed}; expected a [{where}] block with arch and epochs"
-            reader.problem(where, text + (nearest(role, manifest.teachers) if manifest.teachers else ""))
-        elif manifest.teachers[role].weights is not None and len(datasets[role]) > 1:
+        if role not in roles:
+            reader.undefined("teachers", role, who, "arch and epochs" + _built_in(role), manifest.teachers)
+        elif roles[role].weights is not None and len(datasets[role]) > 1:
             names = ", ".join(sorted(datasets[role]))
             reader.problem(f"{where}.weights", f"one set of weights for several datasets ({names}); one manifest each")
     for role, user in committees:
@@ -167,15 +168,16 @@ def _check_roles(reader: Reader, manifest: Manifest) -> None:
         reader.problem(dotted("teachers", role), text)
 
 
+def _built_in(role: str) -> str:
+    """What a role that needs no block needs instead."""
+    if role != EDC_BACKBONES:
+        return ""
+    return f", or [{dotted('teachers', SINGLE)}] with epochs, as which its networks are then trained"
+
+
 def _check_networks(reader: Reader, manifest: Manifest) -> None:
     """Every encoder that is used is defined."""
-    users: dict[str, dict[str, None]] = {}
-    for name, user in demands.networks(manifest):
-        users.setdefault(name, {})[user] = None
-    for name in users.keys() - manifest.encoders.keys():
-        where = dotted("encoders", name)
-        text = f"missing, needed by {', '.join(users[name])}; expected a [{where}] block with library, arch and weights"
-        reader.problem(where, text + (nearest(name, manifest.encoders) if manifest.encoders else ""))
+    reader.require_blocks("encoders", demands.networks(manifest), "library, arch and weights", manifest.encoders)
     for name, encoder in manifest.encoders.items():
         if encoder.library == "torchvision" and encoder.arch not in demands.archs():
             text = f"no such architecture{nearest(encoder.arch, demands.archs())}"
@@ -195,7 +197,7 @@ def _check_committee(reader: Reader, teacher: Teacher, use: demands.RoleUse) -> 
 
 def _check_training(reader: Reader, manifest: Manifest, use: demands.RoleUse, datasets: Sequence[str]) -> None:
     """A training that is looked at took place here, on the images that are chosen from."""
-    teacher, where = manifest.teachers[use.role], dotted("teachers", use.role)
+    teacher, where = manifest.roles[use.role], dotted("teachers", use.role)
     if teacher.weights is not None and not reader.noted(f"{where}.weights"):
         reader.problem(
             f"{where}.weights", f"trained elsewhere, and {use.user} looks at the training; expected `epochs`"

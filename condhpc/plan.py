@@ -204,7 +204,7 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
     grids = manifest.grids
     used = ((use.role, name) for grid in grids for use in demands.role_uses(manifest, grid) for name in grid.datasets)
     for role, name in dict.fromkeys(used):
-        split, index = manifest.teachers[role].split, facts[name].index
+        split, index = manifest.roles[role].split, facts[name].index
         if index is not None and split not in index.splits:
             text = f"{name} has no such split, only {sorted(index.splits)}"
             problems.append(f"{manifest.file}: teachers.{role}.split = {split!r}: {text}")

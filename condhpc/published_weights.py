@@ -16,10 +16,15 @@ _WRAPPERS, _PARALLEL = ("state_dict", "model"), "module."
 
 
 def unwrapped(held: Any) -> Any:
-    """The state dict inside a training checkpoint (`state_dict`, `model`), without DataParallel's `module.` prefix."""
-    for name in _WRAPPERS:
-        if isinstance(held, dict) and isinstance(held.get(name), dict):
-            held = held[name]
+    """The state dict inside a training checkpoint (`state_dict`, `model`), without DataParallel's `module.` prefix.
+
+    Raises ValueError for a checkpoint with both: they may differ, and nothing here can tell which one is meant.
+    """
+    inside = [name for name in _WRAPPERS if isinstance(held, dict) and isinstance(held.get(name), dict)]
+    if len(inside) > 1:
+        raise ValueError(f"holds networks under {' and '.join(map(repr, inside))}")
+    for name in inside:
+        held = held[name]
     if isinstance(held, dict) and held and all(str(name).startswith(_PARALLEL) for name in held):
         return {name.removeprefix(_PARALLEL): value for name, value in held.items()}
     return held

@@ -24,7 +24,8 @@ from condhpc.spec import (
 )
 
 if TYPE_CHECKING:
-    from condhpc.manifest import Generator, LabelChoice, Teacher, TrainingOverride
+    from condhpc.manifest import Generator, LabelChoice, TrainingOverride
+    from condhpc.teachers import Teacher
 
 EMBED_BATCH = 256
 """Images that share a forward pass when a split is embedded."""
@@ -131,21 +132,28 @@ def teacher_specs(
     teacher: Teacher, dataset: DatasetSpec, info: DatasetInfo, images: int, precision: Precision
 ) -> Sequence[TeacherSpec]:
     """One spec per member; `images` is the size of the split they train on. No CutMix for teachers."""
-    training = None
+    trainings: list[Training | None] = [None] * len(teacher.members)
     if teacher.epochs is not None:
-        batch = min(teacher.batch, images)
-        training = Training(
-            steps=steps(images, batch, teacher.epochs),
-            batch=batch,
-            bn_group=batch,
-            optimizer=Optimizer(name=teacher.optimizer, lr=teacher.lr, weight_decay=teacher.weight_decay),
-            augment=Augment(crop_scale_min=info.crop_scale_min, flip=info.mirror, cutmix_alpha=0.0),
-            precision=precision,
-        )
+        length = steps(images, min(teacher.batch, images), teacher.epochs), min(teacher.batch, images)
+        trainings = [_teacher_training(teacher, lr, length, info, precision) for lr in teacher.rates]
     return [
         TeacherSpec(dataset=dataset, arch=arch, seed=seed, split=teacher.split, training=training, weights=weights)
-        for arch, seed, weights in teacher.members
+        for (arch, seed, weights), training in zip(teacher.members, trainings, strict=True)
     ]
+
+
+def _teacher_training(
+    teacher: Teacher, lr: float, length: tuple[int, int], info: DatasetInfo, precision: Precision
+) -> Training:
+    """Of one member; `length`: steps and batch."""
+    return Training(
+        steps=length[0],
+        batch=length[1],
+        bn_group=length[1],
+        optimizer=Optimizer(name=teacher.optimizer, lr=lr, weight_decay=teacher.weight_decay),
+        augment=Augment(crop_scale_min=info.crop_scale_min, flip=info.mirror, cutmix_alpha=0.0),
+        precision=precision,
+    )
 
 
 def generator_spec(

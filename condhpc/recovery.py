@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from condhpc import pixels, unit_augment
+from condhpc import pixels, stem_gradient, unit_augment
 from condhpc.bn_statistics import Batch, Term
 from condhpc.device import to_device
 from condhpc.recovery_watch import Watch
@@ -85,6 +85,8 @@ def recover(
     `start` gives normalised pixels (n, 3, R, R) of a unit. Raises StageError naming unit, step and term where a loss is
     not finite or nearly all pixels of a unit are black or white, and whatever `tick` raises.
     """
+    for backbone in backbones:
+        stem_gradient.install(backbone.model)
     state = _resumed(work, backbones) or _begin(work, group, start)
     joins_N = _joins(recipe, group)
     draws = [_draws(work, unit, recipe) for unit in group]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from condhpc.survey import Overview
 
 _RUNNING_SHOWN = 10
+_IN_HOURS_FROM = 0.1
+_DEVICES, _TIMES = ("gpu", "cpu"), ("GPU time", "CPU time")
 
 
 def status_lines(shot: Snapshot) -> Iterator[str]:
@@ -77,12 +79,12 @@ def _cost_lines(costs: Sequence[CostRow]) -> Iterator[str]:
         yield "hours: on a CPU only records tell, and there are none of such tasks yet"
         return
     yield ""
-    rows = [(_kind(row), row.tasks, *_hours(row), _basis(row)) for row in costs]
     unknown = sum(row.unknown for row in costs)
-    basis = f"tasks that are in neither sum: {unknown:,}" if unknown else ""
-    hours = _total(row[2] for row in rows), _total(row[3] for row in rows)
-    total = ("all", sum(row.tasks for row in costs), *hours, basis)
-    yield from aligned(("to compute", "tasks", "GPU-h", "CPU-h", "rests on"), [*rows, total])
+    last = f"tasks that are in neither sum: {unknown:,}" if unknown else ""
+    gpu, cpu = (_hours_column([row.expected_h if row.device == kind else None for row in costs]) for kind in _DEVICES)
+    kinds, counts = [*map(_kind, costs), "all"], [row.tasks for row in costs]
+    rows = zip(kinds, [*counts, sum(counts)], gpu, cpu, [*map(_basis, costs), last], strict=True)
+    yield from aligned(("to compute", "tasks", *_TIMES, "rests on"), rows)
     if any(row.device == "gpu" and not row.records for row in costs):
         yield "The model alone holds within a factor of three; records of real runs calibrate it."
 
@@ -91,14 +93,17 @@ def _kind(row: CostRow) -> str:
     return f"{row.stage} {row.condenser}".rstrip()
 
 
-def _hours(row: CostRow) -> tuple[float | None, float | None]:
-    """In the column of GPUs, or of CPUs."""
-    return (row.expected_h, None) if row.device == "gpu" else (None, row.expected_h)
-
-
-def _total(hours: Iterable[float | None]) -> float | None:
+def _hours_column(hours: Sequence[float | None]) -> list[str]:
+    """Hours and, last, their sum, to the right; nothing for what is not known."""
     known = [value for value in hours if value is not None]
-    return sum(known) if known else None
+    texts = [_hours_text(value) if value is not None else "" for value in (*hours, sum(known) if known else None)]
+    width = max(len(_TIMES[0]), *map(len, texts))
+    return [text.rjust(width) for text in texts]
+
+
+def _hours_text(hours: float) -> str:
+    """`1.20 h`; below a tenth of an hour minutes or seconds, so that what costs something is not shown as nothing."""
+    return f"{hours:,.2f} h" if hours >= _IN_HOURS_FROM else duration(3600.0 * hours)
 
 
 def _basis(row: CostRow) -> str:
@@ -107,11 +112,12 @@ def _basis(row: CostRow) -> str:
     if row.device == "cpu":
         if row.expected_h is None:
             return "not known on a CPU: no task like these is recorded"
-        return f"CPUs: recorded {row.recorded_h:.2f} h over {row.records} tasks{missing}"
+        return f"CPUs: recorded {_hours_text(row.recorded_h)} over {row.records} tasks{missing}"
     if row.predicted_h is None:
         return "not known: nothing predicts these tasks"
     if not row.records or not row.recorded_predicted_h:
         return f"{printable(row.gpu)}: the model alone{missing}"
     ratio = row.recorded_h / row.recorded_predicted_h
-    known = f"predicted {row.recorded_predicted_h:.2f} h, recorded {row.recorded_h:.2f} h over {row.records} tasks"
-    return f"{printable(row.gpu)}: {known}, × {ratio:.2f}{missing}"
+    predicted, recorded = _hours_text(row.recorded_predicted_h), _hours_text(row.recorded_h)
+    known = f"predicted {predicted}, recorded {recorded} over {row.records} tasks, × {ratio:.2f}"
+    return f"{printable(row.gpu)}: {known}{missing}"

@@ -23,6 +23,7 @@ from condhpc import (
     keys,
     launch,
     manifest,
+    outside,
     plan,
     predictions,
     runs,
@@ -37,6 +38,7 @@ from condhpc.facts import Facts
 from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
+from condhpc.outside import Outside
 from condhpc.planned import Plan, Planned
 from condhpc.profile import Profile
 from condhpc.progress import Progress
@@ -57,12 +59,8 @@ class Prepared:
     """The manifest file's bytes."""
     plan: Plan
     facts: dict[str, Facts]
-    weights: tuple[str, ...]
-    """Names of external weights that it uses."""
-    folders: tuple[str, ...]
-    """Names of folders of external weights that it uses."""
-    sets: tuple[str, ...]
-    """Names of condensed sets made elsewhere."""
+    outside: tuple[Outside, ...]
+    """What it takes from outside."""
     profile: Profile
     overview: Overview
     indexes: IndexCache
@@ -72,7 +70,8 @@ class Prepared:
 def prepare(path: Path, profile: Profile) -> Prepared:
     """Read, check and plan a manifest; writes nothing. Raises ProblemsError with all problems."""
     loaded = manifest.load(path)
-    profile = facts.with_downloaded(loaded.weights, profile, os.environ)
+    taken_in = outside.used(loaded)
+    profile = outside.with_downloaded((item.name for item in taken_in if item.form == "file"), profile, os.environ)
     indexes = IndexCache(Layout(profile.root))
     found = facts.gather(loaded, profile, indexes.index)
     layout = Layout(profile.root)
@@ -80,16 +79,14 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     slurm = _slurm(profile)
     taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
     arrangement, misfits = survey.arranged(taken, profile, slurm)
-    warnings = [*planned.warnings, *misfits]
+    warnings = [*planned.warnings, *outside.problems(taken_in, profile, os.environ), *misfits]
     costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(
         source=path.read_bytes(),
         plan=planned,
         facts=found,
-        weights=loaded.weights,
-        folders=loaded.folders,
-        sets=(*loaded.external,),
+        outside=taken_in,
         profile=profile,
         overview=overview,
         indexes=indexes,
@@ -191,9 +188,7 @@ def _slurm(profile: Profile) -> Slurm | None:
 
 def _require_data(prepared: Prepared) -> None:
     facts.require(prepared.facts)
-    facts.require_weights(prepared.weights, prepared.profile)
-    facts.require_folders(prepared.folders, prepared.profile)
-    facts.require_sets(prepared.sets, prepared.profile)
+    outside.require(prepared.outside, prepared.profile, os.environ)
 
 
 def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:

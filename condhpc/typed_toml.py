@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
@@ -72,6 +72,20 @@ class Reader:
     def wrong(self, where: str, value: Any, expected: str) -> None:
         """Note a value that is not what was expected."""
         self.problem(where, f" = {shown(value)}: {expected}")
+
+    def undefined(self, table: str, name: str, users: Iterable[str], keys: str, known: Collection[str]) -> None:
+        """Note that `[table.name]`, which others name, is not there; `keys` are what it would say."""
+        where, needed = dotted(table, name), ", ".join(dict.fromkeys(users))
+        text = f"missing, needed by {needed}; expected a [{where}] block with {keys}"
+        self.problem(where, text + (nearest(name, known) if known else ""))
+
+    def require_blocks(self, table: str, named: Iterable[tuple[str, str]], keys: str, known: Collection[str]) -> None:
+        """As `undefined`, every block of a table that is not known; `named` are names and who asks for each."""
+        users: dict[str, list[str]] = {}
+        for name, user in named:
+            users.setdefault(name, []).append(user)
+        for name in [name for name in users if name not in known]:
+            self.undefined(table, name, users[name], keys, known)
 
     def finish(self) -> None:
         """Raise ProblemsError with everything noted, if anything was."""

@@ -34,6 +34,7 @@ class Upstream:
 
     def __init__(self, manifest: Manifest, facts: Mapping[str, Facts], sheet: Sheet) -> None:
         self._manifest = manifest
+        self._roles = manifest.roles
         self._facts = facts
         self._sheet = sheet
         self.shaping: dict[str, set[str]] = {}
@@ -61,8 +62,8 @@ class Upstream:
 
     def _teachers(self, dataset: str, role: str) -> tuple[str, ...]:
         """Keys of the members of a role."""
-        teacher = self._manifest.teachers[role]
         facts = self._facts[dataset]
+        teacher = self._roles[role].on(facts.info.resolution)
         images = facts.images(teacher.split)
         specs = teacher_specs(teacher, self.dataset(dataset), facts.info, images, self._manifest.precision)
         found = []
@@ -194,7 +195,7 @@ class Upstream:
                 continue  # only condensers have them
             else:
                 found = self.teachers(dataset, need.source)
-                several = self._manifest.teachers[need.source].committee
+                several = self._roles[need.source].committee
             inputs.update({f"{role}.{i}": key for i, key in enumerate(found)} if several else {role: found[0]})
         return inputs, encoders
 

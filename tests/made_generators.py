@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from condhpc import diffusion, generators, rng
+from condhpc import diffusers_models, diffusion, rng
 from condhpc.generators import Generator
 from condhpc.spec import DiffusionTransformer
 
@@ -17,7 +17,7 @@ ARCH = DiffusionTransformer(patch=4, width=16, depth=2, heads=2)
 def tiny_generator(classes: int, resolution: int, labels: Sequence[int] = ()) -> Generator:
     """Two blocks, 16 wide; knows more classes where `labels` say so."""
     own_K = np.asarray(labels or range(classes), dtype=np.int64)
-    network = generators.build(ARCH, (3, resolution, resolution), int(own_K.max()) + 1, seed=5)
+    network = diffusers_models.build(ARCH, (3, resolution, resolution), int(own_K.max()) + 1, seed=5)
     draw = rng.stream(11, "tiny-generator")
     with torch.no_grad():
         for parameter in network.parameters():

@@ -15,7 +15,7 @@ from made_tasks import analyze, condense, folder_of, python, site
 
 from condhpc import attempt, by_hand, keys, lease, store
 from condhpc.layout import TaskFolder
-from condhpc.spec import Task, WeightsSpec
+from condhpc.spec import NetworkSpec, Task, WeightsSpec
 
 pytestmark = pytest.mark.usefixtures("own_signals", "alone")
 
@@ -88,6 +88,12 @@ def test_weights_that_torch_has_downloaded_are_found(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     task = made_stages.teacher(weights=WeightsSpec(name="r18.pth", sha256="0" * 64))
     assert by_hand._site(root, task).weights == {"r18.pth": str(folder / "r18.pth")}
+    network = NetworkSpec(
+        library="torchvision", arch="resnet18", weights="r18.pth", sha256="0" * 64, resolution=64, mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+    )  # fmt: skip
+    embed = made_stages.embed(network=network)
+    assert by_hand._site(root, embed).weights == {"r18.pth": str(folder / "r18.pth")}
     assert by_hand._site(root, condense()).weights == {}
 
 

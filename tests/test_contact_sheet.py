@@ -139,6 +139,16 @@ def test_the_command_writes_one_new_file(held: Path, tmp_path: Path) -> None:
     assert "cannot be written" in nowhere.stderr
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.gz"])
+def test_only_a_png_is_written(held: Path, tmp_path: Path, name: str) -> None:
+    """Nothing is written under a name that promises another format."""
+    done = call(str(held), "--out", name)
+    assert done.exit_code == 2
+    assert f"{name}: the picture is a PNG, expected a name that ends in .png" in done.stderr
+    assert not (tmp_path / name).exists()
+    assert call(str(held), "--out", "a.PNG").exit_code == 0
+
+
 def test_the_command_says_what_it_leaves_out(tmp_path: Path) -> None:
     """A thousand classes are a picture that no viewer opens."""
     labels_N = np.arange(25)

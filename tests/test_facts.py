@@ -14,7 +14,7 @@ import tomli
 
 from condhpc import facts, manifest
 from condhpc.datasets import imagenet1k, imagenet100
-from condhpc.errors import InputError, ProblemsError
+from condhpc.errors import ProblemsError
 from condhpc.facts import Facts
 from condhpc.profile import Profile
 
@@ -171,45 +171,3 @@ def test_a_lister_may_stand_in_for_the_loader(tmp_path: Path) -> None:
     profile = Profile(name="here", backend="local", data={"big": tmp_path})
     assert facts.of("big", None, profile, lister).info.classes == 2
     assert asked == [("big", tmp_path, ())]
-
-
-def test_weights_must_be_named_and_there(tmp_path: Path) -> None:
-    """Both faults are told at once, before anything is queued."""
-    file = tmp_path / "w.pt"
-    file.write_bytes(b"1")
-    profile = Profile(name="here", backend="local", weights={"good": file, "gone": tmp_path / "gone.pt"})
-    facts.require_weights(["good"], profile)
-    with pytest.raises(ProblemsError) as caught:
-        facts.require_weights(["good", "gone", "unnamed"], profile)
-    gone, unnamed = caught.value.problems
-    assert f"weights.gone = '{tmp_path / 'gone.pt'}': no such file" in gone
-    assert "weights.unnamed: missing" in unnamed
-    assert isinstance(caught.value, InputError)
-
-
-def test_weights_that_torch_downloaded_are_found(tmp_path: Path) -> None:
-    """A name that the profile does not map may be a file in torch's own folder; the profile goes first."""
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    for name in ("r18.pth", "named.pth"):
-        (folder / name).touch()
-    profile = Profile(name="p", backend="local", weights={"named.pth": tmp_path / "other.pth"})
-    found = facts.with_downloaded(["r18.pth", "named.pth", "gone.pth"], profile, {"TORCH_HOME": str(tmp_path)})
-    assert found.weights == {"named.pth": tmp_path / "other.pth", "r18.pth": folder / "r18.pth"}
-    home = tmp_path / "home"
-    (home / ".cache" / "torch" / "hub" / "checkpoints").mkdir(parents=True)
-    (home / ".cache" / "torch" / "hub" / "checkpoints" / "r50.pth").touch()
-    assert list(facts.with_downloaded(["r50.pth"], profile, {"HOME": str(home)}).weights) == ["named.pth", "r50.pth"]
-
-
-def test_sets_made_elsewhere_must_be_here(tmp_path: Path) -> None:
-    """Each name has a path in the profile, and something is there."""
-    (tmp_path / "here").mkdir()
-    profile = Profile(name="p", backend="local", sets={"here": tmp_path / "here", "gone": tmp_path / "gone"})
-    facts.require_sets(["here"], profile)
-    with pytest.raises(ProblemsError) as caught:
-        facts.require_sets(["here", "gone", "unnamed"], profile)
-    assert caught.value.problems == (
-        f"profile 'p': sets.gone = '{tmp_path / 'gone'}': not on this machine",
-        "profile 'p': sets.unnamed: missing, expected the path of this set",
-    )

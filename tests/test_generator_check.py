@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import fake_plugins
-import msgspec
 import pytest
 import tomli
 from fake_plugins import MANIFEST
@@ -142,19 +140,6 @@ def test_a_folder_is_in_the_key_by_its_digest() -> None:
     assert isinstance(trained, GeneratorSpec)
     assert trained.vae is not None
     assert (trained.vae.name, trained.folder) == ("v", None)
-
-
-def test_folders_must_be_here(tmp_path: Path) -> None:
-    """All that are missing, or are files, are named before anything is sent."""
-    loaded = manifest.parse(block(FOLDER), tomli.loads(block(FOLDER)), "m.toml")
-    assert loaded.folders == ("xl",)
-    (tmp_path / "file").touch()
-    held = Profile(name="p", backend="local", weights={"xl": tmp_path / "file"})
-    with pytest.raises(ProblemsError, match=r"weights\.xl = '.*file': no such folder on this machine"):
-        facts.require_folders(loaded.folders, held)
-    with pytest.raises(ProblemsError, match=r"weights\.xl: missing, expected the path of this folder"):
-        facts.require_folders(loaded.folders, msgspec.structs.replace(held, weights={}))
-    facts.require_folders(loaded.folders, msgspec.structs.replace(held, weights={"xl": tmp_path}))
 
 
 @pytest.mark.parametrize(

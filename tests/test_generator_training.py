@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_data import Recorder
 
-from condhpc import diffusion, generator_training, generators, registry, rng
+from condhpc import diffusers_models, diffusion, generator_training, registry, rng
 from condhpc.generators import Generator
 from condhpc.images import ResidentImages, StreamedImages
 from condhpc.spec import DiffusionTransformer, GeneratorTraining
@@ -33,7 +33,7 @@ def recipe(**changes: Any) -> GeneratorTraining:
 
 def fresh() -> Generator:
     """A network at its start, on the digits' pixels."""
-    network = generators.build(DiffusionTransformer(patch=2, width=32, depth=2, heads=2), (3, 8, 8), 10, seed=0)
+    network = diffusers_models.build(DiffusionTransformer(patch=2, width=32, depth=2, heads=2), (3, 8, 8), 10, seed=0)
     return Generator(network, None, diffusion.linear_chain(), np.arange(10)).placed("cpu")
 
 

@@ -11,7 +11,7 @@ import torch
 from made_generators import ARCH, tiny_generator
 from tiny_data import MemorySplit
 
-from condhpc import diffusion, generators
+from condhpc import diffusers_models, diffusion, generators
 from condhpc.errors import StageError
 from condhpc.generators import Generator
 from condhpc.spec import DiffusionTransformer
@@ -54,7 +54,7 @@ def test_pixels_come_back() -> None:
 def test_latents_are_the_modes_of_the_autoencoder_scaled() -> None:
     """As the transformer sees them; decoding scales them back."""
     vae = tiny_vae()
-    network = generators.build(ARCH, generators.latent_shape(vae, 16), 3, seed=0)
+    network = diffusers_models.build(ARCH, generators.latent_shape(vae, 16), 3, seed=0)
     made = Generator(network, vae, diffusion.linear_chain(), np.arange(3)).placed("cpu")
     assert (made.latent_shape, made.resolution) == ((2, 8, 8), 16)
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8))
@@ -69,7 +69,7 @@ def test_latents_are_the_modes_of_the_autoencoder_scaled() -> None:
 def test_an_autoencoder_takes_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding's batch of 256 large images would not fit on a GPU; the latents and the order are the same."""
     vae = tiny_vae()
-    network = generators.build(ARCH, generators.latent_shape(vae, 16), 3, seed=0)
+    network = diffusers_models.build(ARCH, generators.latent_shape(vae, 16), 3, seed=0)
     made = Generator(network, vae, diffusion.linear_chain(), np.arange(3)).placed("cpu")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8))
     whole = made.encode(images)
@@ -130,12 +130,12 @@ def test_clean_pixels_stay_within_their_range() -> None:
 
 def test_a_fresh_network_starts_at_zero_with_one_embedding() -> None:
     """adaLN-Zero: blocks are the identity and the output is zero; equal seeds give equal weights."""
-    network: Any = generators.build(ARCH, (3, 8, 8), 3, seed=1)
+    network: Any = diffusers_models.build(ARCH, (3, 8, 8), 3, seed=1)
     found = network(noisy(2), timestep=torch.tensor([1, 500]), class_labels=torch.tensor([0, 3])).sample
     assert found.shape == (2, 6, 8, 8)
     assert not found.any()
     assert network.transformer_blocks[1].norm1.emb is network.transformer_blocks[0].norm1.emb
-    again, other = (generators.build(ARCH, (3, 8, 8), 3, seed=seed) for seed in (1, 2))
+    again, other = (diffusers_models.build(ARCH, (3, 8, 8), 3, seed=seed) for seed in (1, 2))
     pairs = zip(network.parameters(), again.parameters(), other.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b, _ in pairs)
     assert not torch.equal(network.pos_embed.proj.weight, other.pos_embed.proj.weight)
@@ -145,7 +145,7 @@ def test_patches_must_tile_the_latent() -> None:
     """The message names the field."""
     arch = DiffusionTransformer(patch=3, width=16, depth=1, heads=2)
     with pytest.raises(StageError, match="patches of 3 cannot tile 8 × 8; change `patch`"):
-        generators.build(arch, (3, 8, 8), 3, seed=0)
+        diffusers_models.build(arch, (3, 8, 8), 3, seed=0)
 
 
 def test_a_copy_is_the_copys_own() -> None:
@@ -160,7 +160,7 @@ def test_a_copy_is_the_copys_own() -> None:
 
 def unshared() -> Any:
     """The network as diffusers has it, an embedding in each block."""
-    network: Any = generators.network_of(json.loads(generators.config_of(PIXELS.network)))
+    network: Any = diffusers_models.network_of(json.loads(diffusers_models.config_of(PIXELS.network)))
     network.load_state_dict(PIXELS.network.state_dict())
     return network
 
@@ -179,23 +179,23 @@ def saved(folder: Path, **scheduler: Any) -> Path:
 def test_a_folder_is_read(tmp_path: Path) -> None:
     """Transformer, autoencoder and schedule, without the network; equal embeddings are one again."""
     home = saved(tmp_path, beta_end=0.01)
-    network: Any = generators.read_network(home)
+    network: Any = diffusers_models.read_network(home)
     state = PIXELS.network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     assert network.transformer_blocks[1].norm1.emb is network.transformer_blocks[0].norm1.emb
     for folder in (home, home / "vae"):
-        assert generators.read_vae(folder).config.scaling_factor == 0.5  # type: ignore[union-attr]
-    assert generators.read_betas(home)[-1] == pytest.approx(0.01)
-    assert generators.read_betas(home / "vae")[-1] == pytest.approx(0.02)
+        assert diffusers_models.read_vae(folder).config.scaling_factor == 0.5  # type: ignore[union-attr]
+    assert diffusers_models.read_betas(home)[-1] == pytest.approx(0.01)
+    assert diffusers_models.read_betas(home / "vae")[-1] == pytest.approx(0.02)
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     """One without the parts, and one whose network predicts something else."""
     with pytest.raises(StageError, match="transformer: not a DiTTransformer2DModel as diffusers saves one"):
-        generators.read_network(tmp_path)
+        diffusers_models.read_network(tmp_path)
     home = saved(tmp_path, prediction_type="v_prediction")
     with pytest.raises(StageError, match="predicts 'v_prediction', expected 'epsilon'"):
-        generators.read_betas(home)
+        diffusers_models.read_betas(home)
 
 
 def test_a_network_is_rebuilt_from_its_configuration() -> None:
@@ -209,7 +209,7 @@ def test_embeddings_that_differ_stay_apart() -> None:
     network = unshared()
     with torch.no_grad():
         network.transformer_blocks[1].norm1.emb.class_embedder.embedding_table.weight += 1
-    found: Any = generators.with_shared_embedding(network)
+    found: Any = diffusers_models.with_shared_embedding(network)
     assert found.transformer_blocks[1].norm1.emb is not found.transformer_blocks[0].norm1.emb
 
 

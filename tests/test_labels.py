@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from condhpc import arrays, labels, models, registry
-from condhpc.arrays import LabelShape
+from condhpc import labels, models, registry
 from condhpc.augment import Mix
 from condhpc.errors import StageError
 from condhpc.feed import Batch
+from condhpc.label_files import LabelReader, LabelShape, LabelWriter
 from condhpc.spec import Protocol, TeacherLabels
 
 LABELS_n = torch.tensor([0, 2, 1, 1])
@@ -226,10 +226,10 @@ def test_cached_labels_are_what_was_written(kept: int, tmp_path: Path) -> None:
     soft_RK = torch.rand(9, 3, generator=torch.Generator().manual_seed(5)).softmax(1)
     columns = labels.kept(soft_RK, kept)
     shape = LabelShape(rows=9, classes=3, kept=kept)
-    writer = arrays.LabelWriter(tmp_path / "labels.h5", shape)
+    writer = LabelWriter(tmp_path / "labels.h5", shape)
     writer.write(0, labels.stored(columns))
     writer.close({})
-    ask = labels.cached(arrays.LabelReader(tmp_path / "labels.h5", shape), 3, "cpu")
+    ask = labels.cached(LabelReader(tmp_path / "labels.h5", shape), 3, "cpu")
     seen = dataclasses.replace(batch(), row=4)
     expected = labels.spread(columns, 3)[4:8]
     assert torch.allclose(ask(seen), expected, atol=1e-3)

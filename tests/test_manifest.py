@@ -131,7 +131,7 @@ def test_all_problems_come_at_once(path: Path) -> None:
         "metrics = 'spread': expected array, got str",
         "params.nearest.widht: unknown key; did you mean 'width'?",
         "students = 'smal': no such student; did you mean 'small'?",
-        "teachers.judge.lr = 'high': expected float, got str",
+        "teachers.judge.lr = 'high': expected float | array, got str",
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 from made_generators import ARCH, tiny_generator
 from tiny_data import MemorySplit
 
-from condhpc import diffusion, generators, phase_latents
+from condhpc import diffusers_models, diffusion, generators, phase_latents
 from condhpc.generators import Generator
 from condhpc.phase_latents import PhaseLatents
 
@@ -26,7 +26,7 @@ def of_autoencoder() -> Generator:
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
             block_out_channels=(8, 8), latent_channels=2, norm_num_groups=4, sample_size=8,
         )  # fmt: skip
-    network = generators.build(ARCH, generators.latent_shape(vae, 8), 3, seed=0)
+    network = diffusers_models.build(ARCH, generators.latent_shape(vae, 8), 3, seed=0)
     return Generator(network, vae, diffusion.linear_chain(), np.arange(3)).placed("cpu")
 
 

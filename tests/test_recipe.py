@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from condhpc import recipe
-from condhpc.manifest import LabelChoice, Teacher, TrainingOverride
+from condhpc.manifest import LabelChoice, TrainingOverride
 from condhpc.spec import DatasetSpec, Rule, WeightsSpec
+from condhpc.teachers import Teacher
 
 HARD = fake_plugins.protocol("hard", None)
 DATASET = DatasetSpec(

@@ -41,11 +41,30 @@ def test_hours_stand_beside_what_they_rest_on() -> None:
         ),
     )  # fmt: skip
     assert lines[1:] == [
-        "to compute      tasks  GPU-h  CPU-h  rests on",
-        "teacher             2   0.50         H100: the model alone",
-        "condense sre2l      9   1.46         H100: predicted 1.20 h, recorded 1.40 h over 12 tasks, × 1.17",
-        "analyze             4          0.75  CPUs: recorded 0.25 h over 3 tasks; not known for 1 of them",
-        "all                15   1.96   0.75  tasks that are in neither sum: 1",
+        "to compute      tasks  GPU time  CPU time  rests on",
+        "teacher             2    0.50 h            H100: the model alone",
+        "condense sre2l      9    1.46 h            H100: predicted 1.20 h, recorded 1.40 h over 12 tasks, × 1.17",
+        "analyze             4              0.75 h  CPUs: recorded 0.25 h over 3 tasks; not known for 1 of them",
+        "all                15    1.96 h    0.75 h  tasks that are in neither sum: 1",
+        "The model alone holds within a factor of three; records of real runs calibrate it.",
+    ]
+
+
+def test_short_work_is_told_in_minutes_and_seconds() -> None:
+    """Nothing that costs something is shown as `0.00 h`, neither in the columns nor in what they rest on."""
+    lines = _lines(
+        _row(expected_h=1234.5),
+        _row(expected_h=0.0999),
+        _row(expected_h=0.001, records=2, recorded_h=0.0011, recorded_predicted_h=0.04),
+        _row(device="cpu", gpu="", records=3, recorded_h=0.05, expected_h=0.0002),
+    )
+    assert lines[1:] == [
+        "to compute      tasks  GPU time    CPU time  rests on",
+        "condense sre2l      9  1,234.50 h            H100: the model alone",
+        "condense sre2l      9       6 min            H100: the model alone",
+        "condense sre2l      9         4 s            H100: predicted 2 min, recorded 4 s over 2 tasks, × 0.03",
+        "condense sre2l      9                   1 s  CPUs: recorded 3 min over 3 tasks",
+        "all                36  1,234.60 h       1 s",
         "The model alone holds within a factor of three; records of real runs calibrate it.",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,6 +167,20 @@ def lab(tmp_path: Path, code: Path) -> Iterator[Lab]:
     found = Lab(tmp_path, code)
     yield found
     found.end()
+
+
+def test_what_is_made_elsewhere_is_warned_of_and_needed(lab: Lab) -> None:
+    """`plan` tells of a digest that nobody filled in and of a path that is not there, `submit` sends nothing."""
+    zeros = "0" * 64
+    block = f'[external.theirs]\nformat = "folder"\nsha256 = "{zeros}"\nipc = 1\n'
+    text = lab.manifest.read_text().replace('["random"]', '["random", "theirs"]')
+    lab.manifest.write_text(text + block)
+    wanted = ["sets.theirs: missing, expected the path of this set", "external.theirs.sha256: a placeholder of zeros"]
+    planned = lab.condhpc("plan", str(lab.manifest))
+    assert all(re.search(f"^warning: .*{problem}", planned, re.MULTILINE) for problem in wanted)
+    refused = lab.condhpc("submit", str(lab.manifest), expect=2)
+    assert all(problem in refused for problem in wanted)
+    assert lab.layout.run_names() == []
 
 
 def test_a_submit_computes_and_a_second_one_does_nothing(lab: Lab) -> None:

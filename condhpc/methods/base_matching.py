@@ -16,6 +16,7 @@ from msgspec import Meta
 from condhpc.cost_model import FORWARD, MATCHED, Effort
 from condhpc.methods.base import Given, Method, Unit, Work
 from condhpc.spec import Need, Value
+from condhpc.teachers import SINGLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=1)]
 Weight = Annotated[float, Meta(ge=0.0)]
+Backbones = Annotated[
+    str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
+]
+CropScale = Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")]
+Flip = Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")]
+UnitsPerPass = Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")]
+Fidelity = Annotated[
+    Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
+]
 
 BACKBONES = "backbones"
 """Role of the networks; its members take turns, one per step."""
@@ -55,9 +65,7 @@ FAMILIES = {
 class MatchingParams(Value, frozen=True):
     """Parameters of recoveries by batch-norm statistics."""
 
-    backbones: Annotated[
-        str, Meta(min_length=1, description="teacher role to recover from; members of a committee take turns")
-    ] = "single"
+    backbones: Backbones = SINGLE
     lr: Annotated[Positive | None, Meta(description="Adam's, at step 0; None: published, by family")] = None
     iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by family")] = None
     r_bn: Annotated[Weight | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
@@ -68,16 +76,14 @@ class MatchingParams(Value, frozen=True):
     first_bn: Annotated[float, Meta(ge=0.0, description="weight of the first batch norm among the others")] = 10.0
     tv: Annotated[float, Meta(ge=0.0, description="weight of total variation")] = 0.0
     l2: Annotated[float, Meta(ge=0.0, description="weight of the mean norm of an image")] = 0.0
-    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.08
-    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
+    crop_scale_min: CropScale = 0.08
+    flip: Flip = None
     roll_px: Annotated[
         Annotated[int, Meta(ge=0)] | None,
         Meta(description="largest roll along each axis; None: the method's at 224 px, in proportion"),
     ] = None
-    units_per_pass: Annotated[int, Meta(ge=1, description="units that share forward passes; rounding only")] = 1
-    fidelity: Annotated[
-        Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
-    ] = "paper"
+    units_per_pass: UnitsPerPass = 1
+    fidelity: Fidelity = "paper"
 
 
 class ChunkedParams(MatchingParams, frozen=True):

@@ -7,8 +7,8 @@ ranked by the same loss; the best 4 · ipc are halved and tiled 2 × 2, drawn in
 shuffled.
 Recovery: cross-entropy + r_loss · `class_matching.ClassTerm`, one backbone per iteration in turn, batches class-major.
 
-The paper's backbones are resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and alexnet; below 64 px leave
-alexnet out. A committee has to be trained, so that a manifest names it: without `backbones`, one network does it all.
+Backbones are the paper's resnet18, mobilenet_v2, efficientnet_b0, shufflenet_v2_x0_5 and, from 64 px on, alexnet: the
+role `edc_backbones`, which needs no block (`teachers`). Any other role will do, also one of a single network.
 
 Deviations: the best crop of an image alone is ranked, as in RDED. A mosaic starts one image, never two. Statistics are
 those of images as the dataset loads them, not of random crops, so that one pass serves both them and the ranking. A
@@ -36,8 +36,13 @@ from condhpc.cost_model import MATCHED_CONVOLUTIONS
 from condhpc.methods.base import Preparation, Preparing, Unit, Work
 from condhpc.methods.base_matching import (
     BACKBONES,
+    Backbones,
     Count,
+    CropScale,
+    Fidelity,
+    Flip,
     Matching,
+    UnitsPerPass,
     Weight,
     class_batches,
     family_of,
@@ -45,6 +50,7 @@ from condhpc.methods.base_matching import (
     real_objection,
 )
 from condhpc.spec import Need, Value
+from condhpc.teachers import EDC_BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +91,7 @@ PUBLISHED = {
 class StatisticsParams(Value, frozen=True):
     """Parameters of the statistics."""
 
-    backbones: Annotated[str, Meta(min_length=1, description="teacher role whose networks look")] = "single"
+    backbones: Annotated[str, Meta(min_length=1, description="teacher role whose networks look")] = EDC_BACKBONES
     batch: Annotated[int, Meta(ge=1, description="images of one class that share a forward pass")] = 100
 
 
@@ -153,10 +159,7 @@ def _unpacked(of_networks: list[dict[str, list[Any]]]) -> list[Spreads]:
 class EdcParams(Value, frozen=True):
     """Parameters of EDC."""
 
-    backbones: Annotated[
-        str,
-        Meta(min_length=1, description="teacher role to recover from, the paper's of five that take turns"),
-    ] = "single"
+    backbones: Backbones = EDC_BACKBONES
     lr: Annotated[float, Meta(gt=0.0, description="Adam's, at step 0")] = 0.05
     iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by dataset")] = None
     batch: Annotated[Count | None, Meta(description="images recovered together; None: published, by dataset")] = None
@@ -168,8 +171,8 @@ class EdcParams(Value, frozen=True):
         Meta(description="share of the average in statistics; None: published, by dataset"),
     ] = None
     first_layer: Annotated[float, Meta(ge=0.0, description="weight of the first layer among the others")] = 10.0
-    crop_scale_min: Annotated[float, Meta(gt=0.0, le=1.0, description="smallest share of the area a crop keeps")] = 0.5
-    flip: Annotated[bool | None, Meta(description="mirror half of the time; None: where labels allow")] = None
+    crop_scale_min: CropScale = 0.5
+    flip: Flip = None
     init: Annotated[
         Literal["mosaics", "real", "noise"], Meta(description="start from mosaics, random images or normal noise")
     ] = "mosaics"
@@ -180,10 +183,8 @@ class EdcParams(Value, frozen=True):
         float, Meta(gt=0.0, le=1.0, description="smallest share of the area that a mosaic's crop keeps")
     ] = 0.08
     score_batch: Annotated[int, Meta(ge=1, description="crops or images that share a forward pass when scored")] = 100
-    units_per_pass: Annotated[int, Meta(ge=1, description="batches that share forward passes; rounding only")] = 1
-    fidelity: Annotated[
-        Literal["paper", "code"], Meta(description="code: as the authors' code where it differs from the paper")
-    ] = "paper"
+    units_per_pass: UnitsPerPass = 1
+    fidelity: Fidelity = "paper"
 
 
 class Edc(Matching):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from condhpc import arrays, by_hand, images, judge, labels, models, rng, train
+from condhpc import by_hand, images, judge, labels, models, rng, train
 from condhpc.errors import StageError
 from condhpc.images import ResidentImages
+from condhpc.label_files import LabelReader
 from condhpc.spec import RelabelSpec
 from condhpc_jobs import inputs, relabel
 
@@ -151,7 +152,7 @@ def _cached(ctx: Context, count: int) -> labels.Source:
     ours = (spec.training.steps, spec.training.batch, spec.training.augment, spec.seed)
     if not isinstance(told, RelabelSpec) or (told.steps, told.batch, told.augment, told.seed) != ours:
         raise StageError(f"input 'labels' of {ctx.key} holds labels of another training")
-    reader = arrays.LabelReader(ctx.input("labels", "labels"), relabel.label_shape(told, count))
+    reader = LabelReader(ctx.input("labels", "labels"), relabel.label_shape(told, count))
     return labels.cached(reader, spec.dataset.classes, ctx.device)
 
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condhpc import arrays, by_hand, diffusion, generator_training, generators, images, keys, registry, rng, train
+from condhpc import (
+    arrays,
+    by_hand,
+    diffusers_models,
+    diffusion,
+    generator_training,
+    generators,
+    images,
+    keys,
+    registry,
+    rng,
+    train,
+)
 from condhpc.arrays import ArrayFile
 from condhpc.errors import StageError
 from condhpc.generators import Generator
@@ -53,10 +65,10 @@ def _trained(
 ) -> tuple[Generator, dict[str, Any]]:
     """A new network, trained; and what the record tells of it."""
     train.require_precision(training.precision, ctx.device)
-    vae = None if spec.vae is None else generators.read_vae(_verified(ctx, spec.vae))
+    vae = None if spec.vae is None else diffusers_models.read_vae(_verified(ctx, spec.vae))
     shape = generators.latent_shape(vae, spec.dataset.resolution)
     seed = rng.torch_seed(spec.seed, "generator-init")
-    network = generators.build(arch, shape, spec.dataset.classes, seed)
+    network = diffusers_models.build(arch, shape, spec.dataset.classes, seed)
     own_K = np.arange(spec.dataset.classes)
     made = Generator(network, vae, diffusion.linear_chain(), own_K, training.precision).placed(ctx.device)
     source = images.images_of(inputs.open_split(ctx, spec.dataset, spec.split), ctx.device, ctx.threads)
@@ -68,8 +80,8 @@ def _trained(
 def _loaded(ctx: Context, spec: GeneratorSpec, folder: FolderSpec) -> Generator:
     """One made elsewhere; raises StageError where it is another, does not fit, or knows other classes."""
     path = _verified(ctx, folder)
-    network, vae = generators.read_network(path), generators.read_vae(path)
-    betas = generators.read_betas(path)
+    network, vae = diffusers_models.read_network(path), diffusers_models.read_vae(path)
+    betas = diffusers_models.read_betas(path)
     chain, wanted = diffusion.linear_chain(betas=betas), spec.dataset.classes
     made = Generator(network, vae, chain, np.arange(wanted))
     if spec.classes:
@@ -103,7 +115,7 @@ def _content(ctx: Context, made: Generator) -> ArrayFile:
     """What `inputs.load_generator` reads."""
     parts = {"network": made.network} | ({} if made.vae is None else {"vae": made.vae})
     named = [weights.to_arrays(part, f"{name}/") for name, part in parts.items()]
-    attributes = {name: generators.config_of(part) for name, part in parts.items()}
+    attributes = {name: diffusers_models.config_of(part) for name, part in parts.items()}
     betas = {"betas": made.chain.beta_T, "labels": made.labels_K}
     return ArrayFile({k: v for found in [*named, betas] for k, v in found.items()}, {**attributes, "key": ctx.key})
 

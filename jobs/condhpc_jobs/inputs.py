@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from condhpc import arrays, diffusion, generators, keys, models, registry
+from condhpc import arrays, diffusers_models, diffusion, keys, models, registry
 from condhpc.errors import CorruptArtefactError, InputError, StageError
 from condhpc.file_index import Index
 from condhpc.generators import Generator
@@ -87,7 +87,7 @@ def load_generator(ctx: Context, role: str, precision: Precision) -> Generator:
     try:
         parts = {
             name: make(json.loads(held.attributes[name]))
-            for name, make in (("network", generators.network_of), ("vae", generators.vae_of))
+            for name, make in (("network", diffusers_models.network_of), ("vae", diffusers_models.vae_of))
             if name == "network" or name in held.attributes
         }
         chain, labels_K = diffusion.linear_chain(betas=held.arrays["betas"]), held.arrays["labels"]
@@ -95,7 +95,7 @@ def load_generator(ctx: Context, role: str, precision: Precision) -> Generator:
         raise CorruptArtefactError(f"{path}: not a generator ({error}); delete its task and submit") from error
     for name, part in parts.items():
         weights.load_arrays(part, held.arrays, path, f"{name}/")
-    network = generators.with_shared_embedding(parts["network"])
+    network = diffusers_models.with_shared_embedding(parts["network"])
     return Generator(network, parts.get("vae"), chain, labels_K, precision).placed(ctx.device)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from condhpc import arrays, by_hand, labels, train
-from condhpc.arrays import LabelShape
+from condhpc import by_hand, labels, train
 from condhpc.feed import Plan, feed, rows
 from condhpc.images import ResidentImages
+from condhpc.label_files import LabelShape, LabelWriter
 from condhpc_jobs import inputs
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _write(ctx: Context, images: Images, shape: LabelShape, path: Path) -> None:
     teachers = [inputs.load_teacher(ctx, role) for role in sorted(roles, key=_number)]
     ask = labels.online(teachers, spec.teacher, spec.dataset.resolution, ctx.site.compile)
     plan = Plan(spec.steps, spec.batch, spec.augment, spec.seed, spec.dataset.mean, spec.dataset.std)
-    writer = arrays.LabelWriter(path, shape, ctx.checkpoint())
+    writer = LabelWriter(path, shape, ctx.checkpoint())
     for batch in feed(images, plan, writer.step):
         with torch.autocast(ctx.device, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
             target_nK = ask(batch)

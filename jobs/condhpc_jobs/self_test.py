@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from condhpc.spec import WeightsSpec
 
 _SHOWN = 3
+_LIKELY_TOO_HIGH = "test images that they were trained on"
+_LIKELY_TOO_LOW = "resolution, mean or std, some classes in another order ({:.2f} % when outputs are renamed)"
 
 
 def check(
@@ -28,10 +30,11 @@ def check(
         raise StageError(_mismatch(found, class_names, weights))
     expected = weights.expected_top1_pct
     if expected is not None and abs(score.top1_pct - expected) > weights.tolerance_pct:
+        likely = _LIKELY_TOO_HIGH if score.top1_pct > expected else _LIKELY_TOO_LOW.format(found.after_pct)
         raise StageError(
             f"weights '{weights.name}': test accuracy is {score.top1_pct:.2f} %, the manifest expects {expected:.2f} ± "
-            f"{weights.tolerance_pct:g} %; look for other weights than meant, another test split, resolution, mean or "
-            "std, or correct expected_top1_pct"
+            f"{weights.tolerance_pct:g} %; look for other weights than meant, another test split, {likely}, or correct "
+            "expected_top1_pct"
         )
     return {"expected_top1_pct": expected, "relabelled_top1_pct": found.after_pct}
 

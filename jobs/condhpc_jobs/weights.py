@@ -54,7 +54,10 @@ def load_file(model: nn.Module, path: Path, spec: WeightsSpec) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise StageError(f"weights '{spec.name}': {path} is not a file of plain tensors ({error})") from error
-    state = published_weights.unwrapped(state)
+    try:
+        state = published_weights.unwrapped(state)
+    except ValueError as error:
+        raise StageError(f"weights '{spec.name}': {path} {error}; save the one you mean, and name that file") from error
     if not _is_state_dict(state):
         raise StageError(f"weights '{spec.name}': {path} holds no state dict (name to tensor); save one and name it")
     state = published_weights.under_own_names(state, model.state_dict())

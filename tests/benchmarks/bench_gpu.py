@@ -23,9 +23,9 @@ import pytest
 import torch
 from torch import nn
 
-from condhpc import arrays, feed, labels, models, registry, train
-from condhpc.arrays import LabelShape
+from condhpc import feed, labels, models, registry, train
 from condhpc.images import ResidentImages
+from condhpc.label_files import LabelReader, LabelShape, LabelWriter
 from condhpc.labels import Loss
 from condhpc.spec import Augment, Optimizer, Protocol, Training
 
@@ -154,17 +154,17 @@ def whole(images: ResidentImages, epochs: int, mode: str) -> Whole:
         return Whole(epochs, label_s, clock.wall_s, path.stat().st_size)
 
 
-def written(path: Path, images: ResidentImages, source: labels.Source, recipe: Training) -> arrays.LabelReader:
+def written(path: Path, images: ResidentImages, source: labels.Source, recipe: Training) -> LabelReader:
     """All labels in one file, as the stage `relabel` writes them."""
     plan = feed.Plan(recipe.steps, recipe.batch, recipe.augment, 0, MEAN, STD)
     shape = LabelShape(recipe.steps * recipe.batch, CLASSES, CLASSES)
-    writer = arrays.LabelWriter(path, shape)
+    writer = LabelWriter(path, shape)
     for batch in feed.feed(images, plan):
         with torch.autocast("cuda", dtype=torch.bfloat16):
             target_nK = source(batch)
         writer.write(batch.row, labels.stored(labels.kept(target_nK, None)))
     writer.close({})
-    return arrays.LabelReader(path, shape)
+    return LabelReader(path, shape)
 
 
 def report_speeds(found: list[Speed]) -> str:

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from condhpc import arrays, feed, labels, models, registry, train
-from condhpc.arrays import LabelShape
+from condhpc import feed, labels, models, registry, train
 from condhpc.images import ResidentImages
+from condhpc.label_files import LabelReader, LabelShape, LabelWriter
 from condhpc.labels import Loss
 from condhpc.spec import Augment, Optimizer, Protocol, Training
 
@@ -102,13 +102,13 @@ class Bench:
         self.batches = list(feed.feed(self.images, self.plan))
         self.reader = self._written(folder / "labels.h5")
 
-    def _written(self, path: Path) -> arrays.LabelReader:
+    def _written(self, path: Path) -> LabelReader:
         shape = LabelShape(STEPS * BATCH, CLASSES, CLASSES)
-        writer = arrays.LabelWriter(path, shape)
+        writer = LabelWriter(path, shape)
         for batch in self.batches:
             writer.write(batch.row, labels.stored(labels.kept(self.source(batch), None)))
         writer.close({})
-        return arrays.LabelReader(path, shape)
+        return LabelReader(path, shape)
 
     def whole(self, source: labels.Source) -> Ticks:
         """The training loop as it is."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from made_stages import DATASET, DIGITS, INDEX, Lab, condense, generator, latents, prepare
 
-from condhpc import arrays, generators, keys, registry
+from condhpc import arrays, diffusers_models, keys, registry
 from condhpc.errors import CorruptArtefactError
 from condhpc.spec import FolderSpec, GeneratorSpec
 from condhpc_jobs import inputs
@@ -144,7 +144,7 @@ def test_a_folder_is_taken_over(tmp_path: Path) -> None:
     assert values["resolution"] == 8
     embedded = arrays.read_embeddings(lab.artefact(latents(keys.key(task)), "embeddings"))
     assert embedded.vectors_ND.shape == (len(TRAIN), 32)
-    network, vae = generators.read_network(home), generators.read_vae(home)
+    network, vae = diffusers_models.read_network(home), diffusers_models.read_vae(home)
     ctx = lab.context(condense("minimax", {"generator": keys.key(task)}))
     made = inputs.load_generator(ctx, "generator", "fp32")
     assert made.vae is not None

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from made_stages import DATASET, Lab, condense, evaluate, teacher
 
-from condhpc import arrays
-from condhpc.arrays import LabelShape
+from condhpc.label_files import LabelReader, LabelShape
 from condhpc.spec import EvaluateSpec, RelabelSpec, Task, TeacherLabels
 
 
@@ -74,7 +73,7 @@ def test_some_entries_of_each_label(lab: Lab, set_key: str, teacher_key: str) ->
     student = evaluate("single_teacher", inputs, steps=40)
     labels = relabel(inputs, student, top_k=4)
     path = lab.artefact(labels, "labels")
-    values, classes, rest = arrays.LabelReader(path, LabelShape(800, 10, 4)).read(100, 50)
+    values, classes, rest = LabelReader(path, LabelShape(800, 10, 4)).read(100, 50)
     assert (values.shape, values.dtype, classes.dtype, rest.dtype) == ((50, 4), np.float16, np.uint16, np.float32)
     assert np.allclose(values.sum(axis=1) + 6 * rest, 1.0, atol=2e-3)
     online = lab.record(student).values
@@ -89,9 +88,9 @@ def test_a_committee_is_asked_in_its_order(lab: Lab, set_key: str, teacher_key: 
     both = {"set": set_key, "single.1": other_key, "single.0": teacher_key}
     student = evaluate("single_teacher", alone, steps=5)
     shape = LabelShape(100, 10, 10)
-    (one,) = arrays.LabelReader(lab.artefact(relabel(alone, student), "labels"), shape).read(0, 100)
+    (one,) = LabelReader(lab.artefact(relabel(alone, student), "labels"), shape).read(0, 100)
     weighted = relabel(both, student, weights=(0.0, 1.0))
-    (two,) = arrays.LabelReader(lab.artefact(weighted, "labels"), shape).read(0, 100)
+    (two,) = LabelReader(lab.artefact(weighted, "labels"), shape).read(0, 100)
     assert np.array_equal(one, two)
 
 
@@ -116,7 +115,7 @@ def test_a_stopped_task_goes_on_to_the_same_bytes(tmp_path: Path, stop_at: threa
             assert place.attempt(task, stop_at) == "stopped"
             assert "stopped at step 3 of 20" in place.reason(task)
             stop_at.clear()
-        (labels,) = arrays.LabelReader(place.artefact(task, "labels"), LabelShape(400, 10, 10)).read(0, 400)
+        (labels,) = LabelReader(place.artefact(task, "labels"), LabelShape(400, 10, 10)).read(0, 400)
         found.append(labels)
     assert found[0].tobytes() == found[1].tobytes()
     assert np.allclose(found[0].sum(axis=1), 1.0, atol=2e-3)

@@ -107,6 +107,10 @@ def test_another_weights_file_is_refused(tmp_path: Path) -> None:
     [
         ({"state_dict": {"a": torch.ones(1)}, "model": 3}, "has unknown a"),
         ({"weights": {"a": torch.ones(1)}}, "holds no state dict"),
+        (
+            {"state_dict": {"a": torch.ones(1)}, "model": {"a": torch.ones(1)}},
+            "networks under 'state_dict' and 'model'",
+        ),
         ({"head.weight": torch.ones(1)}, "lacks features.0.bias, features.0.weight"),
         (lambda: models.build("convnet3", 11, 8, 0).state_dict(), "tells 11 classes apart, the dataset has 10"),
         (lambda: models.build("resnet18", 10, 8, 0).state_dict(), "has unknown bn1.bias"),
@@ -160,6 +164,9 @@ def test_weights_are_held_against_what_they_are_known_for(tmp_path: Path, lab: L
     assert (values["test_top1_pct"], values["expected_top1_pct"]) == (known, known - 0.5)
     reason = own.failure(teacher(weights=msgspec.structs.replace(spec, expected_top1_pct=20.0, tolerance_pct=2.0)))
     assert f"test accuracy is {known:.2f} %, the manifest expects 20.00 ± 2 %" in reason
+    assert "test images that they were trained on" in reason
+    low = own.failure(teacher(weights=msgspec.structs.replace(spec, expected_top1_pct=known + 1, tolerance_pct=0.5)))
+    assert f"some classes in another order ({known:.2f} % when outputs are renamed)" in low
 
 
 def test_another_class_order_is_recognised(tmp_path: Path, lab: Lab, teacher_key: str) -> None:

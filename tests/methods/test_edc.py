@@ -271,7 +271,7 @@ def test_a_diverged_network(train: MemorySplit) -> None:
     """A loss that is not a number stops the start, by name."""
     work = make_work(PLUGIN, train, params=SMALL)
     networks_of(work)[0].weights[1] = torch.nan
-    with pytest.raises(StageError, match="class 0: the loss of 'single' on a crop is not finite"):
+    with pytest.raises(StageError, match="class 0: the loss of 'edc_backbones' on a crop is not finite"):
         PLUGIN.condense(work, PLUGIN.groups(work.spec, work.params)[0])
 
 

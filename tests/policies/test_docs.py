@@ -18,20 +18,9 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import (
-    attempts_table,
-    cli,
-    collect,
-    cost_table,
-    errors,
-    facts,
-    manifest,
-    models,
-    plan,
-    profile,
-    recipe,
-    registry,
-)
+from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc.attempts_table import ATTEMPTS, WASTE
+from condhpc.cost_table import COST
 from condhpc.plan import Plan
 from condhpc.profile import Energy, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
@@ -256,7 +245,7 @@ def test_csv_columns() -> None:
 def test_columns_of_costs() -> None:
     """Every column of the tables of what a run was charged is explained, in its order."""
     found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
-    assert found == [attempts_table.ATTEMPTS, attempts_table.WASTE, cost_table.COST]
+    assert found == [ATTEMPTS, WASTE, COST]
 
 
 def test_exit_codes() -> None:
@@ -285,7 +274,7 @@ FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("slurm/README.md", "Profiles", 2): Energy,
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
-    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,
+    ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): teachers.Teacher,
     ("manifests/README.md", "Encoders: `[encoders.<name>]`", 0): manifest.Encoder,
     ("manifests/README.md", "Your own images: `[datasets.<name>]`", 0): manifest.OwnDataset,
     ("manifests/README.md", "Training length: `[training.<dataset>]`", 0): manifest.TrainingOverride,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,19 @@ def make_lab(cluster: DevCluster, root: Path, *, real_stages: bool = False) -> L
         lab.env["PYTHONPATH"] = str(STAGES)
     lab.behave()
     return lab
+
+
+def lab_on_cpus(cluster: DevCluster, root: Path) -> Iterator[Lab]:
+    """What a fixture yields: a root for real stages on CPUs, one task to an element; afterwards an empty queue.
+
+    Not a fixture in `conftest`: this module imports that one.
+    """
+    root.mkdir()
+    found = make_lab(cluster, root, real_stages=True)
+    default = found.profile["stages"]["default"] | {"gpus": 0, "pack": 1}
+    found.profile |= {"device": "cpu", "stages": {"default": default}}
+    yield found
+    drain_queue(cluster)
 
 
 def drain_queue(cluster: DevCluster) -> None:

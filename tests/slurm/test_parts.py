@@ -10,7 +10,7 @@ import pytest
 
 from condhpc import arrays, runs, store
 from tests.slurm.conftest import DevCluster
-from tests.slurm.lab import Lab, drain_queue, make_lab
+from tests.slurm.lab import Lab, lab_on_cpus
 
 pytestmark = pytest.mark.slurm
 
@@ -39,13 +39,7 @@ SMALL_PARTS = "from condhpc import cli, recipe; recipe.EMBED_ROWS = 2 * recipe.E
 @pytest.fixture
 def lab(cluster: DevCluster, tmp_path: Path) -> Iterator[Lab]:
     """A root on the nodes' CPUs, one task to an element."""
-    root = tmp_path / "lab"
-    root.mkdir()
-    found = make_lab(cluster, root, real_stages=True)
-    default = found.profile["stages"]["default"] | {"gpus": 0, "pack": 1}
-    found.profile |= {"device": "cpu", "stages": {"default": default}}
-    yield found
-    drain_queue(cluster)
+    yield from lab_on_cpus(cluster, tmp_path / "lab")
 
 
 def outcome(lab: Lab) -> tuple[np.ndarray, float]:

@@ -11,7 +11,7 @@ import pytest
 from condhpc import arrays, runs, store
 from condhpc.layout import TaskFolder
 from tests.slurm.conftest import DevCluster
-from tests.slurm.lab import Lab, drain_queue, make_lab
+from tests.slurm.lab import Lab, lab_on_cpus
 
 pytestmark = pytest.mark.slurm
 
@@ -35,13 +35,7 @@ epochs = 1
 @pytest.fixture
 def lab(cluster: DevCluster, tmp_path: Path) -> Iterator[Lab]:
     """A root on the nodes' CPUs, one task to an element."""
-    root = tmp_path / "lab"
-    root.mkdir()
-    found = make_lab(cluster, root, real_stages=True)
-    default = found.profile["stages"]["default"] | {"gpus": 0, "pack": 1}
-    found.profile |= {"device": "cpu", "stages": {"default": default}}
-    yield found
-    drain_queue(cluster)
+    yield from lab_on_cpus(cluster, tmp_path / "lab")
 
 
 def folder_of_set(lab: Lab) -> TaskFolder:
