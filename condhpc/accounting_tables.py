@@ -46,7 +46,7 @@ def tables(
     """`cost.csv`, `attempts.csv` and `waste.csv` of a run; asks nobody, see `accounts.refresh`."""
     held = accounts.read(run)
     sent = {one.intent.name: one.intent for one in runs.submissions(run)}
-    found = tries.read(layout, plan, entries)
+    found = tries.read(layout, (p for p in plan if p.key in entries or _may_have_diaries(states.get(p.key))), entries)
     own = [one for one in found.tries if one.run == run.name and one.element]
     spent, strays = waste.spent(held.charges, own)
     alone = _exclusive_stages(run)
@@ -68,6 +68,11 @@ def tables(
     ]
     negative = [key for key in entries if key not in usable]
     return CostTables(written, held.problems + found.problems + _oddities(run, spent, strays, negative))
+
+
+def _may_have_diaries(row: Row | None) -> bool:
+    """Not so for what waits or was never sent: asking the disk for each would take longer than all tables."""
+    return row is None or row.attempts is not None or row.state not in {"queued", "new"}
 
 
 def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:

@@ -179,7 +179,8 @@ def own_charges(
 ) -> list[Charge]:
     """What diaries and records know of each start of an element, `without` some elements."""
     of_job = {parse_job_ids(held.reply.job).parent: held for held in sent if held.reply is not None}
-    plan = runs.plan(run)
+    sent_keys = {key for held in of_job.values() for pack in held.intent.elements for key in pack}
+    plan = [line for line in runs.plan(run) if line.key in sent_keys]
     entries = ledger.read(layout, ((line.stage, line.key) for line in plan)).entries
     starts: dict[tuple[str, int], list[Try]] = defaultdict(list)
     for one in tries.read(layout, plan, entries).tries:

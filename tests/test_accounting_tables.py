@@ -10,9 +10,11 @@ from test_accounts import FakeAccounting, made, sacct_row
 
 from condhpc import accounting_tables, accounts, lease, ledger, profile
 from condhpc.attempts_table import ATTEMPTS
+from condhpc.findings import Row
 from condhpc.lineage import Lineage
 from condhpc.resources import StageBlock, Stages
 from condhpc.tables import Cell
+from condhpc.task_state import State
 
 
 def gather(run: MadeRun) -> tuple[dict[str, list[dict[str, Cell]]], list[str]]:
@@ -68,6 +70,21 @@ def test_a_run_without_charges_has_headers_only(tmp_path: Path) -> None:
     assert (found["attempts.csv"], found["waste.csv"], problems) == ([], [], [])
     assert [(row["gpu_h"], row["cpu_h"]) for row in found["cost.csv"]] == [(0.0, 0.000556)]
     assert len(set(ATTEMPTS)) == len(ATTEMPTS)
+
+
+def test_folders_of_waiting_tasks_are_left_alone(tmp_path: Path) -> None:
+    """They have no attempts; whoever was looked at, and had some, is read."""
+    run = made(tmp_path, elements=3)
+    looked: dict[str, Row] = {}
+    for i, line in enumerate(run.lines):
+        owner = msgspec.structs.replace(lease.myself(run=run.run.name), job=f"608_{i}")
+        run.lease(line.key, owner=owner).end("failed")
+        state: State = "failed" if i == 2 else "queued"
+        attempts = None if i == 0 else 1
+        looked[line.key] = Row(key=line.key, stage=line.stage, label=line.label, state=state, attempts=attempts)
+    for states, count in ((looked, "2 attempts"), ({}, "3 attempts")):
+        found = accounting_tables.tables(run.run, run.layout, run.lines, Lineage(run.lines), {}, {}, states)
+        assert [count in problem for problem in found.problems] == [True]  # no charge holds them
 
 
 def test_figures_that_cannot_be_are_named_and_left_out(tmp_path: Path) -> None:
