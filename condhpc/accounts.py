@@ -26,7 +26,7 @@ from condhpc.slurm_ids import parse_job_ids
 from condhpc.slurm_text import STATE_CLASS, AcctRow, StateClass
 from condhpc.tries import Try
 
-__all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "own_charges", "read", "refresh"]
+__all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "is_settled", "own_charges", "read", "refresh"]
 
 SCHEMA = 1
 _REQUEUED = frozenset(state for state, kind in STATE_CLASS.items() if kind in {StateClass.WAITING, StateClass.HELD})
@@ -61,9 +61,8 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     Elements that the accounting does not know are charged by condhpc's own attempts; with `over`, nothing of the run
     goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use, if so.
     """
-    sent = [held for held in runs.submissions(run) if held.intent.backend == "slurm" and held.reply is not None]
     known = _newest(run, [])
-    open_ = _unsettled(sent, known)
+    open_ = _unsettled(run, known)
     if not open_:
         return []
     rows, why = _history(slurm, open_)
@@ -78,6 +77,11 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
             "condhpc's own attempts are counted for them, without imports and waiting"
         )
     return notes
+
+
+def is_settled(run: RunFolder) -> bool:
+    """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
+    return not _unsettled(run, _newest(run, []))
 
 
 def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
@@ -117,26 +121,26 @@ def _identity(charge: Charge) -> tuple[str, str, int | None]:
 
 
 def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
+    path = run.accounting
     try:
-        data = run.accounting.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         return
     except OSError as error:
-        problems.append(f"{run.accounting}: cannot be read ({error.strerror}); nothing counts as charged")
+        problems.append(f"{path}: cannot be read ({error.strerror}); nothing counts as charged")
         return
     for number, line in enumerate(data.split(b"\n"), 1):
-        where = f"{run.accounting}:{number}"
-        try:
-            held = _decoder.decode(line) if line else None
-        except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
-            problems.append(f"{where}: not a charge that this condhpc can read ({error}); the others count")
+        if not line:
             continue
-        if held is not None and held.schema > SCHEMA:
-            problems.append(
-                f"{where}: schema {held.schema}, this condhpc reads up to {SCHEMA}; update it to count this"
-            )
-        elif held is not None:
+        try:
+            held = _decoder.decode(line)
+        except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+            problems.append(f"{path}:{number}: not a charge that this condhpc can read ({error}); the others count")
+            continue
+        if held.schema <= SCHEMA:
             yield held.charge
+        else:
+            problems.append(f"{path}:{number}: schema {held.schema}, known up to {SCHEMA}; a newer condhpc counts this")
 
 
 def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
@@ -201,7 +205,7 @@ def own_charges(
 # -- the file ------------------------------------------------------------------------------------------------------
 
 
-def _unsettled(sent: Iterable[Submission], known: Iterable[Charge]) -> list[Submission]:
+def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
     last: dict[str, Charge] = {}
     for charge in (charge for charge in known if charge.source == "sacct"):
@@ -211,8 +215,10 @@ def _unsettled(sent: Iterable[Submission], known: Iterable[Charge]) -> list[Subm
     settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
     return [
         one
-        for one in sent
-        if one.reply is not None and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
+        for one in runs.submissions(run)
+        if one.intent.backend == "slurm"
+        and one.reply is not None
+        and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
     ]
 
 

@@ -124,6 +124,7 @@ def test_purged_history_is_kept_and_nothing_counts_twice(tmp_path: Path) -> None
     made_run = made(tmp_path, elements=2)
     first = sacct_row("608_0", "REQUEUED", Start=1000, End=1100, ElapsedRaw=100)
     told(made_run, first + sacct_row("608_1", "RUNNING", End="Unknown", ElapsedRaw=7))
+    assert not accounts.is_settled(made_run.run)
     again = sacct_row("608_0", Start=3000, End=3050, ElapsedRaw=50)
     found = told(made_run, again + sacct_row("608_1", End=1200, ElapsedRaw=200))
     assert [(c.element, c.restart, c.elapsed_s) for c in found] == [
@@ -131,6 +132,7 @@ def test_purged_history_is_kept_and_nothing_counts_twice(tmp_path: Path) -> None
         ("608_0", 1, 50),
         ("608_1", 0, 200),
     ]
+    assert accounts.is_settled(made_run.run)
     lines = made_run.run.accounting.read_bytes()
     slurm = FakeAccounting("")
     assert refresh(made_run.run, made_run.layout, slurm) == []
