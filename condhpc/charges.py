@@ -164,7 +164,7 @@ def of_tries(held: Sequence[Try], sent: Submission, given: StageResources, *, ov
         mem_mb=None if given.mem_gb is None else round(given.mem_gb * 1024 * given.nodes),
         nodes=given.nodes,
         gpus=sent.intent.gpus,
-        gpu_type=next((one.gpu for one in held if one.gpu), ""),
+        gpu_type=given.gpu_type or next((one.gpu for one in held if one.gpu), ""),
         requested=bool(sent.intent.gpus),
         energy_j=None,
         source="attempts",
