@@ -381,3 +381,24 @@ def test_the_end_time_is_the_elements_own(shims: Shims) -> None:
     assert slurm.end_time("55469197_1") == 1795469999
     assert slurm.end_time("55469211") == 1795469999
     assert slurm.end_time("55469202") is None
+
+
+def test_a_field_that_this_release_lacks_is_asked_for_no_more(shims: Shims) -> None:
+    """One unknown field makes sacct refuse all: the known ones are looked up once, the others are blank."""
+    body = """case "$*" in
+*--helpformat*) echo 'JobID  JobIDRaw JobName State\nStart   End ElapsedRaw'; exit 0 ;;
+*Flags*) echo 'sacct: error: Invalid field requested: "Flags"' >&2; exit 1 ;;
+esac"""
+    shims.add("sacct", "7_1~71~a name~COMPLETED~1000~1060~60\n".replace("~", SEP), body=body)
+    slurm = Slurm(env=shims.env)
+    for _ in range(2):
+        (row,) = slurm.history(["7"], 0) or []
+        assert (row.job_id_raw, row.name, row.state, row.elapsed_s, row.end_s) == (
+            "71",
+            "a name",
+            "COMPLETED",
+            60,
+            1060,
+        )
+        assert (row.alloc_tres, row.suspended_s, row.energy_joules) == ("", 0, None)
+    assert len(shims.calls("sacct")) == 4

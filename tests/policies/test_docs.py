@@ -19,6 +19,8 @@ import pytest
 import tomli
 
 from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc.attempts_table import ATTEMPTS, WASTE
+from condhpc.cost_table import COST
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
@@ -238,6 +240,12 @@ def test_csv_columns() -> None:
     )
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
+
+
+def test_columns_of_costs() -> None:
+    """Every column of the tables of what a run was charged is explained, in its order."""
+    found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
+    assert found == [ATTEMPTS, WASTE, COST]
 
 
 def test_exit_codes() -> None:

@@ -1,0 +1,242 @@
+"""What Slurm charged a run, kept in the run, because sites purge their accounting.
+
+`accounting.jsonl` is only ever added to: one line per attempt of an element, and another one when its word has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+
+import msgspec
+
+from condhpc import ledger, runs, tries
+from condhpc import profile as profiles
+from condhpc.charges import Charge, charged_gpu_h, from_rows, of_tries
+from condhpc.errors import SchedulerError, first_few
+from condhpc.files import ends_line
+from condhpc.layout import Layout, RunFolder
+from condhpc.resources import StageResources
+from condhpc.runs import Submission
+from condhpc.scheduler import Slurm
+from condhpc.slurm_ids import parse_job_ids
+from condhpc.slurm_text import STATE_CLASS, AcctRow, StateClass
+from condhpc.tries import Try
+
+__all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "is_settled", "own_charges", "read", "refresh"]
+
+SCHEMA = 1
+_REQUEUED = frozenset(state for state, kind in STATE_CLASS.items() if kind in {StateClass.WAITING, StateClass.HELD})
+"""States of an attempt that is over while its element is not."""
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = SCHEMA
+    taken_s: int
+    charge: Charge
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """The charges of a run by submission, element and restart, and one line per thing that is odd about them."""
+
+    charges: list[Charge]
+    problems: list[str]
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def charges(run: RunFolder, layout: Layout) -> list[Charge]:
+    """The charges in the run's snapshot; see `read`, which also says what is wrong with them."""
+    del layout  # the snapshot is the run's own
+    return read(run).charges
+
+
+def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool = False) -> list[str]:
+    """Add to the snapshot what the accounting says now, by one batched sacct call, or none where all is settled.
+
+    Elements that the accounting does not know are charged by condhpc's own attempts; with `over`, nothing of the run
+    goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use, if so.
+    """
+    known = _newest(run, [])
+    open_ = _unsettled(run, known)
+    if not open_:
+        return []
+    rows, why = _history(slurm, open_)
+    told = {charge.element for charge in known if charge.source == "sacct"}
+    told |= {element for row in rows or () for element in row.ids.elements()}
+    found = [] if rows is None else from_rows(rows, open_)
+    own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
+    notes = _append(run, _news([*found, *own], known))
+    if own:
+        notes.append(
+            f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
+            "condhpc's own attempts are counted for them, without imports and waiting"
+        )
+    return notes
+
+
+def is_settled(run: RunFolder) -> bool:
+    """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
+    return not _unsettled(run, _newest(run, []))
+
+
+def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
+    """What the accounting says; without an answer, or where it lacks rows, why."""
+    if slurm is None:
+        return None, "Slurm was not asked"
+    jobs = [held.reply.job for held in sent if held.reply is not None]
+    try:
+        rows = slurm.history(jobs, int(min(held.intent.time for held in sent)))
+    except SchedulerError as error:  # an answer that is none
+        return None, str(error)
+    return rows, slurm.accounting_error or "it does not know them"
+
+
+def _elements(sent: Iterable[Submission]) -> set[str]:
+    return {f"{held.reply.job}_{i}" for held in sent if held.reply for i in range(len(held.intent.elements))}
+
+
+def read(run: RunFolder) -> Accounts:
+    """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct has said nothing."""
+    problems: list[str] = []
+    newest = _newest(run, problems)
+    accounted = {charge.element for charge in newest if charge.source == "sacct"}
+    kept = [charge for charge in newest if charge.source == "sacct" or charge.element not in accounted]
+    found = list(_in_order(run, kept))
+    return Accounts(found, problems + list(_oddities(run, found)))
+
+
+def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:
+    """The last word on every attempt, unsorted."""
+    return list({_identity(charge): charge for charge in _charges(run, problems)}.values())
+
+
+def _identity(charge: Charge) -> tuple[str, str, int | None]:
+    """Slurm starts an id again when it requeues it; our own attempts carry the restart in theirs."""
+    return charge.element, charge.raw_id, charge.start_s if charge.source == "sacct" else None
+
+
+def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
+    path = run.accounting
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        problems.append(f"{path}: cannot be read ({error.strerror}); nothing counts as charged")
+        return
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line:
+            continue
+        try:
+            held = _decoder.decode(line)
+        except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+            problems.append(f"{path}:{number}: not a charge that this condhpc can read ({error}); the others count")
+            continue
+        if held.schema <= SCHEMA:
+            yield held.charge
+        else:
+            problems.append(f"{path}:{number}: schema {held.schema}, known up to {SCHEMA}; a newer condhpc counts this")
+
+
+def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
+    """By submission, element and start, restarts numbered: what sacct has purged still counts."""
+    rank = {held.intent.name: number for number, held in enumerate(runs.submissions(run))}
+
+    def place(charge: Charge) -> tuple[int, str, int]:
+        parent, _, index = charge.element.partition("_")
+        return rank.get(charge.submission, len(rank)), parent, int(index or 0)
+
+    for _, group in groupby(sorted(found, key=lambda c: (place(c), _began(c))), key=place):
+        for restart, charge in enumerate(group):
+            yield msgspec.structs.replace(charge, restart=restart)
+
+
+def _began(charge: Charge) -> float:
+    """For the order of attempts; one that never started comes after those that did."""
+    return charge.start_s if charge.start_s is not None else float("inf")
+
+
+def _oddities(run: RunFolder, found: Sequence[Charge]) -> Iterator[str]:
+    """One line for each thing that cannot be: ends before starts, states that nobody knows."""
+    jumps = [c for c in found if c.start_s is not None and c.end_s is not None and c.end_s < c.start_s]
+    if jumps:
+        named = first_few([charge.element for charge in jumps], 3)
+        yield (
+            f"{run.accounting}: {named} ended before they started: a node's clock was set; "
+            "their elapsed time counts as Slurm gave it"
+        )
+    for state in dict.fromkeys(charge.state for charge in found if _is_unknown(charge.state)):
+        yield f"{run.accounting}: state '{state}' is not one that condhpc knows; its time counts as charged"
+
+
+def _is_unknown(state: str) -> bool:
+    return state.split(" ", 1)[0].rstrip("+") not in STATE_CLASS
+
+
+def own_charges(
+    run: RunFolder, layout: Layout, sent: Iterable[Submission], without: Collection[str] = (), *, over: bool = False
+) -> list[Charge]:
+    """What diaries and records know of each start of an element, `without` some elements."""
+    of_job = {parse_job_ids(held.reply.job).parent: held for held in sent if held.reply is not None}
+    sent_keys = {key for held in of_job.values() for pack in held.intent.elements for key in pack}
+    plan = [line for line in runs.plan(run) if line.key in sent_keys]
+    entries = ledger.read(layout, ((line.stage, line.key) for line in plan)).entries
+    starts: dict[tuple[str, int], list[Try]] = defaultdict(list)
+    for one in tries.read(layout, plan, entries).tries:
+        if one.run == run.name and one.element not in without and one.element.partition("_")[0] in of_job:
+            starts[one.element, one.restarts].append(one)
+    last = dict(sorted(starts))
+    profile = profiles.of_run(run.profile) if run.profile.exists() else None
+    found = []
+    for (element, restarts), held in starts.items():
+        by = of_job[element.partition("_")[0]]
+        stage = by.intent.stage
+        given = profile.stage(stage) if profile is not None and stage is not None else StageResources()
+        gone = over or restarts < last[element]
+        found.append(of_tries(held, by, given, over=gone))
+    return found
+
+
+# -- the file ------------------------------------------------------------------------------------------------------
+
+
+def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
+    """Submissions of which sacct may yet say something new."""
+    last: dict[str, Charge] = {}
+    for charge in (charge for charge in known if charge.source == "sacct"):
+        held = last.get(charge.element)
+        if held is None or _began(charge) >= _began(held):
+            last[charge.element] = charge
+    settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
+    return [
+        one
+        for one in runs.submissions(run)
+        if one.intent.backend == "slurm"
+        and one.reply is not None
+        and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
+    ]
+
+
+def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:
+    told = {_identity(charge): charge for charge in known}
+    return [charge for charge in found if told.get(_identity(charge)) != charge]
+
+
+def _append(run: RunFolder, found: Sequence[Charge]) -> list[str]:
+    """In one write: several may look at a run at the same time, and none waits for another."""
+    if not found:
+        return []
+    taken_s = int(time.time())
+    data = b"".join(msgspec.json.encode(_Line(taken_s=taken_s, charge=charge)) + b"\n" for charge in found)
+    try:
+        with run.accounting.open("a+b", buffering=0) as file:
+            file.write(data if ends_line(file) else b"\n" + data)
+            os.fsync(file.fileno())
+    except OSError as error:  # another user's run, a full disk
+        return [f"{run.accounting}: cannot be added to ({error.strerror}); charges are as of its last lines"]
+    return []
