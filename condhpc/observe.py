@@ -69,6 +69,8 @@ class Observer:
         self._queue_error = ""
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
         self._trust_hints = True
+        self._over_budget = ""
+        """Why the run's budget is used up; empty while it is not."""
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""
@@ -85,6 +87,7 @@ class Observer:
         self._refresh_others()
         self._ask_queue()
         self._eye = msgspec.structs.replace(self._eye, now=self._clock())
+        self._over_budget = runs.over_budget(self._own.run)
         pools = {held.intent.name: self._pool(held) for view in self._views() for held in view.submissions}
         rows: dict[str, Row] = {}
         for line in self._plan:
@@ -157,6 +160,7 @@ class Observer:
             submitted=place is not None and (not place.is_local or attempt is not None),
             cancelled=place is not None and place.is_cancelled,
             bad_input=any(before[key].state in BAD for key in line.inputs.values() if key in before),
+            over_budget=bool(self._over_budget) and (place is None or line.key in self._own.places),
             within_grace=grace,
         )
         return self._described(line, evidence, attempt, element)
@@ -266,6 +270,8 @@ class Observer:
     def _detail(self, state: State, seen: Evidence, attempt: Attempt | None, element: str) -> str:
         reason = last_line(attempt.end.reason) if attempt is not None and attempt.end is not None else ""
         row = self._eye.queue.row(element) if self._eye.queue is not None and element else None
+        if state == "over_budget":
+            return self._over_budget
         if state == "queued":
             return row.reason if row is not None and seen.queue == "waiting" else ""
         if state == "blocked" and seen.outcome is None:
