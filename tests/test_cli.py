@@ -19,6 +19,7 @@ from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Snapshot
 from condhpc.profile import Profile
+from condhpc.submit import Terms
 
 pytestmark = pytest.mark.usefixtures("no_own_profile")
 
@@ -44,6 +45,8 @@ class Submission(types.ModuleType):
         super().__init__("condhpc.submit")
         self.run = run
         self.calls: list[tuple[str, Any]] = []
+        self.terms: Any = None
+        self.Terms = Terms
         self.overview = overview or types.SimpleNamespace(
             rows=[], warnings=[], kept_back=0, provisional=False, costs=[]
         )
@@ -55,19 +58,19 @@ class Submission(types.ModuleType):
             raise ProblemsError([f"{manifest}: cannot be read"])
         return types.SimpleNamespace(overview=self.overview, profile=held)
 
-    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
+    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any, terms: Any) -> RunFolder:
         """Note, and talk."""
         del prepared
+        self.terms = terms
         self.calls.append(("send", accept_code))
         say("run begins")
         progress("teacher 0/1")
         return self.run
 
-    def resume(
-        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
-    ) -> RunFolder:
+    def resume(self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, **others: Any) -> RunFolder:
         """Note the run."""
-        del layout, current, say, progress
+        del layout, current
+        self.terms = others["terms"]
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 

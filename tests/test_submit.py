@@ -21,7 +21,7 @@ from children import until
 from made_image_files import imagenette2, settle
 
 import condhpc
-from condhpc import keys, lease, live, packing, profile, registry, runs, snapshot, store, submit
+from condhpc import keys, lease, live, packing, profile, registry, root_lock, runs, snapshot, store, submit
 from condhpc.errors import InputError, StoreError
 from condhpc.layout import Layout, RunFolder, TaskFolder
 from condhpc.profile import Profile
@@ -327,23 +327,23 @@ def _profile(root: Path, **fields: Any) -> Profile:
 
 def test_a_held_lock_names_its_holder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits in vain is told by whom."""
-    monkeypatch.setattr(submit, "_LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(root_lock, "_LOCK_PATIENCE_S", 0.0)
     layout = Layout(root)
-    with submit._lock(layout), pytest.raises(StoreError) as caught, submit._lock(layout):
+    with root_lock.root_lock(layout), pytest.raises(StoreError) as caught, root_lock.root_lock(layout):
         pass
     assert f"{layout.lock}: held by pid {os.getpid()} on {os.uname().nodename} since 20" in str(caught.value)
-    with submit._lock(layout):
+    with root_lock.root_lock(layout):
         pass  # free again
 
 
 def test_a_lock_without_a_name_is_still_a_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that was not yet able to write who it is."""
-    monkeypatch.setattr(submit, "_LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(root_lock, "_LOCK_PATIENCE_S", 0.0)
     root.mkdir()
     layout = Layout(root)
     with layout.lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StoreError, match="held by an unknown process"), submit._lock(layout):
+        with pytest.raises(StoreError, match="held by an unknown process"), root_lock.root_lock(layout):
             pass
 
 
