@@ -13,7 +13,7 @@ from condhpc.errors import CorruptArtefactError, SchedulerError
 from condhpc.findings import Row, Snapshot
 from condhpc.hints import RECORDED, Hint
 from condhpc.layout import Layout, RunFolder
-from condhpc.lease import Attempt
+from condhpc.lease import Attempt, Outcome
 from condhpc.live import Live, live
 from condhpc.progress import Progress
 from condhpc.queue_view import Eye, Queue, pool_is_alive
@@ -155,7 +155,7 @@ class Observer:
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
             queue=None if place is not None and _gave_up(attempt, place) else standing,
-            outcome=attempt.end.outcome if attempt is not None and attempt.end is not None else None,
+            outcome=_outcome(attempt, hint),
             # Nobody accounts for local work: what a pool that is gone never began is as if it had not been sent.
             submitted=place is not None and (not place.is_local or attempt is not None),
             cancelled=place is not None and place.is_cancelled,
@@ -303,6 +303,13 @@ class Observer:
             rows=rows,
             problems=problems + findings.task_problems(rows, self._own.run.name),
         )
+
+
+def _outcome(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
+    """How it ended last. Of a task that an element did not begin, because a budget was used up, only a hint tells."""
+    if hint is not None and hint.result == "over_budget":
+        return "stopped"
+    return attempt.end.outcome if attempt is not None and attempt.end is not None else None
 
 
 def _gave_up(attempt: Attempt | None, place: Place) -> bool:

@@ -50,7 +50,8 @@ _ALREADY_OVER = re.compile(
     re.IGNORECASE,
 )
 _NOT_PENDING = re.compile(
-    r"Invalid job id specified|no longer pending|already (?:completing or )?completed|has already finished|^\s*$",
+    r"Invalid job id specified|no longer pending|already (?:completing or )?completed|has already finished"
+    r"|: No error$",  # the elements of the same array that were changed
     re.IGNORECASE,
 )
 

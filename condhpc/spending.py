@@ -348,10 +348,18 @@ def lift(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say) -> Stand
     if at.is_used_up or not stopped:
         return at
     jobs = {job for one in stopped for job in _jobs(one)}
-    held = sorted({r.ids.parent for r in rows if r.ids.parent in jobs and _waits(r) and not _is_free_to_start(r)})
-    for one in stopped:
+    # What runs was held with the rest of its array, and would stay so when it is requeued.
+    held = sorted({r.ids.parent for r in rows if r.ids.parent in jobs and r.state_class.in_queue and not r.priority})
+    why = runs.over_budget(stopped[0])
+    for one in stopped:  # before the release, or what starts at once would still see it
         one.over_budget.unlink(missing_ok=True)
+    try:
+        if slurm is not None and held:
+            slurm.release(held)
+    except SchedulerError:
+        for one in stopped:
+            files.publish(one.over_budget, f"{why}\n".encode())
+        raise
+    for one in stopped:
         say(f"run {one.name}: goes on; `condhpc submit --continue {one.name}` sends what was stopped")
-    if slurm is not None and held:
-        slurm.release(held)
     return at
