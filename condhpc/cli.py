@@ -112,6 +112,16 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
+def _keep_accounts(run: RunFolder, layout: Layout) -> None:
+    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
+    from condhpc import accounts
+
+    held = _profile_of(run)
+    if held.backend == "slurm":
+        for note in accounts.refresh(run, layout, _slurm(held)):
+            say(note)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--root", metavar="DIR", help="Folder of the store and of runs [$CONDHPC_ROOT, else the profile's].")
 @click.option("--profile", metavar="FILE", help="Profile: a file or `local` [$CONDHPC_PROFILE, else your own].")
@@ -180,6 +190,7 @@ def submit(session: Session, /, manifest: Path | None, resumed: str | None, said
         run = submission.resume(
             run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, terms=terms
         )
+        _keep_accounts(run, layout)
     else:
         prepared = submission.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
@@ -215,6 +226,8 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) ->
     folder, layout = session.run(run)
     _keep_to_budget(folder, layout)
     shot = observer_of(folder, layout).snapshot(rescan=rescan)
+    if shot.state != "running":
+        _keep_accounts(folder, layout)
     if not as_json:
         _exit_by(shot)
     _print_json(shot)
@@ -331,6 +344,7 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
 
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
+    _keep_accounts(folder, layout)
     found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounts, budget, estimates, files, ledger, reservations, runs, tries
+from condhpc import accounts, budget, energy_sums, estimates, files, ledger, reservations, runs, tries
 from condhpc import profile as profiles
-from condhpc.accounts import Charge
 from condhpc.budget import Amounts, Budget
+from condhpc.charges import Charge
 from condhpc.energy import Energy
 from condhpc.errors import InputError, SchedulerError
 from condhpc.estimates import Upper
@@ -178,13 +178,10 @@ def _own(run: RunFolder, layout: Layout) -> Amounts:
 
 
 def _kwh(energy: Sequence[Energy], cost: Mapping[str, float]) -> float:
-    """Of one attempt: its node's figure, else the sum of its parts; where there is none, the most it can have been."""
-    known = {part.part: part.joules for part in energy if part.joules is not None}
-    if "node" in known:
-        return known["node"] / 3.6e6
-    if known:
-        return sum(known.values()) / 3.6e6
-    return estimates.kwh(cost.get("gpu_s", 0.0) / 3600.0, cost.get("cpu_s", 0.0) / 3600.0)
+    """Of one attempt; where nobody measured it, the most that it can have been."""
+    gpu_s, cpu_s = cost.get("gpu_s", 0.0), cost.get("cpu_s", 0.0)
+    measured = energy_sums.of_task(energy, gpus=gpu_s > 0.0).kwh
+    return measured if measured is not None else estimates.kwh(gpu_s / 3600.0, cpu_s / 3600.0)
 
 
 # -- what is reserved ----------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from made_runs import MadeRun
 
 from condhpc import accounts, lease, runs
-from condhpc.accounts import Charge, charged_gpu_h, charges, plausible_j, refresh
+from condhpc.accounts import Charge, charged_gpu_h, charges, refresh
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, parse_sacct
-from tests.made_runs import MadeRun
 
 GPU = "billing=4,cpu=4,gres/gpu:h100=2,gres/gpu=2,mem=16G,node=1"
 
@@ -184,19 +184,3 @@ def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
         [word in problem for word in ("schema 9", ":5:", ":6:", "608_0", "MELTED")].index(True)
         for problem in found.problems
     ] == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("joules", "nodes", "elapsed_s", "expected"),
-    [
-        (None, 1, 100, None),
-        (36_000, 1, 100, 36_000.0),
-        (36_000, 1, 0, None),
-        (5, 1, 100, None),
-        (3_000_000, 1, 100, None),
-        (3_000_000, 2, 100, 3_000_000.0),
-    ],
-)
-def test_energy_is_what_nodes_can_use(joules: int | None, nodes: int, elapsed_s: int, expected: float | None) -> None:
-    """Less than an idle node or more than any node is a counter's fault: not measured."""
-    assert plausible_j(joules, nodes, elapsed_s) == expected

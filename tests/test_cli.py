@@ -396,14 +396,15 @@ def test_logs_before_anything_was_written(made: MadeRun) -> None:
 
 
 def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) -> None:
-    """The table and seven paths on stdout; a cell without results is a row that says so."""
+    """The table and ten paths on stdout; a cell without results is a row that says so."""
     made.evaluate(made.condense(), 0)
     made.write()
     result = call("collect", "--out", "tables")
     assert result.exit_code == 0
     assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
-        "cells.csv", "failures.csv", "metric_cells.csv", "metrics.csv", "results.csv", "scores.csv", "sets.csv",
+        "attempts.csv", "cells.csv", "cost.csv", "failures.csv", "metric_cells.csv", "metrics.csv", "results.csv",
+        "scores.csv", "sets.csv", "waste.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -21,8 +20,8 @@ from children import until
 from made_image_files import imagenette2, settle
 
 import condhpc
-from condhpc import keys, lease, live, packing, profile, registry, root_lock, runs, snapshot, store, submit
-from condhpc.errors import InputError, StoreError
+from condhpc import keys, lease, live, packing, profile, registry, runs, snapshot, store, submit
+from condhpc.errors import InputError
 from condhpc.layout import Layout, RunFolder, TaskFolder
 from condhpc.profile import Profile
 
@@ -323,28 +322,6 @@ def test_a_dataset_that_is_not_here_is_planned_and_not_submitted(lab: Lab) -> No
 
 def _profile(root: Path, **fields: Any) -> Profile:
     return Profile(**{"name": "here", "backend": "local", "root": root, **fields})
-
-
-def test_a_held_lock_names_its_holder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits in vain is told by whom."""
-    monkeypatch.setattr(root_lock, "_LOCK_PATIENCE_S", 0.0)
-    layout = Layout(root)
-    with root_lock.root_lock(layout), pytest.raises(StoreError) as caught, root_lock.root_lock(layout):
-        pass
-    assert f"{layout.lock}: held by pid {os.getpid()} on {os.uname().nodename} since 20" in str(caught.value)
-    with root_lock.root_lock(layout):
-        pass  # free again
-
-
-def test_a_lock_without_a_name_is_still_a_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that was not yet able to write who it is."""
-    monkeypatch.setattr(root_lock, "_LOCK_PATIENCE_S", 0.0)
-    root.mkdir()
-    layout = Layout(root)
-    with layout.lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StoreError, match="held by an unknown process"), root_lock.root_lock(layout):
-            pass
 
 
 @pytest.mark.parametrize(("current", "taken"), [("local", "mine"), ("slurm", "own")])
