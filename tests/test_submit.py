@@ -317,6 +317,21 @@ def test_a_dataset_that_is_not_here_is_planned_and_not_submitted(lab: Lab) -> No
     assert not lab.root.exists()
 
 
+def test_local_work_stops_at_its_budget(lab: Lab) -> None:
+    """The submitter looks while it waits: the running task ends, no other is begun, and a raised budget goes on."""
+    lab.write(student_seeds=6)
+    lab.behave(evaluate={"steps": 25, "step_s": 0.1})
+    said = lab.condhpc("submit", str(lab.manifest), "--budget", "1e-6cpuh", expect=1)
+    assert "budget used up" in said
+    assert "over_budget" in said
+    assert 1 <= lab.recorded()["evaluate"] < 6
+    assert "1e-06 CPU-h" in lab.condhpc("submit", "--continue", expect=2)
+    lab.behave()
+    said = lab.condhpc("submit", "--continue", "--budget", "5cpuh")
+    assert "done, 7 of 7 recorded" in said
+    assert not lab.run().over_budget.exists()
+
+
 # -- in this process ---------------------------------------------------------------------------------------
 
 
