@@ -10,7 +10,7 @@ from condhpc import accounts, runs, tries, waste
 from condhpc import profile as profiles
 from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste_rows
 from condhpc.cost_table import COST, CostTable
-from condhpc.errors import InputError
+from condhpc.errors import InputError, first_few
 from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
@@ -51,7 +51,8 @@ def tables(
     spent, strays = waste.spent(held.charges, own)
     alone = _exclusive_stages(run)
     stages = {name: intent.stage or "" for name, intent in sent.items()}
-    costs = CostTable(plan, lineage, entries, task_costs(plan, entries, found.tries))
+    usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
+    costs = CostTable(plan, lineage, usable, task_costs(plan, usable, found.tries))
     written: list[Table] = [
         ("cost.csv", COST, costs.rows(declared, states)),
         (
@@ -65,7 +66,8 @@ def tables(
         ),
         ("waste.csv", WASTE, waste_rows(spent)),
     ]
-    return CostTables(written, held.problems + found.problems + _oddities(run, spent, strays))
+    negative = [key for key in entries if key not in usable]
+    return CostTables(written, held.problems + found.problems + _oddities(run, spent, strays, negative))
 
 
 def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:
@@ -77,9 +79,21 @@ def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:
     return frozenset(stage for stage in STAGES if profile.stage(stage).sbatch.get("exclusive"))
 
 
-def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try]) -> list[str]:
+def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try], negative: Sequence[str]) -> list[str]:
+    """One line for each kind of thing that cannot be."""
     problems = []
-    if spent and strays:
+    if negative:
+        problems.append(
+            f"{first_few(negative, 3)}: records with costs below 0, made by other code or by hand; they have no "
+            "part in cost.csv"
+        )
+    back = [t for one in spent for t in one.tries if t.end_s is not None and t.end_s < t.start_s]
+    if back:
+        problems.append(
+            f"{back[0].stage} {back[0].key} and {len(back) - 1} more attempts ended before they started: a node's "
+            "clock was set; their time counts as idle"
+        )
+    if strays:
         problems.append(
             f"{run.accounting}: {len(strays)} attempts at tasks are in no charge (first: {strays[0].stage} "
             f"{strays[0].key}, element {strays[0].element}); their accounting was purged before it was read, "

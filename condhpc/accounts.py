@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
@@ -16,19 +16,21 @@ import msgspec
 from condhpc import ledger, runs, tries
 from condhpc import profile as profiles
 from condhpc.charges import Charge, charged_gpu_h, from_rows, of_tries
+from condhpc.errors import SchedulerError, first_few
 from condhpc.files import ends_line
 from condhpc.layout import Layout, RunFolder
 from condhpc.resources import StageResources
 from condhpc.runs import Submission
 from condhpc.scheduler import Slurm
 from condhpc.slurm_ids import parse_job_ids
-from condhpc.slurm_text import STATE_CLASS, StateClass, classify
+from condhpc.slurm_text import STATE_CLASS, AcctRow, StateClass
 from condhpc.tries import Try
 
 __all__ = ["Accounts", "Charge", "charged_gpu_h", "charges", "own_charges", "read", "refresh"]
 
 SCHEMA = 1
-_SHOWN = 3
+_REQUEUED = frozenset(state for state, kind in STATE_CLASS.items() if kind in {StateClass.WAITING, StateClass.HELD})
+"""States of an attempt that is over while its element is not."""
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,44 +55,74 @@ def charges(run: RunFolder, layout: Layout) -> list[Charge]:
     return read(run).charges
 
 
-def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None) -> list[str]:
+def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool = False) -> list[str]:
     """Add to the snapshot what the accounting says now, by one batched sacct call, or none where all is settled.
 
-    Returns why the accounting was not of use, if so: then charges are those of condhpc's own attempts.
+    Elements that the accounting does not know are charged by condhpc's own attempts; with `over`, nothing of the run
+    goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use, if so.
     """
     sent = [held for held in runs.submissions(run) if held.intent.backend == "slurm" and held.reply is not None]
-    known = read(run).charges
+    known = _newest(run, [])
     open_ = _unsettled(sent, known)
     if not open_:
         return []
-    rows = None
-    if slurm is not None:
-        jobs = [held.reply.job for held in open_ if held.reply is not None]
-        rows = slurm.history(jobs, int(min(held.intent.time for held in open_)))
-    found = own_charges(run, layout, open_) if rows is None else from_rows(rows, open_)
-    notes = _append(run, _news(found, known))
-    if rows is not None:
-        return notes
-    why = slurm.accounting_error if slurm is not None else "Slurm was not asked"
-    return [*notes, f"no accounting ({why}): charges are of condhpc's own attempts, without waiting and imports"]
+    rows, why = _history(slurm, open_)
+    told = {charge.element for charge in known if charge.source == "sacct"}
+    told |= {element for row in rows or () for element in row.ids.elements()}
+    found = [] if rows is None else from_rows(rows, open_)
+    own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
+    notes = _append(run, _news([*found, *own], known))
+    if own:
+        notes.append(
+            f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
+            "condhpc's own attempts are counted for them, without imports and waiting"
+        )
+    return notes
+
+
+def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
+    """What the accounting says; without an answer, or where it lacks rows, why."""
+    if slurm is None:
+        return None, "Slurm was not asked"
+    jobs = [held.reply.job for held in sent if held.reply is not None]
+    try:
+        rows = slurm.history(jobs, int(min(held.intent.time for held in sent)))
+    except SchedulerError as error:  # an answer that is none
+        return None, str(error)
+    return rows, slurm.accounting_error or "it does not know them"
+
+
+def _elements(sent: Iterable[Submission]) -> set[str]:
+    return {f"{held.reply.job}_{i}" for held in sent if held.reply for i in range(len(held.intent.elements))}
 
 
 def read(run: RunFolder) -> Accounts:
     """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct has said nothing."""
-    newest: dict[tuple[str, str, int | None], Charge] = {}
     problems: list[str] = []
-    for charge in _charges(run, problems):
-        newest[charge.element, charge.raw_id, charge.start_s] = charge
-    accounted = {charge.element for charge in newest.values() if charge.source == "sacct"}
-    kept = [c for c in newest.values() if c.source == "sacct" or c.element not in accounted]
+    newest = _newest(run, problems)
+    accounted = {charge.element for charge in newest if charge.source == "sacct"}
+    kept = [charge for charge in newest if charge.source == "sacct" or charge.element not in accounted]
     found = list(_in_order(run, kept))
     return Accounts(found, problems + list(_oddities(run, found)))
+
+
+def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:
+    """The last word on every attempt, unsorted."""
+    return list({_identity(charge): charge for charge in _charges(run, problems)}.values())
+
+
+def _identity(charge: Charge) -> tuple[str, str, int | None]:
+    """Slurm starts an id again when it requeues it; our own attempts carry the restart in theirs."""
+    return charge.element, charge.raw_id, charge.start_s if charge.source == "sacct" else None
 
 
 def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
     try:
         data = run.accounting.read_bytes()
     except FileNotFoundError:
+        return
+    except OSError as error:
+        problems.append(f"{run.accounting}: cannot be read ({error.strerror}); nothing counts as charged")
         return
     for number, line in enumerate(data.split(b"\n"), 1):
         where = f"{run.accounting}:{number}"
@@ -129,8 +161,9 @@ def _oddities(run: RunFolder, found: Sequence[Charge]) -> Iterator[str]:
     """One line for each thing that cannot be: ends before starts, states that nobody knows."""
     jumps = [c for c in found if c.start_s is not None and c.end_s is not None and c.end_s < c.start_s]
     if jumps:
+        named = first_few([charge.element for charge in jumps], 3)
         yield (
-            f"{run.accounting}: {_named(jumps)} ended before they started: a node's clock was set; "
+            f"{run.accounting}: {named} ended before they started: a node's clock was set; "
             "their elapsed time counts as Slurm gave it"
         )
     for state in dict.fromkeys(charge.state for charge in found if _is_unknown(charge.state)):
@@ -141,27 +174,26 @@ def _is_unknown(state: str) -> bool:
     return state.split(" ", 1)[0].rstrip("+") not in STATE_CLASS
 
 
-def _named(found: Sequence[Charge]) -> str:
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(charge.element for charge in found[:_SHOWN]) + more
-
-
-def own_charges(run: RunFolder, layout: Layout, sent: Iterable[Submission]) -> list[Charge]:
-    """What diaries and records know of each start of an element: from its first task's start to its last one's end."""
+def own_charges(
+    run: RunFolder, layout: Layout, sent: Iterable[Submission], without: Collection[str] = (), *, over: bool = False
+) -> list[Charge]:
+    """What diaries and records know of each start of an element, `without` some elements."""
     of_job = {parse_job_ids(held.reply.job).parent: held for held in sent if held.reply is not None}
     plan = runs.plan(run)
     entries = ledger.read(layout, ((line.stage, line.key) for line in plan)).entries
     starts: dict[tuple[str, int], list[Try]] = defaultdict(list)
     for one in tries.read(layout, plan, entries).tries:
-        if one.run == run.name and one.element.partition("_")[0] in of_job:
+        if one.run == run.name and one.element not in without and one.element.partition("_")[0] in of_job:
             starts[one.element, one.restarts].append(one)
+    last = dict(sorted(starts))
     profile = profiles.of_run(run.profile) if run.profile.exists() else None
     found = []
     for (element, restarts), held in starts.items():
         by = of_job[element.partition("_")[0]]
         stage = by.intent.stage
         given = profile.stage(stage) if profile is not None and stage is not None else StageResources()
-        found.append(of_tries(element, restarts, held, by, given))
+        gone = over or restarts < last[element]
+        found.append(of_tries(held, by, given, over=gone))
     return found
 
 
@@ -170,24 +202,22 @@ def own_charges(run: RunFolder, layout: Layout, sent: Iterable[Submission]) -> l
 
 def _unsettled(sent: Iterable[Submission], known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    last = {charge.element: charge for charge in known if charge.source == "sacct"}
-    settled = {
-        element
-        for element, charge in last.items()
-        if charge.is_over and classify(charge.state) not in {StateClass.WAITING, StateClass.HELD}
-    }
+    last: dict[str, Charge] = {}
+    for charge in (charge for charge in known if charge.source == "sacct"):
+        held = last.get(charge.element)
+        if held is None or _began(charge) >= _began(held):
+            last[charge.element] = charge
+    settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
     return [
-        held
-        for held in sent
-        if held.reply is not None
-        and any(f"{held.reply.job}_{i}" not in settled for i in range(len(held.intent.elements)))
+        one
+        for one in sent
+        if one.reply is not None and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
     ]
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:
-    told = {(c.element, c.raw_id, c.start_s): msgspec.structs.replace(c, restart=0) for c in known}
-    plain = (msgspec.structs.replace(charge, restart=0) for charge in found)
-    return [charge for charge in plain if told.get((charge.element, charge.raw_id, charge.start_s)) != charge]
+    told = {_identity(charge): charge for charge in known}
+    return [charge for charge in found if told.get(_identity(charge)) != charge]
 
 
 def _append(run: RunFolder, found: Sequence[Charge]) -> list[str]:

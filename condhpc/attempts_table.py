@@ -9,6 +9,7 @@ from condhpc import energy_sums
 from condhpc.accounts import Charge
 from condhpc.energy_sums import Used
 from condhpc.tables import Cell, printable
+from condhpc.tres import is_mig
 from condhpc.waste import PURPOSES, Spent, hours, is_waste
 
 ATTEMPTS = (
@@ -36,7 +37,7 @@ def attempt_rows(
             charge.submission, stage_of(charge), charge.element, charge.restart, printable(charge.state), one.cause,
             len(one.tries), sum(held.outcome == "recorded" for held in one.tries), _utc(charge.submit_s),
             _utc(charge.eligible_s), _utc(charge.start_s), _utc(charge.end_s), queue_s(charge), charge.elapsed_s,
-            charge.suspended_s, charge.gpu_type, charge.gpus, "requested" if charge.requested else "allocated",
+            charge.suspended_s, charge.gpu_type, charge.gpus, _gpus_are(charge),
             charge.shards, _h(charge.gpus * charge.elapsed_s), _h(charge.gpus * charge.suspended_s),
             _h(charge.gpus * productive_s), _h(charge.gpus * one.seconds.get("idle_in_pack", 0.0)),
             _h(charge.gpus * wasted_s), charge.cpus, _h(charge.cpus * charge.elapsed_s), _h(charge.cpus * productive_s),
@@ -71,13 +72,19 @@ def queue_s(charge: Charge) -> int | None:
 def _energy(one: Spent, *, exclusive: bool) -> tuple[Used, str]:
     """Slurm's figure of the nodes, else the sum of what the tasks' own meters said."""
     if one.charge.energy_j is not None:
-        used = Used(one.charge.energy_j, "B" if exclusive else "C", frozenset({"node"}))
+        used = Used(one.charge.energy_j, "B" if exclusive else "C", energy_sums.NODE)
         return used, "ConsumedEnergyRaw" if exclusive else "ConsumedEnergyRaw, of nodes that others may share"
-    figures = [energy_sums.of_task(held.energy, gpus=one.charge.gpus > 0) for held in one.tries]
-    if not figures:
+    if not one.tries:
         return energy_sums.UNKNOWN, ""
-    used = energy_sums.total((figure, 1.0) for figure in figures)
+    gpus = one.charge.gpus > 0
+    used = energy_sums.total((energy_sums.of_task(held.energy, gpus=gpus), 1.0) for held in one.tries)
     return used, "" if used.joules is None else "meters of its tasks, without the time between them"
+
+
+def _gpus_are(charge: Charge) -> str:
+    if charge.requested:
+        return "requested"
+    return "slices" if is_mig(charge.gpu_type) else "allocated"
 
 
 def _mem_gib_h(charge: Charge) -> float | None:

@@ -27,7 +27,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     raw_id: str
     """JobIDRaw."""
     restart: int
-    """Which of the element's attempts, from 0."""
+    """Which of the element's attempts, from 0; counted when the snapshot is read."""
     submission: str
     """Name of the submission (`runs.Intent.name`)."""
     state: str
@@ -139,21 +139,25 @@ def plausible_j(joules: float | None, nodes: int, elapsed_s: int) -> float | Non
 # -- from own attempts ---------------------------------------------------------------------------------------------
 
 
-def of_tries(element: str, restarts: int, held: Sequence[Try], sent: Submission, given: StageResources) -> Charge:
-    """What one start of an element cost as far as its tasks tell: from the first one's start to the last one's end."""
+def of_tries(held: Sequence[Try], sent: Submission, given: StageResources, *, over: bool) -> Charge:
+    """What one start of an element cost as far as its tasks tell: from the first one's start to the last one's end.
+
+    One that ended without a word is told apart from one that goes on by `over` only.
+    """
     start_s = min(one.start_s for one in held)
     end_s = max(one.end_s or one.start_s for one in held)
     last = max(held, key=lambda one: one.start_s)
+    goes_on = last.outcome == "silent" and not over
     return Charge(
-        element=element,
-        raw_id=element,
-        restart=restarts,
+        element=last.element,
+        raw_id=f"{last.element}.{last.restarts}",
+        restart=0,
         submission=sent.intent.name,
-        state=_STATE_OF[last.outcome],
+        state="RUNNING" if goes_on else _STATE_OF[last.outcome],
         submit_s=int(sent.intent.time),
         eligible_s=None,
         start_s=int(start_s),
-        end_s=None if last.outcome == "silent" else round(end_s),
+        end_s=None if goes_on else round(end_s),
         elapsed_s=max(0, round(end_s - start_s)),
         suspended_s=0,
         cpus=given.cpus * given.ranks,
@@ -169,6 +173,6 @@ def of_tries(element: str, restarts: int, held: Sequence[Try], sent: Submission,
 
 _STATE_OF = {
     "recorded": "COMPLETED", "superseded": "COMPLETED", "failed": "FAILED", "blocked": "FAILED",
-    "stopped": "REQUEUED", "silent": "RUNNING",
+    "stopped": "REQUEUED", "silent": "FAILED",
 }  # fmt: skip
-"""The nearest of Slurm's words. A diary without an end may go on, or have been killed: nobody can tell."""
+"""The nearest of Slurm's words."""

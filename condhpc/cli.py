@@ -112,13 +112,14 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
-def _keep_accounts(run: RunFolder, layout: Layout) -> None:
+def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None) -> None:
     """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
     from condhpc import accounts
 
     held = _profile_of(run)
     if held.backend == "slurm":
-        for note in accounts.refresh(run, layout, _slurm(held)):
+        over = shot is not None and shot.state != "running"
+        for note in accounts.refresh(run, layout, _slurm(held), over=over):
             say(note)
 
 
@@ -227,7 +228,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) ->
     _keep_to_budget(folder, layout)
     shot = observer_of(folder, layout).snapshot(rescan=rescan)
     if shot.state != "running":
-        _keep_accounts(folder, layout)
+        _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
     _print_json(shot)
@@ -344,7 +345,7 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
 
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
-    _keep_accounts(folder, layout)
+    _keep_accounts(folder, layout, shot)
     found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:

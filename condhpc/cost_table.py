@@ -12,7 +12,7 @@ from condhpc.lineage import Lineage
 from condhpc.manifest import External
 from condhpc.measures import without_record
 from condhpc.runs import PlanLine
-from condhpc.set_costs import SetCost, consumption, set_costs
+from condhpc.set_costs import consumption, set_costs
 from condhpc.tables import Cell, printable
 from condhpc.task_costs import UNKNOWN_TYPE, Cost, TaskCosts, added
 
@@ -80,14 +80,15 @@ class CostTable:
             status = "recorded" if entry is not None else without_record(states.get(key))
             values = entry.values if entry is not None else {}
             evaluated = [one for one in self._students.get(key, ()) if one.key in self._entries]
-            made = _declared(block) if block is not None else self._constructed(key, self._told[key], evaluated)
+            students = self._sum(evaluated)
+            made = _declared(block) if block is not None else self._constructed(key, evaluated, students)
             yield (
                 label.dataset, label.condenser, label.ipc, label.set_seed, status, *made, len(evaluated),
-                *_figures(self._sum(evaluated), of=False), values.get("set_bytes"), values.get("soft_label_bytes"),
+                *_figures(students, of=False), values.get("set_bytes"), values.get("soft_label_bytes"),
                 self._label_bytes(evaluated), *self._said(key, block), key,
             )  # fmt: skip
 
-    def _constructed(self, key: str, told: SetCost, evaluated: Sequence[PlanLine]) -> tuple[Cell, ...]:
+    def _constructed(self, key: str, evaluated: Sequence[PlanLine], students: Cost | None) -> tuple[Cell, ...]:
         """Columns `cost` to `standalone_break_even_reuses`, measured."""
         shares = self._shares[key]
         own = self._costs.productive.get(key)
@@ -95,8 +96,8 @@ class CostTable:
         amortised = _figures(added(self._costs.productive, {one: float(n) for one, n in shares.items()}), of=False)
         return (
             "measured" if own is not None else None, *_figures(own, of=True), *_figures(alone, of=False),
-            *amortised[1:4], printable(told.shared_by), *self._waste(key),
-            *_against_full(own, alone, self._full(self._lines[key], evaluated)),
+            *amortised[1:4], printable(self._told[key].shared_by), *self._waste(key),
+            *_against_full(own, alone, self._full(self._lines[key], evaluated, students)),
         )  # fmt: skip
 
     def _waste(self, key: str) -> tuple[Cell, Cell]:
@@ -119,13 +120,13 @@ class CostTable:
         known = [self._entries[key].values.get("label_bytes", 0) for key in labels if key in self._entries]
         return sum(int(n) for n in known) if evaluated else None
 
-    def _full(self, line: PlanLine, evaluated: Sequence[PlanLine]) -> Full | None:
+    def _full(self, line: PlanLine, evaluated: Sequence[PlanLine], students: Cost | None) -> Full | None:
         """The like of the set's first student that was trained on all data, else any reference, else a teacher."""
         pairs = [_which(one) for one in evaluated]
         of_dataset = [which for which in self._references if which[0] == line.label.dataset]
         which = next((pair for pair in [*pairs, *of_dataset] if pair in self._references), None)
         alike = [one for one, pair in zip(evaluated, pairs, strict=True) if pair == which] or evaluated
-        student = _divided(self._sum(alike), len(alike))
+        student = _divided(students if len(alike) == len(evaluated) else self._sum(alike), len(alike))
         if which is not None:
             keys = self._references[which]
             full = added(self._costs.productive, dict.fromkeys(keys, float(len(keys))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from condhpc.energy import Energy, Grade, worst
+from condhpc.energy import Energy, Grade, Part, worst
 
 _J_PER_KWH = 3.6e6
 
@@ -16,7 +16,7 @@ class Used(NamedTuple):
     joules: float | None
     """None: not measured."""
     grade: Grade
-    parts: frozenset[str]
+    parts: frozenset[Part]
     """Of what: `gpu`, `cpu`, `dram`, `node`."""
 
     @property
@@ -31,6 +31,7 @@ class Used(NamedTuple):
 
 
 UNKNOWN = Used(None, "none", frozenset())
+NODE: frozenset[Part] = frozenset({"node"})
 NOTHING = Used(0.0, "A", frozenset())
 """What no task at all used."""
 
@@ -40,19 +41,21 @@ def of_task(figures: Sequence[Energy], *, gpus: bool) -> Used:
 
     A node's own figure holds the others.
     """
-    known = [figure for figure in figures if figure.joules is not None and figure.grade != "none"]
-    nodes = [figure for figure in known if figure.part == "node"]
-    known = nodes or known
-    parts = frozenset[str](figure.part for figure in known)
-    if not parts & {"node", "gpu" if gpus else "cpu"}:
+    if not figures:
         return UNKNOWN
-    joules = sum(figure.joules for figure in known if figure.joules is not None)
-    return Used(joules, worst([figure.grade for figure in known]), parts)
+    known = [figure for figure in figures if figure.joules is not None and figure.grade != "none"]
+    parts = frozenset([figure.part for figure in known])
+    if "node" in parts:
+        known = [figure for figure in known if figure.part == "node"]
+    elif ("gpu" if gpus else "cpu") not in parts:
+        return UNKNOWN
+    joules = sum([figure.joules for figure in known if figure.joules is not None])
+    return Used(joules, worst([figure.grade for figure in known]), NODE if "node" in parts else parts)
 
 
 def total(used: Iterable[tuple[Used, float]]) -> Used:
     """The sum of these, each divided by its number of users; unknown where one of them is."""
-    joules, grades, parts = 0.0, list[Grade](), frozenset[str]()
+    joules, grades, parts = 0.0, list[Grade](), frozenset[Part]()
     for one, users in used:
         if one.joules is None:
             return UNKNOWN

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from condhpc import energy_sums
@@ -28,7 +27,7 @@ class Cost(NamedTuple):
     """Of all that had a GPU: hours on several are not one figure."""
 
 
-NOTHING = Cost(0.0, 0.0, energy_sums.NOTHING, frozenset())
+_NO_TYPES: frozenset[str] = frozenset()
 
 
 class TaskCosts(NamedTuple):
@@ -40,17 +39,16 @@ class TaskCosts(NamedTuple):
     """GPU and CPU seconds of attempts that led to nothing."""
 
 
-def task_costs(plan: Sequence[PlanLine], entries: Mapping[str, Entry], tries: Iterable[Try]) -> TaskCosts:
+def task_costs(plan: Iterable[PlanLine], entries: Mapping[str, Entry], tries: Iterable[Try]) -> TaskCosts:
     """Costs of every task of a plan; sets that were made in parts include these."""
-    of_key: dict[str, list[Try]] = defaultdict(list)
+    found = {key: _of_record(entry) for key, entry in entries.items()}
     wasted: dict[str, tuple[float, float]] = {}
     for one in tries:
-        if one.productive:
-            of_key[one.key].append(one)
-        else:
+        if not one.productive:
             gpu_s, cpu_s = wasted.get(one.key, (0.0, 0.0))
             wasted[one.key] = gpu_s + one.cost.get("gpu_s", 0.0), cpu_s + one.cost.get("cpu_s", 0.0)
-    found = {key: _of_task(entry, of_key[key]) for key, entry in entries.items()}
+        elif one.outcome != "recorded":
+            found[one.key] = _and_before(found[one.key], one)
     for line in plan:
         entry = entries.get(line.key)
         if entry is not None and "shards_gpu_s" in entry.values:
@@ -60,27 +58,40 @@ def task_costs(plan: Sequence[PlanLine], entries: Mapping[str, Entry], tries: It
 
 def added(costs: Mapping[str, Cost], users: Mapping[str, float]) -> Cost | None:
     """The sum over these tasks, each divided by its users; None where one of them has no record."""
-    if any(key not in costs for key in users):
-        return None
-    shares = [(costs[key], n) for key, n in users.items()]
-    return Cost(
-        gpu_s=math.fsum(cost.gpu_s / n for cost, n in shares),
-        cpu_s=math.fsum(cost.cpu_s / n for cost, n in shares),
-        used=energy_sums.total((cost.used, n) for cost, n in shares),
-        gpu_types=frozenset[str]().union(*(cost.gpu_types for cost, _ in shares)),
-    )
+    gpu_s = cpu_s = 0.0
+    types: set[frozenset[str]] = set()
+    used: list[tuple[Used, float]] = []
+    for key, n in users.items():
+        cost = costs.get(key)
+        if cost is None:
+            return None
+        gpu_s += cost.gpu_s / n
+        cpu_s += cost.cpu_s / n
+        types.add(cost.gpu_types)
+        used.append((cost.used, n))
+    return Cost(gpu_s, cpu_s, energy_sums.total(used), _NO_TYPES.union(*types))
 
 
-def _of_task(entry: Entry, tries: Sequence[Try]) -> Cost:
-    gpu_s = math.fsum(one.cost.get("gpu_s", 0.0) for one in tries)
-    gpu_type = str(entry.environment.get("gpu", "")) or UNKNOWN_TYPE
-    used = [energy_sums.of_task(one.energy, gpus=one.cost.get("gpu_s", 0.0) > 0) for one in tries]
-    return Cost(
-        gpu_s=gpu_s,
-        cpu_s=math.fsum(one.cost.get("cpu_s", 0.0) for one in tries),
-        used=energy_sums.total((one, 1.0) for one in used),
-        gpu_types=frozenset({gpu_type} if gpu_s > 0 else ()),
-    )
+def _of_record(entry: Entry) -> Cost:
+    """Of the attempt that left the record alone."""
+    cost = entry.cost
+    gpu_s = cost.get("gpu_s", 0.0)
+    used = energy_sums.of_task(entry.energy, gpus=gpu_s > 0)
+    gpu_types = _type(str(entry.environment.get("gpu", "")) or UNKNOWN_TYPE) if gpu_s > 0 else _NO_TYPES
+    return Cost(gpu_s, cost.get("cpu_s", 0.0), used, gpu_types)
+
+
+@cache
+def _type(name: str) -> frozenset[str]:
+    return frozenset({name})
+
+
+def _and_before(cost: Cost, one: Try) -> Cost:
+    """With an earlier attempt from whose checkpoint the task went on; diaries do not name their GPU's type."""
+    gpu_s = one.cost.get("gpu_s", 0.0)
+    used = energy_sums.total(((cost.used, 1.0), (energy_sums.of_task(one.energy, gpus=gpu_s > 0), 1.0)))
+    types = cost.gpu_types or (_type(UNKNOWN_TYPE) if gpu_s > 0 else _NO_TYPES)
+    return Cost(cost.gpu_s + gpu_s, cost.cpu_s + one.cost.get("cpu_s", 0.0), used, types)
 
 
 def _with_shards(own: Cost, entry: Entry, line: PlanLine, found: Mapping[str, Cost]) -> Cost:
@@ -90,4 +101,5 @@ def _with_shards(own: Cost, entry: Entry, line: PlanLine, found: Mapping[str, Co
         return added({**found, line.key: own}, dict.fromkeys([line.key, *parts], 1.0)) or own
     gpu_s = own.gpu_s + float(entry.values["shards_gpu_s"])
     cpu_s = own.cpu_s + float(entry.values.get("shards_cpu_s", 0.0))
-    return Cost(gpu_s, cpu_s, energy_sums.UNKNOWN, own.gpu_types or frozenset({UNKNOWN_TYPE} if gpu_s > 0 else ()))
+    types = own.gpu_types or (_type(UNKNOWN_TYPE) if gpu_s > 0 else _NO_TYPES)
+    return Cost(gpu_s, cpu_s, energy_sums.UNKNOWN, types)

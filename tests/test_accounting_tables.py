@@ -50,10 +50,10 @@ def test_attempts_are_matched_with_what_they_left(tmp_path: Path) -> None:
 def test_odd_attempts_are_told_in_one_line_each(tmp_path: Path) -> None:
     """An attempt that no charge holds, and a start before its element could start."""
     run = made(tmp_path, elements=2)
-    run.record(run.lines[1].key, environment={"job": "608_1", "run": run.run.name})
-    accounts.refresh(run.run, run.layout, FakeAccounting(sacct_row("608_0", Eligible=1001)))
+    run.record(run.lines[1].key, environment={"job": "608_0", "restarts": 3, "run": run.run.name})
+    accounts.refresh(run.run, run.layout, FakeAccounting(sacct_row("608_0", Eligible=1001) + sacct_row("608_1")))
     found, problems = gather(run)
-    assert [row["queue_s"] for row in found["attempts.csv"]] == [None]
+    assert [row["queue_s"] for row in found["attempts.csv"]] == [None, 60]
     assert [[word in problem for problem in problems] for word in ("in no charge", "eligible")] == [
         [True, False],
         [False, True],
@@ -68,3 +68,21 @@ def test_a_run_without_charges_has_headers_only(tmp_path: Path) -> None:
     assert (found["attempts.csv"], found["waste.csv"], problems) == ([], [], [])
     assert [(row["gpu_h"], row["cpu_h"]) for row in found["cost.csv"]] == [(0.0, 0.000556)]
     assert len(set(ATTEMPTS)) == len(ATTEMPTS)
+
+
+def test_figures_that_cannot_be_are_named_and_left_out(tmp_path: Path) -> None:
+    """A record with a negative cost, and one that ended before it started: a line each, the rest counts."""
+    run = made(tmp_path, elements=3)
+    name = run.run.name
+    for i, cost in enumerate(({"cpu_s": 1.0}, {"cpu_s": -1.0}, {"cpu_s": 36.0})):
+        ended = 990.0 if i == 0 else 4600.0
+        environment = {"job": f"608_{i}", "run": name}
+        run.record(run.lines[i].key, cost=cost, started=1000.0, ended=ended, environment=environment)
+    accounts.refresh(run.run, run.layout, FakeAccounting("".join(sacct_row(f"608_{i}") for i in range(3))))
+    found, problems = gather(run)
+    assert [row["cpu_h"] for row in found["cost.csv"]] == [0.000278, None, 0.01]
+    assert {row["purpose"]: row["gpu_h"] for row in found["waste.csv"]} == {"productive": 4.0, "idle_in_pack": 2.0}
+    assert [["below 0" in problem, "before they started" in problem] for problem in problems] == [
+        [True, False],
+        [False, True],
+    ]

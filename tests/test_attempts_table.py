@@ -55,6 +55,12 @@ def test_energy_is_slurms_else_that_of_the_tasks() -> None:
     assert row(charge())["energy_kwh"] == "n/a"
 
 
+def test_what_the_number_of_gpus_counts() -> None:
+    """Slices are not GPUs, and what was asked for is not what was given."""
+    held = [charge(), charge(gpu_type="a100_1g.5gb"), charge(requested=True)]
+    assert [row(one)["gpus_are"] for one in held] == ["allocated", "slices", "requested"]
+
+
 def test_waste_by_type_and_purpose() -> None:
     """Shares are of all hours of their type; work without GPUs has a line of its own."""
     held = [

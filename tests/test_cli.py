@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import MadeRun, dead_owner
+from made_runs import MadeRun, dead_owner, squeue_row
+from test_accounts import FakeAccounting, sacct_row
 
-from condhpc import cli, observe, profile, runs
+from condhpc import accounts, cli, observe, profile, runs
 from condhpc.check import fail, ok
 from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
@@ -407,6 +408,29 @@ def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) ->
         "scores.csv", "sets.csv", "waste.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
+
+
+def test_accounts_are_kept_once_a_run_has_ended(
+    made: MadeRun, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` asks the accounting when nothing goes on any more, `collect` and `submit --continue` always."""
+    made.run.profile.write_bytes(profile.encode(Profile(name="p", backend="slurm", root=made.layout.root)))
+    key = made.condense()
+    made.write()
+    job = made.submit([key], job="608", sent=1000.0)
+    slurm = FakeAccounting(sacct_row("608_0", "RUNNING", End="Unknown"), squeue_row("608_0", "RUNNING", name=job))
+    monkeypatch.setattr(cli, "_slurm", lambda _: slurm)
+    assert call("status").exit_code == 10
+    assert slurm.asked == []
+    slurm.rows = ""
+    made.record(key, environment={"job": "608_0", "run": made.run.name})
+    assert call("status", "--rescan").exit_code == 0
+    assert len(slurm.asked) == 1
+    assert call("collect", "--out", "tables").exit_code == 0
+    assert call("submit", "--continue").exit_code == 0
+    assert [name for name, _ in submission.calls] == ["resume"]
+    assert len(slurm.asked) == 3
+    assert [c.state for c in accounts.charges(made.run, made.layout)] == ["RUNNING"]
 
 
 def test_collect_shows_scores_in_the_place_of_accuracies(made: MadeRun, tmp_path: Path) -> None:

@@ -62,40 +62,35 @@ class Made:
         stages = {one.key: one.stage for one in PLAN}
         return {
             key: Entry(
-                key, stages[key], 1, self.values.get(key, {}), self._cost(key), {"gpu": self.gpu.get(key, "H100")}
+                key, stages[key], 1, self.values.get(key, {}), self._cost(key), {"gpu": self.gpu.get(key, "H100")},
+                self._energy(key),
             )
             for key in self.hours
-        }
+        }  # fmt: skip
 
     def _cost(self, key: str) -> dict[str, float]:
         gpu_h, cpu_h = self.hours[key]
         return {"wall_s": 1.0, "gpu_s": gpu_h * H, "cpu_s": cpu_h * H}
 
-    def attempt(self, key: str, outcome: Any = "recorded") -> Try:
-        """The attempt that left the record, or one that did not."""
+    def _energy(self, key: str) -> tuple[Energy, ...]:
         gpu_h, cpu_h = self.hours[key]
         grade = self.grades.get(key, "A")
-        energy = [Energy(part="cpu", joules=0.1 * cpu_h * KWH, grade="B", source="", window_s=1.0)]
-        if gpu_h:
-            energy.append(
-                Energy(
-                    part="gpu",
-                    joules=0.5 * gpu_h * KWH if grade != "none" else None,
-                    grade=grade,
-                    source="",
-                    window_s=1.0,
-                )
-            )
-        return Try(
+        gpu_j = None if grade == "none" else 0.5 * gpu_h * KWH
+        cpu = Energy(part="cpu", joules=0.1 * cpu_h * KWH, grade="B", source="", window_s=1.0)
+        return (cpu, Energy(part="gpu", joules=gpu_j, grade=grade, source="", window_s=1.0)) if gpu_h else (cpu,)
+
+    def fail(self, key: str) -> None:
+        """An attempt as long as the one that left the record, but it failed."""
+        one = Try(
             key=key, stage="condense", number=1, run="r", element="1_0", restarts=0, host="n", start_s=0.0, end_s=1.0,
-            outcome=outcome, reason="", productive=outcome == "recorded", cost=self._cost(key), energy=tuple(energy),
+            outcome="failed", reason="", productive=False, cost=self._cost(key), energy=self._energy(key),
         )  # fmt: skip
+        self.failed.append(one)
 
     def row(self, key: str, declared: dict[str, External] | None = None) -> dict[str, Cell]:
         """The row of one set by column."""
         entries = self.entries()
-        tries = [*map(self.attempt, self.hours), *self.failed]
-        table = CostTable(PLAN, Lineage(PLAN), entries, task_costs(PLAN, entries, tries))
+        table = CostTable(PLAN, Lineage(PLAN), entries, task_costs(PLAN, entries, self.failed))
         rows = [dict(zip(COST, cells, strict=True)) for cells in table.rows(declared or {}, {})]
         return next(row for row in rows if row["set_key"] == key)
 
@@ -183,7 +178,7 @@ def test_the_grade_is_the_worst_of_what_was_summed() -> None:
 def test_waste_is_apart() -> None:
     """An attempt that failed costs beside the set, not in it."""
     made = Made()
-    made.failed = [made.attempt("d", "failed")]
+    made.fail("d")
     found = made.row("d")
     assert (found["gpu_h"], found["waste_gpu_h"], found["waste_cpu_h"]) == (10.0, 10.0, 12.0)
 

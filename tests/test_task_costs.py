@@ -11,7 +11,6 @@ from condhpc.energy_sums import UNKNOWN
 from condhpc.ledger import Entry
 from condhpc.planned import Label
 from condhpc.runs import PlanLine
-from condhpc.spec import Stage
 from condhpc.task_costs import Cost, added, task_costs
 from condhpc.tries import Try
 
@@ -22,9 +21,9 @@ def measured(gpu_s: float, joules: float | None = 100.0, **fields: Any) -> dict[
     return {"cost": {"gpu_s": gpu_s, "cpu_s": 2 * gpu_s}, "energy": energy, **fields}
 
 
-def entry(key: str, stage: Stage = "condense", gpu: str = "H100", values: dict[str, Any] | None = None) -> Entry:
-    """A record; its figures are those of its attempts."""
-    return Entry(key, stage, 1, values or {}, {}, {"gpu": gpu} if gpu else {})
+def entry(key: str, gpu_s: float = 0.0, gpu: str = "H100", values: dict[str, Any] | None = None) -> Entry:
+    """A record with the figures of its own attempt."""
+    return Entry(key, "condense", 1, values or {}, environment={"gpu": gpu} if gpu else {}, **measured(gpu_s))
 
 
 def attempt(key: str, outcome: Any = "recorded", **fields: Any) -> Try:
@@ -37,14 +36,14 @@ def attempt(key: str, outcome: Any = "recorded", **fields: Any) -> Try:
 
 
 def test_attempts_that_led_to_the_record_are_added_up_and_waste_is_apart() -> None:
-    """A task that went on from a checkpoint cost what came before, too."""
+    """A task that went on from a checkpoint cost what came before, too; its own attempt is told by its record."""
     tries = [
         attempt("a", "failed", **measured(3.0)),
         attempt("a", "stopped", **measured(10.0, productive=True)),
-        attempt("a", **measured(5.0)),
+        attempt("a", **measured(1e6)),
         attempt("lost", "silent", **measured(7.0)),
     ]
-    found = task_costs([], {"a": entry("a")}, tries)
+    found = task_costs([], {"a": entry("a", 5.0)}, tries)
     cost = found.productive["a"]
     assert (cost.gpu_s, cost.cpu_s, cost.used.joules, cost.used.grade) == (15.0, 30.0, 200.0, "A")
     assert cost.gpu_types == {"H100"}
@@ -56,7 +55,7 @@ def test_attempts_that_led_to_the_record_are_added_up_and_waste_is_apart() -> No
 )
 def test_a_type_is_named_where_a_gpu_was_held(gpu: str, gpu_s: float, expected: set[str]) -> None:
     """One that nobody named is unknown, not none; CPU work has none."""
-    found = task_costs([], {"a": entry("a", gpu=gpu)}, [attempt("a", **measured(gpu_s))])
+    found = task_costs([], {"a": entry("a", gpu_s, gpu)}, [])
     assert found.productive["a"].gpu_types == expected
 
 
@@ -64,12 +63,11 @@ def test_a_set_includes_its_parts() -> None:
     """Their attempts where they are planned, else the seconds that the set's record tells, without energy."""
     values = {"shards_gpu_s": 40.0, "shards_cpu_s": 80.0}
     line = PlanLine(key="s", stage="condense", inputs={"shard.0": "p0", "shard.1": "p1"}, label=Label())
-    tries = [attempt("s", **measured(1.0)), attempt("p0", **measured(20.0)), attempt("p1", **measured(20.0))]
-    entries = {"s": entry("s", values=values), "p0": entry("p0"), "p1": entry("p1", gpu="A100")}
-    cost = task_costs([line], entries, tries).productive["s"]
+    entries = {"s": entry("s", 1.0, values=values), "p0": entry("p0", 20.0), "p1": entry("p1", 20.0, "A100")}
+    cost = task_costs([line], entries, []).productive["s"]
     assert (cost.gpu_s, cost.cpu_s, cost.used.joules, cost.gpu_types) == (41.0, 82.0, 300.0, {"H100", "A100"})
     alone = PlanLine(key="s", stage="condense", label=Label())
-    cost = task_costs([alone], {"s": entries["s"]}, tries[:1]).productive["s"]
+    cost = task_costs([alone], {"s": entries["s"]}, []).productive["s"]
     assert (cost.gpu_s, cost.cpu_s, cost.used, cost.gpu_types) == (41.0, 82.0, UNKNOWN, {"H100"})
 
 

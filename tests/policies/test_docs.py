@@ -18,7 +18,20 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry
+from condhpc import (
+    attempts_table,
+    cli,
+    collect,
+    cost_table,
+    errors,
+    facts,
+    manifest,
+    models,
+    plan,
+    profile,
+    recipe,
+    registry,
+)
 from condhpc.plan import Plan
 from condhpc.profile import Energy, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
@@ -238,6 +251,12 @@ def test_csv_columns() -> None:
     )
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
+
+
+def test_columns_of_costs() -> None:
+    """Every column of the tables of what a run was charged is explained, in its order."""
+    found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
+    assert found == [attempts_table.ATTEMPTS, attempts_table.WASTE, cost_table.COST]
 
 
 def test_exit_codes() -> None:
