@@ -6,6 +6,7 @@ import msgspec
 
 from condhpc import arrange, attempt, store
 from condhpc.arrange import Arrangement
+from condhpc.carbon import Carbon, carbon
 from condhpc.errors import InputError
 from condhpc.layout import Layout
 from condhpc.live import live as live_tasks
@@ -38,7 +39,9 @@ class Overview(msgspec.Struct, frozen=True):
     provisional: bool
     """A dataset is not on this machine: its tasks have other keys where it is."""
     costs: list[CostRow] = []
-    """What is to be computed, by stage and condenser."""
+    """What is to be computed, by stage, condenser and dataset."""
+    carbon: Carbon | None = None
+    """None where the profile does not say what a kWh emits."""
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -127,7 +130,8 @@ def overview(
         count = len(arrays) if profile.backend == "slurm" else int(new > 0)
         row = StageRow(stage, new, len(of_stage & survey.cached), len(of_stage & survey.live.keys()), count, elements)
         rows.append(row)
-    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional, costs)
+    emitted = carbon(costs, profile.energy)
+    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional, costs, emitted)
 
 
 def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:

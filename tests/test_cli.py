@@ -45,7 +45,7 @@ class Submission(types.ModuleType):
         self.run = run
         self.calls: list[tuple[str, Any]] = []
         self.overview = overview or types.SimpleNamespace(
-            rows=[], warnings=[], kept_back=0, provisional=False, costs=[]
+            rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None
         )
 
     def prepare(self, manifest: Path, held: Profile) -> Any:
