@@ -14,7 +14,6 @@ from condhpc.arrays import CondensedSet
 from condhpc.efforts import Efforts
 from condhpc.spec import DatasetSpec, Task
 
-
 UNPOOLED = ("convnet3", "convnet4", "convnet6")
 
 
