@@ -182,6 +182,7 @@ def _environment(context: Context) -> dict[str, Any]:
         "lanes": context.site.lanes,
         "run": context.site.run,
         "job": context.lease.owner.job,
+        "restarts": context.lease.owner.restarts,
     }
 
 

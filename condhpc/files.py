@@ -8,7 +8,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 
 def temporary(path: Path) -> Path:
@@ -78,6 +80,14 @@ def replace(path: Path, data: bytes) -> None:
     """Write a file atomically over an older version that this process alone writes."""
     with under_construction(path) as temp:
         temp.write_bytes(data)
+
+
+def ends_line(file: BinaryIO | FileIO) -> bool:
+    """Whether what is added to a file begins a line; not so where its last writer was killed in one."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:

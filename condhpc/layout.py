@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "submissions.jsonl"
 
     @property
+    def accounting(self) -> Path:
+        """What Slurm charged, as its accounting said it: sites purge that. Append-only."""
+        return self.path / "accounting.jsonl"
+
+    @property
     def payloads(self) -> Path:
         """One payload file per array."""
         return self.path / "payloads"

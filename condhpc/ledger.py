@@ -23,6 +23,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     cost: dict[str, float]
     environment: dict[str, Any]
     energy: tuple[Energy, ...] = ()
+    started: float = 0.0
+    ended: float = 0.0
 
 
 class Ledger(msgspec.Struct, frozen=True):

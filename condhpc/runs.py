@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from condhpc.errors import InputError, StoreError
-from condhpc.files import publish
+from condhpc.files import ends_line, publish
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Label
 from condhpc.spec import Stage
@@ -104,14 +104,9 @@ def append(run: RunFolder, event: Event) -> None:
     Not synced: whoever sends something meanwhile syncs beside it, and a lost reply is found by its intent's name.
     """
     with run.submissions.open("a+b") as file:
-        if file.tell() and not _ends_line(file):
+        if not ends_line(file):
             file.write(b"\n")  # the last writer was killed in its line
         file.write(msgspec.json.encode(event) + b"\n")
-
-
-def _ends_line(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
 
 
 def now() -> float:

@@ -43,6 +43,7 @@ _DAY_S = 86_400
 _FIRST_UTS = 1_000_000  # Slurm 22.05 refuses earlier ones as an invalid time
 _NOT_STARTED = frozenset({StateClass.WAITING, StateClass.HELD, StateClass.BLOCKED})
 _UNKNOWN_ID = re.compile(r"Invalid job id specified", re.IGNORECASE)
+_UNKNOWN_FIELD = re.compile(r"Invalid field", re.IGNORECASE)
 _ALREADY_OVER = re.compile(
     r"Invalid job id specified|already completing or completed|has already finished|No active jobs",
     re.IGNORECASE,
@@ -58,6 +59,7 @@ class Slurm:
         self.timeout_s = timeout_s
         self.clusters = tuple(clusters)
         self._env = query_env(os.environ if env is None else env)
+        self._fields = slurm_text.ACCT_FIELDS
         self.accounting_error: str | None = None
         """Why the latest question to the accounting had no answer; None after an answer."""
 
@@ -92,8 +94,8 @@ class Slurm:
         found = {row.ids.parent for row in self.queue(names=[name])}
         if not found:
             since_s = int(time.time()) - _DAY_S if since_s is None else since_s
-            text = self._sacct(since_s, ["--name", name, "-u", _user_name()]) or ""
-            found = {row.ids.parent for row in parse_sacct(text) if row.name == name}
+            rows = self._sacct(since_s, ["--name", name, "-u", _user_name()]) or []
+            found = {row.ids.parent for row in rows if row.name == name}
         return sorted(found, key=int)
 
     def history(self, parents: Iterable[str], since_s: int) -> list[AcctRow] | None:
@@ -104,10 +106,10 @@ class Slurm:
         ids = sorted({parse_job_ids(text).parent for text in parents}, key=int)
         rows: list[AcctRow] = []
         for start in range(0, len(ids), PARENTS_PER_SACCT):
-            text = self._sacct(since_s, ["-j", ",".join(ids[start : start + PARENTS_PER_SACCT])])
-            if text is None:
+            found = self._sacct(since_s, ["-j", ",".join(ids[start : start + PARENTS_PER_SACCT])])
+            if found is None:
                 return None
-            rows += parse_sacct(text)
+            rows += found
         return rows
 
     def limits(self, user: str | None = None, partitions: Iterable[str] | None = None) -> Limits:
@@ -199,11 +201,18 @@ class Slurm:
         qos = None if assoc is None else self._ask([*show, "qos", f"format={slurm_limits.QOS_FORMAT}"])
         return slurm_limits.parse_associations(assoc or ""), slurm_limits.parse_qos(qos or "")
 
-    def _sacct(self, since_s: int, selection: Sequence[str]) -> str | None:
+    def _sacct(self, since_s: int, selection: Sequence[str]) -> list[AcctRow] | None:
+        """Rows; a release that lacks a field refuses the whole question, and is asked again without it."""
         # Without -S sacct looks back to midnight only; `uts` spares the zone and its summer time.
         options = ["-n", "-X", "-D", "-P", f"--delimiter={SEP}", "--noconvert"]
         window = ["-S", f"uts{max(since_s - 60, _FIRST_UTS)}", "-E", "now"]
-        return self._ask([*self._on("sacct"), *options, *window, *selection, "-o", slurm_text.ACCT_FORMAT])
+        command = [*self._on("sacct"), *options, *window, *selection, "-o"]
+        text = self._ask([*command, ",".join(self._fields)])
+        if text is None and _UNKNOWN_FIELD.search(self.accounting_error or ""):
+            known = set((self._ask([*self._on("sacct"), "--helpformat"]) or "").split())
+            self._fields = tuple(name for name in slurm_text.ACCT_FIELDS if name in known)
+            text = self._ask([*command, ",".join(self._fields)]) if "JobName" in known else None
+        return None if text is None else parse_sacct(text, self._fields)
 
     def _ask(self, command: Sequence[str]) -> str | None:
         """Answer of the accounting, or None with the reason in `accounting_error`: sites without it exist."""

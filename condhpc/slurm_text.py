@@ -7,7 +7,7 @@ Times are epoch seconds (`SLURM_TIME_FORMAT=%s`); None where Slurm has none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -21,9 +21,9 @@ ACCT_FORMAT = (
     "JobID,JobIDRaw,Cluster,JobName,User,Account,Partition,QOS,State,ExitCode,DerivedExitCode,Submit,Eligible,"
     "Start,End,ElapsedRaw,Suspended,TimelimitRaw,NNodes,NCPUS,ReqTRES,AllocTRES,NodeList,ConsumedEnergyRaw,Flags"
 )
+ACCT_FIELDS = tuple(ACCT_FORMAT.split(","))
 
 _QUEUE_NAME_AT = 6
-_ACCT_NAME_AT = 3
 _DURATION = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?$")
 _NO_VALUE = 2**63  # readings above it are NO_VAL64 or an underflow, not energy
 
@@ -204,10 +204,12 @@ class AcctRow(msgspec.Struct, frozen=True):
         return classify(self.state)
 
 
-def parse_sacct(text: str) -> list[AcctRow]:
-    """Rows of `sacct -n -X -D -P --noconvert -o ACCT_FORMAT`."""
+def parse_sacct(text: str, asked: Sequence[str] = ACCT_FIELDS) -> list[AcctRow]:
+    """Rows of `sacct -n -X -D -P --noconvert -o <asked>`; fields that this Slurm does not have are as if blank."""
     rows = []
-    for _, fields in _records(text, ACCT_FORMAT.count(",") + 1, _ACCT_NAME_AT):
+    for _, found in _records(text, len(asked), asked.index("JobName")):
+        held = dict(zip(asked, found, strict=True))
+        fields = [held.get(name, "") for name in ACCT_FIELDS]
         ids, raw, cluster, name, user, account, partition, qos, state, code, derived, *rest = fields
         submit, eligible, start, end, elapsed, suspended, limit, nodes, cpus, *rest = rest
         req_tres, alloc_tres, node_list, energy, flags = rest

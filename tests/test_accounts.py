@@ -1,0 +1,202 @@
+"""What Slurm charged, from recorded sacct text through the snapshot in the run and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from condhpc import accounts, lease, runs
+from condhpc.accounts import Charge, charged_gpu_h, charges, plausible_j, refresh
+from condhpc.scheduler import Slurm
+from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, parse_sacct
+from tests.made_runs import MadeRun
+
+GPU = "billing=4,cpu=4,gres/gpu:h100=2,gres/gpu=2,mem=16G,node=1"
+
+
+def sacct_row(job: str, state: str = "COMPLETED", **fields: object) -> str:
+    """One line of sacct; fields that are not named are those of a GPU element that ran from 1000 to 4600."""
+    given: dict[str, object] = {
+        "JobID": job, "JobIDRaw": job.replace("_", "9"), "Cluster": "dev", "JobName": "a|name", "State": state,
+        "ExitCode": "0:0", "DerivedExitCode": "0:0", "Submit": 900, "Eligible": 940, "Start": 1000, "End": 4600,
+        "ElapsedRaw": 3600, "Suspended": "00:00:00", "TimelimitRaw": 60, "NNodes": 1, "NCPUS": 4, "ReqTRES": GPU,
+        "AllocTRES": GPU, "NodeList": "n1",
+    }  # fmt: skip
+    return SEP.join(str((given | fields).get(name, "")) for name in ACCT_FIELDS) + "\n"
+
+
+class FakeAccounting(Slurm):
+    """A Slurm whose sacct prints recorded text; None: there is no accounting."""
+
+    def __init__(self, text: str | None) -> None:
+        super().__init__(env={})
+        self.text = text
+        self.asked: list[tuple[list[str], int]] = []
+
+    def history(self, parents: object, since_s: int) -> list[AcctRow] | None:
+        """All rows, as sacct for these parents."""
+        self.asked.append((sorted(parents), since_s))  # type: ignore[call-overload]
+        self.accounting_error = "connection refused" if self.text is None else None
+        return None if self.text is None else parse_sacct(self.text)
+
+
+def made(root: Path, elements: int = 4, gpus: int = 2) -> MadeRun:
+    """A run with one array 608 of so many elements, one set each."""
+    made_run = MadeRun(root)
+    keys = [made_run.condense(seed=i) for i in range(elements)]
+    made_run.write()
+    intent = runs.Intent(
+        name="sub", backend="slurm", stage="condense", elements=tuple((k,) for k in keys), gpus=gpus, time=900.0
+    )
+    runs.append(made_run.run, intent)
+    runs.append(made_run.run, runs.Reply(name="sub", job="608", time=900.5))
+    return made_run
+
+
+def told(made_run: MadeRun, text: str | None) -> list[Charge]:
+    """The charges after sacct has said this."""
+    refresh(made_run.run, made_run.layout, FakeAccounting(text))
+    return charges(made_run.run, made_run.layout)
+
+
+def test_every_attempt_of_a_requeued_element_is_charged(tmp_path: Path) -> None:
+    """Requeued, preempted and the one that ended well; what waits again has cost nothing yet."""
+    text = (
+        sacct_row("608_0", "REQUEUED", Start=1000, End=1100, ElapsedRaw=100)
+        + sacct_row("608_0", "PREEMPTED", Start=2000, End=2300, ElapsedRaw=300)
+        + sacct_row("608_0", "COMPLETED", Start=3000, End=3500, ElapsedRaw=500)
+        + sacct_row("608_1", "REQUEUED", Start=1000, End=1060, ElapsedRaw=60)
+        + sacct_row("608_1", "PENDING", Start="Unknown", End="Unknown", ElapsedRaw=0, AllocTRES="")
+    )
+    found = told(made(tmp_path), text)
+    assert [(c.element, c.restart, c.state, c.elapsed_s) for c in found] == [
+        ("608_0", 0, "REQUEUED", 100),
+        ("608_0", 1, "PREEMPTED", 300),
+        ("608_0", 2, "COMPLETED", 500),
+        ("608_1", 0, "REQUEUED", 60),
+    ]
+    assert charged_gpu_h(found) == {"h100": pytest.approx(2 * 960 / 3600)}
+    assert (found[0].eligible_s, found[0].cpus, found[0].mem_mb, found[0].source) == (940, 4, 16384, "sacct")
+
+
+def test_elements_cancelled_before_their_start_are_told_one_by_one(tmp_path: Path) -> None:
+    """A set of indices may name one that had a row of its own; that row counts."""
+    waiting = {"Start": "Unknown", "End": 1500, "ElapsedRaw": 0, "AllocTRES": ""}
+    text = sacct_row("608_1", "FAILED", ElapsedRaw=36) + sacct_row("608_[1-3%1]", "CANCELLED by 0", **waiting)
+    found = told(made(tmp_path), text)
+    assert [(c.element, c.state, c.gpus) for c in found] == [
+        ("608_1", "FAILED", 2),
+        ("608_2", "CANCELLED by 0", 0),
+        ("608_3", "CANCELLED by 0", 0),
+    ]
+    assert charged_gpu_h(found) == {"h100": pytest.approx(0.02)}
+
+
+def test_types_are_never_added_up(tmp_path: Path) -> None:
+    """Each type, slices and untyped GPUs stand on their own."""
+    text = (
+        sacct_row("608_0", AllocTRES="gres/gpu:a100=1,gres/gpu=1")
+        + sacct_row("608_1", AllocTRES="gres/gpu=3")
+        + sacct_row("608_2", AllocTRES="gres/gpu:1g.10gb=1,gres/gpu=1")
+        + sacct_row("608_3", AllocTRES="gres/shard=2,cpu=1")
+    )
+    found = told(made(tmp_path), text)
+    assert charged_gpu_h(found) == {"": 3.0, "1g.10gb": 1.0, "a100": 1.0}
+    assert [(c.shards, c.requested) for c in found] == [(0, False), (0, False), (0, False), (2, False)]
+
+
+def test_an_accounting_that_keeps_no_gpus_charges_those_asked_for(tmp_path: Path) -> None:
+    """A site that does not list gres/gpu in AccountingStorageTRES: flagged, from ReqTRES or the submission."""
+    text = sacct_row("608_0", AllocTRES="cpu=4") + sacct_row("608_1", AllocTRES="cpu=4", ReqTRES="cpu=4")
+    assert [(c.gpus, c.gpu_type, c.requested) for c in told(made(tmp_path), text)] == [(2, "h100", True), (2, "", True)]
+
+
+def test_purged_history_is_kept_and_nothing_counts_twice(tmp_path: Path) -> None:
+    """A later answer replaces the word on an attempt that went on, and takes nothing away."""
+    made_run = made(tmp_path, elements=2)
+    first = sacct_row("608_0", "REQUEUED", Start=1000, End=1100, ElapsedRaw=100)
+    told(made_run, first + sacct_row("608_1", "RUNNING", End="Unknown", ElapsedRaw=7))
+    again = sacct_row("608_0", Start=3000, End=3050, ElapsedRaw=50)
+    found = told(made_run, again + sacct_row("608_1", End=1200, ElapsedRaw=200))
+    assert [(c.element, c.restart, c.elapsed_s) for c in found] == [
+        ("608_0", 0, 100),
+        ("608_0", 1, 50),
+        ("608_1", 0, 200),
+    ]
+    lines = made_run.run.accounting.read_bytes()
+    slurm = FakeAccounting("")
+    assert refresh(made_run.run, made_run.layout, slurm) == []
+    assert slurm.asked == []  # all has ended: no question is left
+    assert made_run.run.accounting.read_bytes() == lines
+
+
+def test_one_question_for_all_that_is_open(tmp_path: Path) -> None:
+    """From the first open submission on, each array named once, settled ones not."""
+    made_run = made(tmp_path, elements=1)
+    told(made_run, sacct_row("608_0"))
+    made_run.submit([made_run.lines[0].key], job="609", sent=5000.0)
+    made_run.submit([made_run.lines[0].key], job="610", sent=6000.0)
+    slurm = FakeAccounting(sacct_row("609_0") + sacct_row("610_0", "RUNNING", End="Unknown"))
+    refresh(made_run.run, made_run.layout, slurm)
+    assert slurm.asked == [(["609", "610"], 5000)]
+    refresh(made_run.run, made_run.layout, slurm)
+    assert slurm.asked[1:] == [(["610"], 6000)]
+
+
+def test_without_accounting_own_attempts_are_charged_and_it_is_said(tmp_path: Path) -> None:
+    """From diaries and records; once sacct answers, its word replaces them."""
+    made_run = made(tmp_path, elements=2)
+    done, failed = (line.key for line in made_run.lines)
+    environment = {"job": "608_0", "run": made_run.run.name, "restarts": 1, "gpu": "NVIDIA H100"}
+    stopped = msgspec.structs.replace(lease.myself(run=made_run.run.name), job="608_0", started=1000.0)
+    first = lease.Attempt(number=1, owner=stopped, pulse=None, end=lease.End(outcome="stopped", time=1060.0))
+    made_run.record(done, attempt=2, started=2000.0, ended=2100.0, environment=environment, attempts=(first,))
+    owner = msgspec.structs.replace(lease.myself(run=made_run.run.name), job="608_1", started=3000.0)
+    made_run.lease(failed, owner=owner).end("failed", "no")
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(None))
+    assert "connection refused" in note
+    found = charges(made_run.run, made_run.layout)
+    assert [(c.element, c.restart, c.state, c.gpus, c.source) for c in found] == [
+        ("608_0", 0, "REQUEUED", 2, "attempts"),
+        ("608_0", 1, "COMPLETED", 2, "attempts"),
+        ("608_1", 0, "FAILED", 2, "attempts"),
+    ]
+    assert [c.elapsed_s for c in found[:2]] == [60, 100]
+    assert [(c.element, c.source) for c in told(made_run, sacct_row("608_0"))][:2] == [
+        ("608_0", "sacct"),
+        ("608_1", "attempts"),
+    ]
+
+
+def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
+    """Damaged, torn and newer lines, ends before starts, states that nobody knows: one line each."""
+    made_run = made(tmp_path)
+    told(made_run, sacct_row("608_0", Start=1000, End=400) + sacct_row("608_1", "MELTED") + sacct_row("608_2"))
+    good = made_run.run.accounting.read_bytes().splitlines()[0]
+    newer = good.replace(b'"schema":1', b'"schema":9')
+    made_run.run.accounting.write_bytes(made_run.run.accounting.read_bytes() + newer + b'\nrubbish\n{"sch')
+    told(made_run, sacct_row("608_3"))
+    found = accounts.read(made_run.run)
+    assert [c.element for c in found.charges] == ["608_0", "608_1", "608_2", "608_3"]
+    assert [
+        [word in problem for word in ("schema 9", ":5:", ":6:", "608_0", "MELTED")].index(True)
+        for problem in found.problems
+    ] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("joules", "nodes", "elapsed_s", "expected"),
+    [
+        (None, 1, 100, None),
+        (36_000, 1, 100, 36_000.0),
+        (36_000, 1, 0, None),
+        (5, 1, 100, None),
+        (3_000_000, 1, 100, None),
+        (3_000_000, 2, 100, 3_000_000.0),
+    ],
+)
+def test_energy_is_what_nodes_can_use(joules: int | None, nodes: int, elapsed_s: int, expected: float | None) -> None:
+    """Less than an idle node or more than any node is a counter's fault: not measured."""
+    assert plausible_j(joules, nodes, elapsed_s) == expected
