@@ -85,14 +85,10 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Need(NamedTuple):
-    """What one task needs at the most, by prediction and records."""
+    """What one task needs at the most."""
 
     wall_s: float | None
     """Seconds with all that its element has; None where nobody knows."""
-    recorded_s: float = 0.0
-    """The longest that one of its kind took; 0: none is recorded."""
-    rss_bytes: float = 0.0
-    """The most memory that one of its kind took; 0: none is recorded."""
 
 
 class Forecast(NamedTuple):
@@ -134,7 +130,7 @@ def forecast(
         groups = _grouped(todo[kind], efforts, held)
         rows.append(found.row(groups))
         for group in groups:
-            needs.update(dict.fromkeys(group.keys, found.need(group)))
+            needs.update(dict.fromkeys(group.keys, Need(found.wall_s(group))))
     return Forecast(rows, needs)
 
 
@@ -246,14 +242,6 @@ class _Sum:
             kept_unknown=sum(len(group.keys) for group in groups if group.kept_bytes is None),
         )
 
-    def need(self, group: _Group) -> Need:
-        """The upper end for one task, and the most that records of the kind show."""
-        return Need(
-            self._wall_s(group),
-            max((case.wall_s for case in self.cases), default=0.0),
-            max((case.rss_bytes for case in self.cases), default=0.0),
-        )
-
     def power(self) -> Power:
         """Watts of a GPU with its cores, or of a core: recorded where records tell, else nominal."""
         found = power.recorded([(case.energy_j, case.measured_s) for case in self.cases if case.energy_j is not None])
@@ -278,7 +266,7 @@ class _Sum:
         alike = self._alike(work_s)
         return _times(work_s, spread([(c.measured_s, c.work_s) for c in alike])) if alike else None
 
-    def _wall_s(self, group: _Group) -> float | None:
+    def wall_s(self, group: _Group) -> float | None:
         """A task that is alone in its element at the most."""
         found = self._seconds(group, self._model_s(group))
         if found is None or group.effort is None:

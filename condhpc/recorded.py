@@ -47,8 +47,6 @@ class Case(NamedTuple):
     measured_s: float
     """GPU-seconds, or CPU-seconds on a CPU."""
     wall_s: float
-    rss_bytes: float
-    """The most memory that the task's processes held; 0: not recorded."""
     energy_j: float | None
     """None: not measured."""
 
@@ -93,7 +91,6 @@ class Recorded:
                 predicted_s=predicted_s,
                 measured_s=measured_s,
                 wall_s=entry.cost.get("wall_s", 0.0),
-                rss_bytes=entry.cost.get("peak_rss_bytes", 0.0),
                 energy_j=power.joules(entry.energy, gpu=bool(gpu)),
             )
 

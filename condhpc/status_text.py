@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,9 @@ def status_lines(shot: Snapshot) -> Iterator[str]:
         yield from aligned(("running", "stage", "task", "step", "for", "on"), table)
         if len(running) > _RUNNING_SHOWN:
             yield f"… and {len(running) - _RUNNING_SHOWN} more"
+    if shot.raised:
+        yield ""
+        yield from (printable(line) for line in shot.raised)
     if shot.problems:
         yield ""
         yield from (printable(problem) for problem in shot.problems)
@@ -56,12 +59,25 @@ def step_text(row: Row) -> str:
 
 def overview_lines(overview: Overview) -> Iterator[str]:
     """What a submission would do, stage by stage."""
-    header = ("stage", "tasks", "new", "cached", "live", "arrays", "elements")
-    rows = [(r.stage, r.new + r.cached + r.live, r.new, r.cached, r.live, r.arrays, r.elements) for r in overview.rows]
-    yield from aligned(header, rows)
+    header = ("stage", "tasks", "new", "cached", "live", "arrays", "elements", "limit")
+    rows = [
+        (r.stage, r.new + r.cached + r.live, r.new, r.cached, r.live, r.arrays, r.elements, _limits(r.limits_min))
+        for r in overview.rows
+    ]
+    width = len(header) if any(row[-1] for row in rows) else len(header) - 1
+    yield from aligned(header[:width], [row[:width] for row in rows])
+    yield from (printable(line) for line in overview.raised)
     yield from cost_lines(overview.costs, overview.carbon)
     if overview.kept_back:
         yield f"{overview.kept_back} tasks do not fit now; `condhpc submit --continue` sends them later"
     if overview.provisional:
         yield "a dataset is not on this machine: keys and counts of cached tasks are those of other tasks"
     yield from (f"warning: {printable(warning)}" for warning in overview.warnings)
+
+
+def _limits(limits_min: Sequence[int | None]) -> str:
+    """`60 min`, `10–90 min`; empty where all is left to the partition."""
+    known = [minutes for minutes in limits_min if minutes is not None]
+    if not known:
+        return ""
+    return f"{known[0]} min" if known[0] == known[-1] else f"{known[0]}–{known[-1]} min"

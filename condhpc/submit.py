@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,8 +23,11 @@ from condhpc import (
     keys,
     launch,
     manifest,
+    needed,
     plan,
     predictions,
+    retries,
+    retrying,
     runs,
     sharding,
     snapshot,
@@ -38,10 +41,13 @@ from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Plan, Planned
+from condhpc.predictions import Need
 from condhpc.profile import Profile
 from condhpc.progress import Progress
+from condhpc.retrying import Asked
 from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
+from condhpc.sizing import Sizing
 from condhpc.survey import Overview, Survey
 
 Say = Callable[[str], None]
@@ -67,6 +73,13 @@ class Prepared:
     overview: Overview
     indexes: IndexCache
     """Listings of folders that are not kept under the root yet."""
+    needs: Mapping[str, Need]
+    """By key, what new tasks need at the most."""
+
+    def sizing(self, layout: Layout) -> Sizing:
+        """What single tasks need beside their stage, by the plan and by what was not enough before."""
+        tasks = ((item.key, item.task.stage, item.label) for item in self.plan.tasks)
+        return Sizing(self.needs, needed.more(layout, tasks))
 
 
 def prepare(path: Path, profile: Profile) -> Prepared:
@@ -79,10 +92,10 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     planned = _spread(plan.expand(loaded, found), layout, profile)
     slurm = _slurm(profile)
     taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
-    arrangement, misfits = survey.arranged(taken, profile, slurm)
-    warnings = [*planned.warnings, *misfits]
-    costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
-    overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
+    costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
+    more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
+    arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
+    overview = survey.overview(planned, taken, arrangement, profile, [*planned.warnings, *misfits], costs)
     return Prepared(
         source=path.read_bytes(),
         plan=planned,
@@ -93,6 +106,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
         profile=profile,
         overview=overview,
         indexes=indexes,
+        needs=needs,
     )
 
 
@@ -112,14 +126,21 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> R
             return run
         run = _open_run(layout, prepared, taken)
         say(f"run {run.name}")
-        pool = _hand_over(run, layout, taken, prepared.profile, say)
+        pool = _hand_over(run, layout, taken, prepared, say)
     return _follow(run, pool, prepared.profile, say, progress)
 
 
 def resume(
-    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say
+    run: RunFolder,
+    layout: Layout,
+    current: Profile,
+    *,
+    accept_code: bool,
+    say: Say,
+    progress: Say,
+    asked: Asked = retrying.AUTOMATIC,
 ) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped.
+    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed by `asked`.
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
@@ -133,23 +154,39 @@ def resume(
         )
     with _lock(layout):
         prepared.indexes.keep()
-        taken = _survey(prepared, layout, accept_code=accept_code)
+        surveyed = _survey(prepared, layout, accept_code=accept_code)
+        labels = {item.key: item.label for item in prepared.plan.tasks}
+        taken, lines = retries.choose(run, layout, _slurm(profile), surveyed, labels, profile, asked)
+        for line in lines:
+            say(line)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
             return run
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
-        pool = _hand_over(run, layout, taken, prepared.profile, say)
+        pool = _hand_over(run, layout, taken, prepared, say)
     return _follow(run, pool, prepared.profile, say, progress)
 
 
-def retry(run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
-    """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
+def retry(
+    run: RunFolder,
+    layout: Layout,
+    current: Profile,
+    *,
+    accept_code: bool,
+    say: Say,
+    progress: Say,
+    asked: Asked = retrying.BY_HAND,
+) -> RunFolder:
+    """As `resume`, but by hand: failures of all classes, however often they were tried.
+
+    Records whose artefacts no longer have the bytes they vouch for are set aside first.
+    """
     for line in runs.plan(run):
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, asked=asked)
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
@@ -293,13 +330,14 @@ def _new_folder(layout: Layout, name: str) -> RunFolder:
             return run
 
 
-def _hand_over(run: RunFolder, layout: Layout, taken: Survey, profile: Profile, say: Say) -> launch.Pool | None:
+def _hand_over(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, say: Say) -> launch.Pool | None:
     """Send the new tasks; local workers also get those that others compute, to take over should these die."""
+    profile = prepared.profile
     slurm = _slurm(profile)
     code = snapshot.take(layout.root)
     if slurm is None:
         return Handover(run, profile, taken.unrecorded, code, say).to_pool() if taken.unrecorded else None
-    arrangement, _ = survey.arranged(taken, profile, slurm)
+    arrangement, _ = survey.arranged(taken, profile, slurm, prepared.sizing(layout))
     Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
     return None
 
