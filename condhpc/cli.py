@@ -127,11 +127,15 @@ def main(ctx: click.Context, root: str | None, profile: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.pass_obj
 def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
-    """Check a manifest and show what it would submit, and the hours that takes; writes nothing."""
+    """Check a manifest and show what it would submit, and what that takes; writes nothing."""
+    import msgspec
+
+    from condhpc import start_times
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
-    overview = submission.prepare(manifest, session.profile()).overview
+    prepared = submission.prepare(manifest, session.profile())
+    overview = msgspec.structs.replace(prepared.overview, waits=start_times.waits(prepared.arrays))
     if as_json:
         _print_json(overview)
         return

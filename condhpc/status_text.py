@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from condhpc.cost_text import cost_lines
 from condhpc.findings import Row, Snapshot
 from condhpc.log_view import label_text
+from condhpc.start_times import wait_lines
 from condhpc.tables import aligned, duration, printable, progress_text
 from condhpc.task_state import STATES
 
@@ -68,6 +69,7 @@ def overview_lines(overview: Overview) -> Iterator[str]:
     yield from aligned(header[:width], [row[:width] for row in rows])
     yield from (printable(line) for line in overview.raised)
     yield from cost_lines(overview.costs, overview.carbon)
+    yield from (printable(line) for line in wait_lines(overview.waits))
     if overview.kept_back:
         yield f"{overview.kept_back} tasks do not fit now; `condhpc submit --continue` sends them later"
     if overview.provisional:

@@ -35,6 +35,7 @@ from condhpc import (
     survey,
 )
 from condhpc import profile as profiles
+from condhpc.arrange import Array
 from condhpc.errors import InputError, StoreError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
@@ -75,6 +76,8 @@ class Prepared:
     """Listings of folders that are not kept under the root yet."""
     needs: Mapping[str, Need]
     """By key, what new tasks need at the most."""
+    arrays: list[Array]
+    """What would be sent now; empty on this machine."""
 
     def sizing(self, layout: Layout) -> Sizing:
         """What single tasks need beside their stage, by the plan and by what was not enough before."""
@@ -107,6 +110,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
         overview=overview,
         indexes=indexes,
         needs=needs,
+        arrays=arrangement.arrays,
     )
 
 

@@ -17,6 +17,7 @@ from condhpc.scheduler import Slurm
 from condhpc.sizing import Sizing, partition_of
 from condhpc.slurm_limits import Limits
 from condhpc.spec import STAGES, CondenseSpec, PrepareSpec, Stage, Task
+from condhpc.start_times import Wait
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -45,6 +46,8 @@ class Overview(msgspec.Struct, frozen=True):
     """What is to be computed, by stage, condenser and dataset."""
     raised: list[str] = []
     """Arrays whose resources are not the profile's, in words."""
+    waits: list[Wait] = []
+    """When arrays could start; empty where nobody asked."""
     carbon: Carbon | None = None
     """None where the profile does not say what a kWh emits."""
 

@@ -46,7 +46,7 @@ class Submission(types.ModuleType):
         self.calls: list[tuple[str, Any]] = []
         self.asked: Any = None
         self.overview = overview or types.SimpleNamespace(
-            rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[]
+            rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
         )
 
     def prepare(self, manifest: Path, held: Profile) -> Any:
@@ -54,7 +54,7 @@ class Submission(types.ModuleType):
         self.calls.append(("prepare", manifest.name))
         if not manifest.exists():
             raise ProblemsError([f"{manifest}: cannot be read"])
-        return types.SimpleNamespace(overview=self.overview, profile=held)
+        return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[])
 
     def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
         """Note, and talk."""
