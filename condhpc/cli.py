@@ -28,6 +28,7 @@ _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
 _LISTED = ("methods", "coresets", "metrics", "protocols", "datasets", "runs")
 _QUERY_TIMEOUT_S = 30.0
+_FACTOR = click.FloatRange(min=1.0)
 
 
 _OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
@@ -138,11 +139,15 @@ def main(ctx: click.Context, root: str | None, profile: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.pass_obj
 def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
-    """Check a manifest and show what it would submit, and the hours that takes; writes nothing."""
+    """Check a manifest and show what it would submit, and what that takes; writes nothing."""
+    import msgspec
+
+    from condhpc import start_times
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
-    overview = submission.prepare(manifest, session.profile()).overview
+    prepared = submission.prepare(manifest, session.profile())
+    overview = msgspec.structs.replace(prepared.overview, waits=start_times.waits(prepared.arrays))
     if as_json:
         _print_json(overview)
         return
@@ -321,14 +326,31 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
 
 @main.command()
 @click.argument("run", required=False)
+@click.option(
+    "--class",
+    "failures",
+    type=click.Choice(["infra", "limit", "code", "all"]),
+    default="all",
+    show_default=True,
+    help="Only what failed through the cluster, a limit of time or memory, or its own code.",
+)
+@click.option("--time-factor", type=_FACTOR, default=1.5, show_default=True, help="More time after a time limit.")
+@click.option("--mem-factor", type=_FACTOR, default=1.5, show_default=True, help="More memory after too little.")
+@click.option("--time-min", type=click.IntRange(min=1), help="Minutes for all that is tried again.")
+@click.option("--mem-gb", type=click.FloatRange(min=0, min_open=True), help="Memory for all that is tried again.")
 @click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, run: str | None, *, accept_code: bool) -> None:
-    """Try again what failed, was blocked, lost or damaged."""
+def retry(session: Session, /, run: str | None, *, failures: str, accept_code: bool, **more: Any) -> None:
+    """Try again what failed, was blocked, lost or damaged; what met a limit gets more."""
     from condhpc import submit as submission
+    from condhpc.retrying import CLASSES, Asked
 
+    classes = frozenset(name for name in CLASSES if failures in {name, "all"})
+    asked = Asked(classes=classes, by_hand=True, **more)
     folder, layout = session.run(run)
-    sent = submission.retry(folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress)
+    sent = submission.retry(
+        folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, asked=asked
+    )
     _sent(session, sent)
 
 

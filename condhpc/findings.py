@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     """In the order of the plan: inputs first."""
     problems: list[str]
+    raised: list[str] = []
+    """Unrecorded tasks that were sent with other resources than the profile's, in words."""
 
     def total(self, *states: State) -> int:
         """Tasks in any of these states; of all tasks where none is named."""
@@ -78,6 +80,12 @@ def summary(rows: Iterable[Row]) -> Summary:
     if states == {"recorded"}:
         return "done"
     return "failed" if states & BAD else "stopped"
+
+
+def raised(rows: Iterable[Row], sent_why: Mapping[str, str]) -> list[str]:
+    """`3 evaluate with 24 GB: out of memory`, of tasks that are not recorded. `sent_why`: key to its array's reason."""
+    counts = Counter((row.stage, sent_why.get(row.key, "")) for row in rows if row.state != "recorded")
+    return [f"{count} {stage} with {why}" for (stage, why), count in counts.items() if why]
 
 
 def task_problems(rows: Sequence[Row], run: str) -> list[str]:

@@ -71,7 +71,7 @@ class Handover:
 
     def _send(self, array: Array, after: str, slurm: Slurm) -> str:
         """Submit one array; its job id. Raises SchedulerError where no job of its name came to be, or none can tell."""
-        resources = self.profile.stage(array.stage)
+        resources = array.resources or self.profile.stage(array.stage)
         header = self._header(array.stage, resources)
         intent = Intent(
             name=header.name,
@@ -81,6 +81,9 @@ class Handover:
             after=tuple(after.split(",")) if after else (),
             gpus=resources.all_gpus,
             time_min=resources.time_min or 0,
+            mem_gb=resources.mem_gb or 0.0,
+            concurrent=resources.concurrent,
+            why=array.why,
             time=runs.now(),
         )
         syncs: list[Thread] = []

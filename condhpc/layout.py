@@ -136,6 +136,11 @@ class Layout:
         """Held from planning to the last sbatch of a submission."""
         return self.root / "submit.lock"
 
+    @property
+    def needed(self) -> Path:
+        """Which tasks were sent again with more time or memory; append-only, under the lock."""
+        return self.root / "needed.jsonl"
+
     def task(self, stage: Stage, key: str) -> TaskFolder:
         """Folder of a task; two hex digits of fan-out keep folders small."""
         return TaskFolder(self.root / "store" / stage / key[:2] / key)

@@ -302,6 +302,7 @@ class Observer:
             counts=findings.counted(rows),
             rows=rows,
             problems=problems + findings.task_problems(rows, self._own.run.name),
+            raised=findings.raised(rows, {k: p.submission.intent.why for k, p in self._own.places.items()}),
         )
 
 

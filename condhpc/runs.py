@@ -45,6 +45,12 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     """Elements that it waits for, `608_3`."""
     gpus: int = 0
     time_min: int = 0
+    """Time limit of its elements; 0: the partition's default."""
+    mem_gb: float = 0.0
+    """Memory per node; 0: the partition's default."""
+    concurrent: int = 1
+    why: str = ""
+    """Why resources are not the profile's, in words; empty where they are."""
     time: float
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,9 +24,12 @@ from condhpc import (
     keys,
     launch,
     manifest,
+    needed,
     plan,
     predictions,
     reservations,
+    retries,
+    retrying,
     runs,
     sharding,
     snapshot,
@@ -35,6 +39,7 @@ from condhpc import (
     survey,
 )
 from condhpc import profile as profiles
+from condhpc.arrange import Array
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.facts import Facts
@@ -42,11 +47,14 @@ from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Plan, Planned
+from condhpc.predictions import Need
 from condhpc.profile import Profile
 from condhpc.progress import Progress
+from condhpc.retrying import Asked
 from condhpc.root_lock import root_lock
 from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
+from condhpc.sizing import Sizing
 from condhpc.survey import Overview, Survey
 
 Say = Callable[[str], None]
@@ -62,8 +70,8 @@ class Terms:
     hard: bool = False
     """When the budget is used up, running work is ended, too."""
     steward: bool = True
-    leave: frozenset[str] = frozenset()
-    """Tasks that are not sent, nor what waits for them."""
+    asked: Asked = retrying.AUTOMATIC
+    """Which failures are tried again, and with what."""
 
 
 _PLAIN = Terms()
@@ -89,6 +97,15 @@ class Prepared:
     overview: Overview
     indexes: IndexCache
     """Listings of folders that are not kept under the root yet."""
+    needs: Mapping[str, Need]
+    """By key, what new tasks need at the most."""
+    arrays: list[Array]
+    """What would be sent now; empty on this machine."""
+
+    def sizing(self, layout: Layout) -> Sizing:
+        """What single tasks need beside their stage, by the plan and by what was not enough before."""
+        tasks = ((item.key, item.task.stage, item.label) for item in self.plan.tasks)
+        return Sizing(self.needs, needed.more(layout, tasks))
 
 
 def prepare(path: Path, profile: Profile) -> Prepared:
@@ -101,10 +118,10 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     planned = _spread(plan.expand(loaded, found), layout, profile)
     slurm = _slurm(profile)
     taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
-    arrangement, misfits = survey.arranged(taken, profile, slurm)
-    warnings = [*planned.warnings, *misfits]
-    costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
-    overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
+    costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
+    more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
+    arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
+    overview = survey.overview(planned, taken, arrangement, profile, [*planned.warnings, *misfits], costs)
     return Prepared(
         source=path.read_bytes(),
         plan=planned,
@@ -116,6 +133,8 @@ def prepare(path: Path, profile: Profile) -> Prepared:
         profile=profile,
         overview=overview,
         indexes=indexes,
+        needs=needs,
+        arrays=arrangement.arrays,
     )
 
 
@@ -139,7 +158,7 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, term
         say(f"run {run.name}")
         if said:
             reservations.join(run, layout, budget.parse(said), said, hard=terms.hard)
-        pool = _hand_over(run, layout, taken, prepared.profile, upper, say)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
     return _follow(run, pool, layout, prepared.profile, say, progress)
 
@@ -161,7 +180,7 @@ def _claimed(
     run: RunFolder | None, layout: Layout, prepared: Prepared, taken: Survey, said: str, say: Say
 ) -> dict[str, Amounts] | None:
     """Upper estimates of what is new, where a budget covers it; None where none bounds it."""
-    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.overview.costs, prepared.profile)
+    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.needs, prepared.profile)
     return todo.amounts if spending.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
 
 
@@ -175,10 +194,27 @@ def resume(
     progress: Say,
     terms: Terms = _PLAIN,
 ) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped.
+    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed as asked for.
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
+    step = advance(run, layout, current, accept_code=accept_code, say=say, terms=terms)
+    return _follow(run, step.pool, layout, step.profile, say, progress)
+
+
+class Step(NamedTuple):
+    """What going on with a run came to."""
+
+    sent: int
+    """Tasks that were sent, or that a limit keeps back for now."""
+    pool: launch.Pool | None
+    profile: Profile
+
+
+def advance(
+    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, terms: Terms = _PLAIN
+) -> Step:
+    """As `resume`, without waiting for local workers."""
     profile = _profile_for(run, layout, current, say)
     prepared = prepare(run.manifest, profile)
     _require_data(prepared)
@@ -189,28 +225,51 @@ def resume(
         )
     with root_lock(layout):
         prepared.indexes.keep()
-        taken = survey.without(_survey(prepared, layout, accept_code=accept_code), terms.leave)
+        taken = _chosen(run, layout, prepared, _survey(prepared, layout, accept_code=accept_code), terms, say)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
-            return run
+            return Step(0, None, prepared.profile)
         upper = _claimed(run, layout, prepared, taken, terms.budget, say)
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
         if terms.budget:
             reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
         spending.lift(run, layout, _slurm(prepared.profile), say)
-        pool = _hand_over(run, layout, taken, prepared.profile, upper, say)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
-    return _follow(run, pool, layout, prepared.profile, say, progress)
+    return Step(len(taken.new), pool, prepared.profile)
 
 
-def retry(run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
-    """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
+def _chosen(run: RunFolder, layout: Layout, prepared: Prepared, found: Survey, terms: Terms, say: Say) -> Survey:
+    """Without what failed and is not asked for, and all that waits for it."""
+    labels = {item.key: item.label for item in prepared.plan.tasks}
+    profile = prepared.profile
+    taken, lines = retries.choose(run, layout, _slurm(profile), found, labels, profile, terms.asked)
+    for line in lines:
+        say(line)
+    return taken
+
+
+def retry(
+    run: RunFolder,
+    layout: Layout,
+    current: Profile,
+    *,
+    accept_code: bool,
+    say: Say,
+    progress: Say,
+    asked: Asked = retrying.BY_HAND,
+) -> RunFolder:
+    """As `resume`, but by hand: failures of all classes, however often they were tried.
+
+    Records whose artefacts no longer have the bytes they vouch for are set aside first.
+    """
     for line in runs.plan(run):
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress)
+    terms = Terms(asked=asked)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=terms)
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
@@ -330,14 +389,15 @@ def _new_folder(layout: Layout, name: str) -> RunFolder:
 
 
 def _hand_over(
-    run: RunFolder, layout: Layout, taken: Survey, profile: Profile, upper: dict[str, Amounts] | None, say: Say
+    run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, upper: dict[str, Amounts] | None, say: Say
 ) -> launch.Pool | None:
     """Send the new tasks; local workers also get those that others compute, to take over should these die."""
+    profile = prepared.profile
     slurm = _slurm(profile)
     code = snapshot.take(layout.root)
     if slurm is None:
         return Handover(run, profile, taken.unrecorded, code, say, upper).to_pool() if taken.unrecorded else None
-    arrangement, _ = survey.arranged(taken, profile, slurm)
+    arrangement, _ = survey.arranged(taken, profile, slurm, prepared.sizing(layout))
     Handover(run, profile, taken.new, code, say, upper).to_slurm(arrangement.arrays, slurm)
     return None
 

@@ -48,8 +48,9 @@ class Submission(types.ModuleType):
         self.calls: list[tuple[str, Any]] = []
         self.terms: Any = None
         self.Terms = Terms
+        self.asked: Any = None
         self.overview = overview or types.SimpleNamespace(
-            rows=[], warnings=[], kept_back=0, provisional=False, costs=[]
+            rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
         )
 
     def prepare(self, manifest: Path, held: Profile) -> Any:
@@ -57,7 +58,7 @@ class Submission(types.ModuleType):
         self.calls.append(("prepare", manifest.name))
         if not manifest.exists():
             raise ProblemsError([f"{manifest}: cannot be read"])
-        return types.SimpleNamespace(overview=self.overview, profile=held)
+        return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[])
 
     def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any, terms: Any) -> RunFolder:
         """Note, and talk."""
@@ -75,12 +76,11 @@ class Submission(types.ModuleType):
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 
-    def retry(
-        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
-    ) -> RunFolder:
-        """Note the run."""
-        del layout, current, accept_code, say, progress
+    def retry(self, run: RunFolder, layout: Layout, current: Any, *, asked: Any, **talk: Any) -> RunFolder:
+        """Note the run and what is to be tried again."""
+        del layout, current, talk
         self.calls.append(("retry", run.name))
+        self.asked = asked
         return run
 
     def cancel(self, run: RunFolder, layout: Layout, *, say: Any) -> int:
@@ -292,6 +292,18 @@ def test_retry_goes_through_submit(made: MadeRun, submission: Submission) -> Non
     made.write()
     assert call("retry").stdout == f"{made.run.name}\n"
     assert submission.calls == [("retry", made.run.name)]
+    assert (submission.asked.classes, submission.asked.by_hand) == ({"infra", "limit", "code"}, True)
+
+
+def test_retry_of_a_class_and_with_more(made: MadeRun, submission: Submission) -> None:
+    """Options reach the rules as they were said; a factor below one would be less."""
+    made.write()
+    call("retry", "--class", "limit", "--mem-factor", "2", "--time-min", "90")
+    asked = submission.asked
+    assert (asked.classes, asked.mem_factor, asked.time_factor, asked.time_min, asked.mem_gb) == (
+        {"limit"}, 2.0, 1.5, 90, None,
+    )  # fmt: skip
+    assert call("retry", "--mem-factor", "0.5").exit_code == 2
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------

@@ -278,7 +278,9 @@ def test_history_without_accounting_is_none_with_the_reason(shims: Shims) -> Non
 def test_limits_are_probed(shims: Shims) -> None:
     """Configuration, partitions, association, QOS, and the elements in the queue now."""
     shims.add("scontrol", WITH_DBD)
-    shims.add("sinfo", "main*|up|1-00:00:00|4|idle|gpu:h100:4\nshort|up|10:00|4|idle|(null)\n".replace("|", SEP))
+    shims.add(
+        "sinfo", "main*|up|1-00:00:00|4|idle|gpu:h100:4|64000\nshort|up|10:00|4|idle|(null)|64000\n".replace("|", SEP)
+    )
     shims.add("squeue", ARRAY + PLAIN)
     body = 'case "$*" in *assoc*) echo "c|lab||4|200|||normal";; *qos*) echo "normal|2|50||||";; esac'
     shims.add("sacctmgr", body=body)
@@ -298,7 +300,7 @@ def test_limits_are_probed(shims: Shims) -> None:
 def test_limits_are_probed_without_accounting(shims: Shims) -> None:
     """A site without slurmdbd, or with one that is down, still has its array and time limits."""
     shims.add("scontrol", CONFIG)
-    shims.add("sinfo", "main*|up|infinite|4|idle|(null)\n".replace("|", SEP))
+    shims.add("sinfo", "main*|up|infinite|4|idle|(null)|64000\n".replace("|", SEP))
     shims.add("squeue")
     limits = Slurm(env=shims.env).limits("ann")
     assert "keeps no accounting" in (limits.accounting_error or "")

@@ -257,13 +257,18 @@ def test_success_is_read_from_records_alone(lab: Lab) -> None:
 
 
 def test_continue_takes_the_profile_in_force(lab: Lab) -> None:
-    """A run that failed for its profile is mended by another one of the same back-end, with no new run."""
+    """A run that failed for its profile is mended by another one of the same back-end, with no new run.
+
+    What failed by its own code is tried again by hand alone.
+    """
     lab.behave(evaluate={"fail": ["evaluate"]})
     lab.condhpc("submit", str(lab.manifest), expect=1)
     first = lab.run()
     lab.behave()
     lab.profile(signal_s=21)
-    said = lab.condhpc("submit", "--continue")
+    said = lab.condhpc("submit", "--continue", expect=1)
+    assert "1 evaluate not sent again: failed by its own code: `condhpc retry --class code` tries again" in said
+    said = lab.condhpc("retry", "--class", "code")
     assert "2 of 2 recorded" in said
     assert lab.layout.run_names() == [first.name]
     assert profile.of_run(first.profile).signal_s == 21
