@@ -5,12 +5,13 @@ Pure: no disk, no clock, no Slurm. A dependant waits for exactly the elements th
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from condhpc.resources import StageResources
 from condhpc.spec import STAGES, AnalyzeSpec, CondenseSpec, PrepareSpec, Stage, Task
 
 _MAX_IDS = 60
@@ -38,6 +39,10 @@ class Array(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage
     packs: tuple[tuple[str, ...], ...]
     after: tuple[After, ...] = ()
+    resources: StageResources | None = None
+    """Of each element; None: what the profile gives the stage."""
+    why: str = ""
+    """Why these are not the profile's."""
 
 
 class Limits(NamedTuple):
@@ -69,12 +74,14 @@ def arrange(
     live: Mapping[str, str],
     pack_of: Callable[[Stage], int],
     limits: Limits,
+    apart: Callable[[str], Hashable] = lambda _: None,
 ) -> Arrangement:
     """Arrange `tasks` (to be sent). `live` maps keys that others compute to their element's id.
 
-    Inputs in neither are recorded. What exceeds `elements_now`, with all that depends on it, is kept back.
+    Inputs in neither are recorded. What exceeds `elements_now`, with all that depends on it, is kept back. Keys of
+    which `apart` says something different never share an array.
     """
-    builder = _Builder(tasks, live, pack_of, limits)
+    builder = _Builder(tasks, live, pack_of, limits, apart)
     waves = _waves(tasks)
     share = _shares({wave: builder.group_count(keys) for wave, keys in waves.items()}, limits.max_submissions)
     for wave, keys in waves.items():
@@ -116,8 +123,10 @@ class _Builder:
         live: Mapping[str, str],
         pack_of: Callable[[Stage], int],
         limits: Limits,
+        apart: Callable[[str], Hashable],
     ) -> None:
         self._tasks = tasks
+        self._apart = apart
         self._live = live
         self._pack_of = pack_of
         self._limits = limits
@@ -128,20 +137,23 @@ class _Builder:
         self.kept_back: list[str] = []
 
     def group_count(self, keys: Iterable[str]) -> int:
-        """Arrays that a stage wants: one per set of inputs that are still to come."""
+        """Arrays that a stage wants: one per set of inputs that are still to come, and per share of resources."""
         pending = (
-            frozenset(key for key in self._tasks[k].waits_for if key in self._tasks or key in self._live) for k in keys
+            (self._apart(k), frozenset(i for i in self._tasks[k].waits_for if i in self._tasks or i in self._live))
+            for k in keys
         )
         return len(set(pending))
 
     def add(self, stage: Stage, keys: Sequence[str], share: int) -> None:
         """Place tasks of a stage; all that they wait for is placed."""
         ready = [key for key in keys if not self._waits_for_held(key)]
-        groups: dict[frozenset[Ref], list[str]] = defaultdict(list)
+        kinds: dict[Hashable, dict[frozenset[Ref], list[str]]] = defaultdict(lambda: defaultdict(list))
         for key in ready:
-            groups[self._refs(key)].append(key)
-        for group in _merged(stage, groups, share):
-            self._place(group)
+            kinds[self._apart(key)][self._refs(key)].append(key)
+        total = sum(map(len, kinds.values()))
+        for groups in kinds.values():
+            for group in _merged(stage, groups, max(1, share * len(groups) // total)):
+                self._place(group)
 
     def _waits_for_held(self, key: str) -> bool:
         if not self._held.intersection(self._tasks[key].waits_for):
@@ -221,6 +233,15 @@ def _merged(stage: Stage, groups: Mapping[frozenset[Ref], list[str]], share: int
         )
         for part in parts
     ]
+
+
+def raised(arrays: Iterable[Array]) -> list[str]:
+    """`12 evaluate: 90 min: by the plan`: tasks that get other resources than the profile gives their stage."""
+    counts: Counter[tuple[Stage, str]] = Counter()
+    for array in arrays:
+        if array.why:
+            counts[array.stage, array.why] += sum(map(len, array.packs))
+    return [f"{count} {stage} with {why}" for (stage, why), count in counts.items()]
 
 
 def dependency(after: Sequence[After], job_of: Sequence[str]) -> str:

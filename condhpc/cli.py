@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_budget import budget, steward
 from condhpc.cli_data import data
 from condhpc.cli_preview import preview
 from condhpc.errors import CondhpcError, InputError
@@ -27,6 +28,7 @@ _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
 _LISTED = ("methods", "coresets", "metrics", "protocols", "datasets", "runs")
 _QUERY_TIMEOUT_S = 30.0
+_FACTOR = click.FloatRange(min=1.0)
 
 
 _OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
@@ -137,16 +139,23 @@ def main(ctx: click.Context, root: str | None, profile: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.pass_obj
 def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
-    """Check a manifest and show what it would submit, and the hours that takes; writes nothing."""
+    """Check a manifest and show what it would submit, and what that takes; writes nothing."""
+    import msgspec
+
+    from condhpc import start_times, steward_job
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
-    overview = submission.prepare(manifest, session.profile()).overview
+    prepared = submission.prepare(manifest, session.profile())
+    overview = msgspec.structs.replace(prepared.overview, waits=start_times.waits(prepared.arrays))
     if as_json:
         _print_json(overview)
         return
     for line in overview_lines(overview):
         click.echo(line)
+    held = session.profile()
+    if held.backend == "slurm":
+        click.echo(f"steward: {steward_job.in_words(session.layout(), held)}")
 
 
 def _print_json(value: Any) -> None:
@@ -162,27 +171,32 @@ def _print_json(value: Any) -> None:
 )
 @click.option("--accept-code", is_flag=True, help="Reuse results although a plug-in's code changed since.")
 @click.option("--yes", is_flag=True, help="Do not ask, whatever the plan warns of.")
+@click.option("--budget", "said", metavar="AMOUNT", default="", help="200gpuh, 15kwh, … [the manifest's].")
+@click.option("--hard", is_flag=True, help="When the budget is used up, end what runs, too.")
+@click.option("--no-steward", is_flag=True, help="No job that goes on with the run by itself.")
 @click.pass_obj
-def submit(session: Session, manifest: Path | None, resumed: str | None, *, accept_code: bool, yes: bool) -> None:
+def submit(session: Session, /, manifest: Path | None, resumed: str | None, said: str, **flags: bool) -> None:
     """Submit a manifest, or go on with a run. What is recorded is skipped, what is live is not sent again."""
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
     if (manifest is None) == (resumed is None):
         raise click.UsageError("give a manifest, or --continue [RUN] without one")
+    accept_code = flags["accept_code"]
+    terms = submission.Terms(budget=said, hard=flags["hard"], steward=not flags["no_steward"])
     if manifest is None:
         run, layout = session.run(resumed or None)
         run = submission.resume(
-            run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress
+            run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, terms=terms
         )
         _keep_accounts(run, layout)
     else:
         prepared = submission.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
             say(line)
-        if prepared.overview.warnings and not yes and on_terminal():
+        if prepared.overview.warnings and not flags["yes"] and on_terminal():
             click.confirm("Submit in spite of the warnings?", abort=True, err=True)
-        run = submission.send(prepared, accept_code=accept_code, say=say, progress=show_progress)
+        run = submission.send(prepared, accept_code=accept_code, say=say, progress=show_progress, terms=terms)
     _sent(session, run)
 
 
@@ -209,6 +223,7 @@ def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
 def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
     """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
     folder, layout = session.run(run)
+    _keep_to_budget(folder, layout)
     shot = observer_of(folder, layout).snapshot(rescan=rescan)
     if shot.state != "running":
         _keep_accounts(folder, layout, shot)
@@ -218,6 +233,19 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) ->
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
+def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
+    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+    from condhpc import spending
+    from condhpc.errors import SchedulerError
+
+    if not run.budget.exists():
+        return
+    try:
+        spending.enforce(run, layout, _slurm(_profile_of(run)), say)
+    except SchedulerError as error:
+        say(f"the budget could not be looked at: {error}")
+
+
 @main.command()
 @click.argument("run", required=False)
 @click.pass_obj
@@ -225,11 +253,13 @@ def watch(session: Session, run: str | None) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.steward import Beside
     from condhpc.tui.app import Watch
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
-    Watch(observer_of(folder, layout), poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
+    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
 
 
 @main.command()
@@ -289,14 +319,31 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
 
 @main.command()
 @click.argument("run", required=False)
+@click.option(
+    "--class",
+    "failures",
+    type=click.Choice(["infra", "limit", "code", "all"]),
+    default="all",
+    show_default=True,
+    help="Only what failed through the cluster, a limit of time or memory, or its own code.",
+)
+@click.option("--time-factor", type=_FACTOR, default=1.5, show_default=True, help="More time after a time limit.")
+@click.option("--mem-factor", type=_FACTOR, default=1.5, show_default=True, help="More memory after too little.")
+@click.option("--time-min", type=click.IntRange(min=1), help="Minutes for all that is tried again.")
+@click.option("--mem-gb", type=click.FloatRange(min=0, min_open=True), help="Memory for all that is tried again.")
 @click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, run: str | None, *, accept_code: bool) -> None:
-    """Try again what failed, was blocked, lost or damaged."""
+def retry(session: Session, /, run: str | None, *, failures: str, accept_code: bool, **more: Any) -> None:
+    """Try again what failed, was blocked, lost or damaged; what met a limit gets more."""
     from condhpc import submit as submission
+    from condhpc.retrying import CLASSES, Asked
 
+    classes = frozenset(name for name in CLASSES if failures in {name, "all"})
+    asked = Asked(classes=classes, by_hand=True, **more)
     folder, layout = session.run(run)
-    sent = submission.retry(folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress)
+    sent = submission.retry(
+        folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, asked=asked
+    )
     _sent(session, sent)
 
 
@@ -345,6 +392,8 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(budget)
+main.add_command(steward)
 main.add_command(preview)
 main.add_command(data)
 

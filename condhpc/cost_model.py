@@ -50,18 +50,20 @@ class Gpu(NamedTuple):
     memory_tb_s: float
     fp32_tflops: float
     bf16_tflops: float
+    tdp_w: float
+    """Rated power; of several form factors the one with sockets (SXM)."""
 
 
 GPUS = (
-    Gpu("B200", 8.0, 75.0, 2250.0),
-    Gpu("H200", 4.8, 67.0, 989.0),
-    Gpu("H100", 3.35, 67.0, 989.0),
-    Gpu("A100", 2.04, 19.5, 312.0),
-    Gpu("L40S", 0.864, 91.6, 362.0),
-    Gpu("A6000", 0.768, 38.7, 155.0),
-    Gpu("4090", 1.008, 82.6, 165.0),
-    Gpu("3090", 0.936, 35.6, 71.0),
-    Gpu("V100", 0.9, 15.7, 125.0),
+    Gpu("B200", 8.0, 75.0, 2250.0, 1000.0),
+    Gpu("H200", 4.8, 67.0, 989.0, 700.0),
+    Gpu("H100", 3.35, 67.0, 989.0, 700.0),
+    Gpu("A100", 2.04, 19.5, 312.0, 400.0),
+    Gpu("L40S", 0.864, 91.6, 362.0, 350.0),
+    Gpu("A6000", 0.768, 38.7, 155.0, 300.0),
+    Gpu("4090", 1.008, 82.6, 165.0, 450.0),
+    Gpu("3090", 0.936, 35.6, 71.0, 350.0),
+    Gpu("V100", 0.9, 15.7, 125.0, 300.0),
 )
 REFERENCE = next(gpu for gpu in GPUS if gpu.name == "H100")
 """Where neither the profile nor a record says what it is."""

@@ -101,7 +101,7 @@ class Efforts:
             return Effort((), images, side)
         if spec.encoder == "generator":
             return self._latents(task, spec, images)
-        archs = self._archs(task).get("encoder", ()) if spec.network is None else (spec.network.arch,)
+        archs = self.archs(task).get("encoder", ()) if spec.network is None else (spec.network.arch,)
         net = network(archs[0]) if archs else None
         seen_px = side if spec.network is None else spec.network.resolution
         if net is None:
@@ -110,10 +110,14 @@ class Efforts:
 
     def _latents(self, task: Task, spec: EmbedSpec, images: int) -> Effort:
         """Through the autoencoder, if there is one."""
+        drawing = self.generator(task)
+        return Effort(drawing.encoding(images, spec.batch), images, drawing.encoded_px or spec.dataset.resolution)
+
+    def generator(self, task: Task) -> Generator:
+        """The one behind the input of that name; DiT-XL/2 where nobody knows it."""
         behind = self._input_task(task, "generator")
         made = behind.spec if behind is not None else None
-        drawing = generator_of(made) if isinstance(made, GeneratorSpec) else DIT_XL
-        return Effort(drawing.encoding(images, spec.batch), images, drawing.encoded_px or spec.dataset.resolution)
+        return generator_of(made) if isinstance(made, GeneratorSpec) else DIT_XL
 
     def _relabel(self, task: Task, spec: RelabelSpec) -> Effort | None:
         asked = self._asked(task, spec.dataset.resolution, spec.steps * spec.batch, spec.steps)
@@ -154,7 +158,7 @@ class Efforts:
 
     def _asked_plugin(self, task: Task, spec: CondenseSpec | PrepareSpec | AnalyzeSpec) -> Effort | None:
         plugin, images = _plugin_of(spec), self._images(spec.dataset, spec.dataset.train_split)
-        sources = Sources(self._archs(task), images, self._set(task), self._generators(task))
+        sources = Sources(self.archs(task), images, self.set_images(task), self._generators(task))
         return plugin.cost(spec, msgspec.convert(spec.params, plugin.Params), sources)
 
     def _tested(self, net: Network, dataset: DatasetSpec, split: str, times: int = 1) -> Effort:
@@ -169,11 +173,11 @@ class Efforts:
 
     def _asked(self, task: Task, side: int, images: float, steps: float) -> list[Passes] | None:
         """Images through every teacher among the inputs; None where one of them is not known."""
-        nets = [network(arch) for archs in self._archs(task).values() for arch in archs]
+        nets = [network(arch) for archs in self.archs(task).values() for arch in archs]
         known = [net for net in nets if net is not None]
         return [Passes(net, side, images, steps, FORWARD) for net in known] if len(known) == len(nets) > 0 else None
 
-    def _archs(self, task: Task) -> dict[str, tuple[str, ...]]:
+    def archs(self, task: Task) -> dict[str, tuple[str, ...]]:
         """Architectures by role; a teacher that is not known has an architecture without a name."""
         found: dict[str, tuple[str, ...]] = {}
         for role in task.inputs:
@@ -189,7 +193,7 @@ class Efforts:
         specs = ((role, found.spec) for role, found in behind if found is not None)
         return {role: generator_of(spec) for role, spec in specs if isinstance(spec, GeneratorSpec)}
 
-    def _set(self, task: Task) -> int:
+    def set_images(self, task: Task) -> int:
         """Images of the condensed set that it looks at; 0 without one."""
         behind = self._input_task(task, "set") if "set" in task.inputs else None
         spec = behind.spec if behind is not None else None

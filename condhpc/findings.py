@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     """In the order of the plan: inputs first."""
     problems: list[str]
+    raised: list[str] = []
+    """Unrecorded tasks that were sent with other resources than the profile's, in words."""
 
     def total(self, *states: State) -> int:
         """Tasks in any of these states; of all tasks where none is named."""
@@ -80,6 +82,12 @@ def summary(rows: Iterable[Row]) -> Summary:
     return "failed" if states & BAD else "stopped"
 
 
+def raised(rows: Iterable[Row], sent_why: Mapping[str, str]) -> list[str]:
+    """`3 evaluate with 24 GB: out of memory`, of tasks that are not recorded. `sent_why`: key to its array's reason."""
+    counts = Counter((row.stage, sent_why.get(row.key, "")) for row in rows if row.state != "recorded")
+    return [f"{count} {stage} with {why}" for (stage, why), count in counts.items() if why]
+
+
 def task_problems(rows: Sequence[Row], run: str) -> list[str]:
     """Failures grouped by their reason, most frequent first, then what is blocked, lost or not sent."""
     if not rows:
@@ -95,6 +103,9 @@ def task_problems(rows: Sequence[Row], run: str) -> list[str]:
         ]
         if len(groups) > _GROUPS:
             found.append(f"… and {len(groups) - _GROUPS} more reasons for {state} tasks")
+    over = [row for row in rows if row.state == "over_budget"]
+    if over:
+        found.append(f"{len(over)} over_budget: {over[0].detail}; `condhpc budget {run}` shows it and raises it")
     new = sum(row.state == "new" for row in rows)
     if new and not any(row.state in MOVING for row in rows):
         found.append(f"{new} tasks are not sent, or were stopped: `condhpc submit --continue {run}` goes on with them")

@@ -1,39 +1,37 @@
-"""What a plan is going to cost, by stage and condenser: the cost model, calibrated by what the store has recorded."""
+"""What a plan is going to cost, by stage, condenser and dataset: the cost model, calibrated by what is recorded.
+
+Every figure is a range: of what past records of the kind spread over, else of what the model alone holds within.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from condhpc import ledger, store
-from condhpc.context import input_stage
+from condhpc import power, storage
+from condhpc.calibration import FEW, OFF, Basis, Spread, spread
 from condhpc.cost_model import REFERENCE, Effort, Gpu, gpu_named
 from condhpc.efforts import Efforts, precision_of
-from condhpc.errors import CondhpcError, StoreError
 from condhpc.facts import Facts
 from condhpc.layout import Layout
-from condhpc.ledger import Entry
 from condhpc.planned import Plan, Planned
+from condhpc.power import Power
 from condhpc.profile import Profile
-from condhpc.set_costs import cost_of
-from condhpc.spec import STAGES, CondenseSpec, DatasetSpec, PrepareSpec, Stage, Task
+from condhpc.recorded import Case, Kind, Recorded
+from condhpc.resources import StageResources
+from condhpc.spec import STAGES, Stage, Task
 
-_SAMPLED, _OF_A_KIND = 100, 20
-"""Records that calibrate: of a stage (folders are named after digests, so the first are a random sample), and of each
-kind of a plan's own tasks, so that rare ones are heard."""
+__all__ = ["CostRow", "Forecast", "Recorded", "cost_rows", "forecast"]
+
+_OF_A_KIND = 20
+"""Records of each kind of a plan's own tasks that are looked at beside the sample, so that rare ones are heard."""
 _ALIKE = 10.0
 """On a CPU only records of a tenth to ten times the work are taken for a measure of it."""
-_TEST_PER_CLASS = 50
-"""Test images of a dataset that is not here, ImageNet's number."""
-
-Kind = tuple[Stage, str]
-"""Stage, and of condense the condenser, of prepare the method."""
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +40,7 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage
     condenser: str
     """Whose preparations or sets these are; empty for the other stages."""
+    dataset: str = ""
     tasks: int
     """To be computed: neither recorded nor live."""
     device: Literal["gpu", "cpu"]
@@ -51,6 +50,13 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     """GPU-hours by the model alone; None on a CPU, or where nothing is known of any task."""
     expected_h: float | None
     """GPU-hours (CPU-hours on a CPU) after calibration; None where nothing is known of any task."""
+    low_h: float | None = None
+    high_h: float | None = None
+    """Within these it is expected; None as `expected_h`."""
+    basis: Basis = "model"
+    """What the range rests on."""
+    of_dataset: bool = False
+    """Whether the records are of this dataset alone; else of all datasets."""
     unknown: int
     """Tasks that are in neither number."""
     records: int
@@ -59,111 +65,51 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     """What these took."""
     recorded_predicted_h: float | None
     """What the model says of them; None on a CPU."""
+    low_kwh: float | None = None
+    expected_kwh: float | None = None
+    high_kwh: float | None = None
+    power_source: str = ""
+    """Where the watts behind the kWh are from."""
+    kept_bytes: float = 0.0
+    """Files that stay: sets, labels, embeddings, networks."""
+    kept_unknown: int = 0
+    """Tasks whose files have a size that nobody knows before."""
 
-
-class _Case(NamedTuple):
-    """One record beside what the model says of its task."""
-
-    kind: Kind
-    gpu: str
-    """As CUDA calls it; empty on a CPU."""
-    work_s: float
-    """On the reference GPU, without the start."""
-    predicted_s: float
-    """On its own GPU."""
-    measured_s: float
-    """GPU-seconds, or CPU-seconds on a CPU."""
-
-
-class Recorded:
-    """Tasks of a store with what they consumed, read when asked for."""
-
-    def __init__(self, layout: Layout, facts: Mapping[str, Facts] | None = None) -> None:
-        """`facts`: of datasets whose files were listed already."""
-        self._layout = layout
-        self._facts = {held.digest: held for held in (facts or {}).values()}
-        self._counts = cache(self._counted)
-        self._tasks = cache(self._read)
-        self.efforts = Efforts(self._input, self.images)
-
-    def gpu_s(self, entry: Entry) -> float | None:
-        """What the model says of a recorded task on the GPU that it had; None without one, or a word on it."""
-        gpu = str(entry.environment.get("gpu", ""))
-        task = self.task(entry.stage, entry.key) if gpu else None
-        effort = self._effort(task) if task is not None else None
-        if task is None or effort is None:
+    @property
+    def off(self) -> float | None:
+        """Recorded over predicted hours where they differ by more than a factor of two; else None."""
+        if not self.records or not self.recorded_predicted_h:
             return None
-        return effort.seconds(gpu_named(gpu) or REFERENCE, precision_of(task), _threads(entry))
-
-    def cases(self, stage: Stage, keys: Iterable[str]) -> Iterator[_Case]:
-        """Those of these tasks, and of others of the stage, that have a record and are known to the model."""
-        some = dict.fromkeys((stage, key) for key in keys) | dict.fromkeys(self._some(stage))
-        for entry in ledger.read(self._layout, some).entries.values():
-            task = self.task(stage, entry.key)
-            if task is None:
-                continue
-            gpu, effort = str(entry.environment.get("gpu", "")), self._effort(task)
-            measured_s = cost_of(entry, "gpu_s" if gpu else "cpu_s")
-            if effort is None or not measured_s:
-                continue
-            precision = precision_of(task)
-            predicted_s = effort.seconds(gpu_named(gpu) or REFERENCE, precision, _threads(entry))
-            yield _Case(_kind(task), gpu, effort.work_s(precision), predicted_s, measured_s)
-
-    def _effort(self, task: Task) -> Effort | None:
-        try:
-            return self.efforts.of(task)
-        except (CondhpcError, msgspec.ValidationError):  # a plug-in, or a version of it, that is not installed here
-            return None
-
-    def task(self, stage: Stage, key: str) -> Task | None:
-        """None where there is none that can be read."""
-        return self._tasks(stage, key)
-
-    def images(self, dataset: DatasetSpec, split: str) -> int:
-        """Images in a split, by the facts at hand or the index under the root; 0 where nobody knows."""
-        facts = self._facts.get(dataset.index)
-        if facts is not None and facts.index is None and split == facts.info.test_split:
-            return _TEST_PER_CLASS * facts.info.classes
-        return facts.images(split) if facts is not None else self._counts(dataset.index).get(split, 0)
-
-    def _some(self, stage: Stage) -> Iterator[tuple[Stage, str]]:
-        folder = self._layout.root / "store" / stage
-        found = (path for fan in sorted(folder.glob("[0-9a-f][0-9a-f]")) for path in sorted(fan.iterdir()))
-        for _, path in zip(range(_SAMPLED), found, strict=False):
-            yield stage, path.name
-
-    def _input(self, task: Task, role: str) -> Task | None:
-        return self.task(input_stage(task, role), task.inputs[role])
-
-    def _read(self, stage: Stage, key: str) -> Task | None:
-        try:
-            return store.read_task(self._layout.task(stage, key))
-        except StoreError:
-            return None
-
-    def _counted(self, digest: str) -> dict[str, int]:
-        try:
-            found = msgspec.json.decode(self._layout.index(digest).read_bytes(), type=_Counts)
-        except (OSError, msgspec.MsgspecError):
-            return {}
-        return {name: len(split.labels) for name, split in found.splits.items()}
+        ratio = self.recorded_h / self.recorded_predicted_h
+        return ratio if ratio > OFF or ratio < 1 / OFF else None
 
 
-class _Labels(msgspec.Struct):
-    labels: tuple[int, ...]
+class Need(NamedTuple):
+    """What one task needs at the most."""
+
+    wall_s: float | None
+    """Seconds with all that its element has; None where nobody knows."""
 
 
-class _Counts(msgspec.Struct):
-    """What of an index tells sizes."""
+class Forecast(NamedTuple):
+    """A plan's costs, and what each task to be computed needs."""
 
-    splits: dict[str, _Labels]
+    rows: list[CostRow]
+    needs: dict[str, Need]
+    """By key."""
 
 
 def cost_rows(
     planned: Plan, new: Collection[str], facts: Mapping[str, Facts], profile: Profile, layout: Layout
 ) -> list[CostRow]:
-    """One row per stage, and in condense per condenser, that has something to compute; in the order of the plan."""
+    """One row per stage, condenser and dataset that has something to compute; in the order of the plan."""
+    return forecast(planned, new, facts, profile, layout).rows
+
+
+def forecast(
+    planned: Plan, new: Collection[str], facts: Mapping[str, Facts], profile: Profile, layout: Layout
+) -> Forecast:
+    """Rows in the order of the plan, and every new task's needs."""
     todo: dict[Kind, list[Planned]] = defaultdict(list)
     done: dict[Kind, list[str]] = defaultdict(list)
     for item in planned.tasks:
@@ -173,32 +119,27 @@ def cost_rows(
             done[_kind_of(item)].append(item.key)
     held = Recorded(layout, facts)
     by_key = {item.key: item.task for item in planned.tasks}
-    forecast = Efforts(lambda task, role: by_key.get(task.inputs[role]), held.images)
-    cases: list[_Case] = []
-    for stage in dict.fromkeys(stage for stage, _ in todo):
-        cases += held.cases(
-            stage, (key for kind, keys in done.items() if kind in todo for key in keys if kind[0] == stage)
-        )
-    order = sorted(todo, key=lambda kind: STAGES.index(kind[0]))
-    return [
-        _Sum(kind, profile, [c for c in cases if c.kind == kind]).row(_grouped(todo[kind], forecast)) for kind in order
-    ]
+    efforts = Efforts(lambda task, role: by_key.get(task.inputs[role]), held.images)
+    cases: list[Case] = []
+    for stage in dict.fromkeys(kind.stage for kind in todo):
+        cases += held.cases(stage, (key for kind, keys in done.items() if kind.stage == stage for key in keys))
+    rows, needs = [], {}
+    for kind in sorted(todo, key=lambda kind: STAGES.index(kind.stage)):
+        alike = [case for case in cases if case.kind[:2] == kind[:2]]
+        found = _Sum(kind, profile, alike)
+        groups = _grouped(todo[kind], efforts, held)
+        rows.append(found.row(groups))
+        for group in groups:
+            needs.update(dict.fromkeys(group.keys, Need(found.wall_s(group))))
+    return Forecast(rows, needs)
 
 
 def _kind_of(item: Planned) -> Kind:
     """By the label: a set made elsewhere has its own name there."""
-    return item.task.stage, (item.label.condenser or "") if item.task.stage in {"prepare", "condense"} else ""
-
-
-def _threads(entry: Entry) -> int:
-    return int(entry.environment.get("threads", 1))
-
-
-def _kind(task: Task) -> Kind:
-    spec = task.spec
-    if isinstance(spec, PrepareSpec):
-        return task.stage, spec.method
-    return task.stage, spec.condenser if isinstance(spec, CondenseSpec) else ""
+    stage = item.task.stage
+    return Kind(
+        stage, (item.label.condenser or "") if stage in {"prepare", "condense"} else "", item.task.spec.dataset.name
+    )
 
 
 class _Group(NamedTuple):
@@ -206,21 +147,27 @@ class _Group(NamedTuple):
 
     task: Task
     effort: Effort | None
-    tasks: int
+    kept_bytes: float | None
+    keys: list[str]
 
 
-def _grouped(items: Iterable[Planned], efforts: Efforts) -> list[_Group]:
+def _grouped(items: Iterable[Planned], efforts: Efforts, held: Recorded) -> list[_Group]:
     """Each distinct task once: a plan of 100,000 has a few hundred of them."""
-    first: dict[tuple[object, ...], Planned] = {}
-    counts: Counter[tuple[object, ...]] = Counter()
+    found: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for item in items:
         label, stage = item.label, item.task.stage
         own = item.key if stage in {"teacher", "embed"} else ""
         parts = label.role, label.shard
-        which = (own, label.dataset, label.condenser, label.ipc, label.protocol, label.student, label.metric, *parts)
-        first.setdefault(which, item)
-        counts[which] += 1
-    return [_Group(item.task, efforts.of(item.task), counts[which]) for which, item in first.items()]
+        found[own, label.condenser, label.ipc, label.protocol, label.student, label.metric, *parts].append(item)
+    return [
+        _Group(
+            first.task,
+            efforts.of(first.task),
+            storage.kept_bytes(first.task, efforts, held.images),
+            [item.key for item in (first, *others)],
+        )
+        for first, *others in found.values()
+    ]
 
 
 @dataclass
@@ -229,21 +176,28 @@ class _Sum:
 
     kind: Kind
     profile: Profile
-    cases: list[_Case]
+    cases: list[Case]
+    """Of the stage and condenser; afterwards those made on such a device, of the dataset alone where they suffice."""
     gpu: Gpu | None = field(init=False)
     """None on a CPU."""
     gpu_name: str = field(init=False, default="")
+    wanted: StageResources = field(init=False)
+    of_dataset: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        wanted = self.profile.stage(self.kind[0])
+        self.wanted = self.profile.stage(self.kind.stage)
         self.gpu = None
-        if wanted.gpus and self.profile.device != "cpu":
+        if self.wanted.gpus and self.profile.device != "cpu":
             names = Counter(case.gpu for case in self.cases if case.gpu)
-            self.gpu_name = wanted.gpu_type or (names.most_common(1)[0][0] if names else REFERENCE.name)
+            self.gpu_name = self.wanted.gpu_type or (names.most_common(1)[0][0] if names else REFERENCE.name)
             self.gpu = gpu_named(self.gpu_name) or REFERENCE
         self.cases = [case for case in self.cases if self._is_like(case)]
+        own = [case for case in self.cases if case.kind.dataset == self.kind.dataset]
+        self.of_dataset = len(own) >= FEW or 0 < len(own) == len(self.cases)
+        if self.of_dataset:
+            self.cases = own
 
-    def _is_like(self, case: _Case) -> bool:
+    def _is_like(self, case: Case) -> bool:
         """Whether a record was made on such a device."""
         if self.gpu is None or not case.gpu:
             return self.gpu is None and not case.gpu
@@ -253,43 +207,84 @@ class _Sum:
     def row(self, groups: list[_Group]) -> CostRow:
         """Of all tasks of the kind."""
         model_s = [(group, self._model_s(group)) for group in groups]
-        expected_s = [(group, self._expected_s(group, s)) for group, s in model_s]
-        unknown = sum(group.tasks for group, s in expected_s if s is None)
+        spreads = [(group, self._seconds(group, s)) for group, s in model_s]
+        known = [(group, found) for group, found in spreads if found is not None]
+        low_h = _hours((len(group.keys), found.low) for group, found in known)
+        expected_h = _hours((len(group.keys), found.mid) for group, found in known)
+        high_h = _hours((len(group.keys), found.high) for group, found in known)
+        kwh: tuple[float | None, float | None, float | None] = None, None, None
+        watts = self.power()
+        if low_h is not None and expected_h is not None and high_h is not None:
+            kwh = watts.kwh(low_h, expected_h, high_h)
         predicted_s = math.fsum(case.predicted_s for case in self.cases)
         return CostRow(
-            stage=self.kind[0],
-            condenser=self.kind[1],
-            tasks=sum(group.tasks for group in groups),
+            stage=self.kind.stage,
+            condenser=self.kind.condenser,
+            dataset=self.kind.dataset,
+            tasks=sum(len(group.keys) for group in groups),
             device="cpu" if self.gpu is None else "gpu",
             gpu=self.gpu_name,
-            predicted_h=None if self.gpu is None else _hours(model_s),
-            expected_h=_hours(expected_s),
-            unknown=unknown,
+            predicted_h=None if self.gpu is None else _hours((len(g.keys), s) for g, s in model_s if s is not None),
+            expected_h=expected_h,
+            low_h=low_h,
+            high_h=high_h,
+            basis=known[0][1].basis if known else "model",
+            of_dataset=self.of_dataset,
+            unknown=sum(len(group.keys) for group, found in spreads if found is None),
             records=len(self.cases),
             recorded_h=math.fsum(case.measured_s for case in self.cases) / 3600,
             recorded_predicted_h=None if self.gpu is None else predicted_s / 3600,
+            low_kwh=kwh[0],
+            expected_kwh=kwh[1],
+            high_kwh=kwh[2],
+            power_source=watts.source if expected_h is not None else "",
+            kept_bytes=math.fsum((group.kept_bytes or 0.0) * len(group.keys) for group in groups),
+            kept_unknown=sum(len(group.keys) for group in groups if group.kept_bytes is None),
         )
+
+    def power(self) -> Power:
+        """Watts of a GPU with its cores, or of a core: recorded where records tell, else nominal."""
+        found = power.recorded([(case.energy_j, case.measured_s) for case in self.cases if case.energy_j is not None])
+        if found is not None:
+            return found
+        if self.gpu is None:
+            return power.of_core()
+        return power.of_gpu(self.gpu, self.wanted.cpus * self.wanted.ranks_per_node / self.wanted.gpus)
 
     def _model_s(self, group: _Group) -> float | None:
         if group.effort is None:
             return None
-        threads = self.profile.stage(self.kind[0]).threads
-        return group.effort.seconds(self.gpu or REFERENCE, precision_of(group.task), threads)
+        return group.effort.seconds(self.gpu or REFERENCE, precision_of(group.task), self.wanted.threads)
 
-    def _expected_s(self, group: _Group, model_s: float | None) -> float | None:
+    def _seconds(self, group: _Group, model_s: float | None) -> Spread | None:
+        """Low, middle and high of one task, GPU-seconds or CPU-seconds."""
         if group.effort is None or model_s is None:
             return None
         if self.gpu is not None:
-            predicted_s = math.fsum(case.predicted_s for case in self.cases)
-            measured_s = math.fsum(case.measured_s for case in self.cases)
-            return model_s * (measured_s / predicted_s if predicted_s else 1.0)
+            return _times(model_s, spread([(case.measured_s, case.predicted_s) for case in self.cases]))
         work_s = group.effort.work_s(precision_of(group.task))
-        alike = [c for c in self.cases if work_s / _ALIKE <= c.work_s <= work_s * _ALIKE and c.work_s]
-        if not alike:
+        alike = self._alike(work_s)
+        return _times(work_s, spread([(c.measured_s, c.work_s) for c in alike])) if alike else None
+
+    def wall_s(self, group: _Group) -> float | None:
+        """A task that is alone in its element at the most."""
+        found = self._seconds(group, self._model_s(group))
+        if found is None or group.effort is None:
             return None
-        return work_s * math.fsum(c.measured_s for c in alike) / math.fsum(c.work_s for c in alike)
+        if self.gpu is not None:
+            return found.high * self.wanted.concurrent / self.wanted.all_gpus
+        work_s = group.effort.work_s(precision_of(group.task))
+        timed = [(case.wall_s, case.work_s) for case in self._alike(work_s) if case.wall_s]
+        return work_s * spread(timed).high if timed else None
+
+    def _alike(self, work_s: float) -> list[Case]:
+        return [c for c in self.cases if work_s / _ALIKE <= c.work_s <= work_s * _ALIKE and c.work_s]
 
 
-def _hours(found: Iterable[tuple[_Group, float | None]]) -> float | None:
-    known = [group.tasks * seconds for group, seconds in found if seconds is not None]
+def _times(seconds: float, factor: Spread) -> Spread:
+    return Spread(seconds * factor.low, seconds * factor.mid, seconds * factor.high, factor.basis)
+
+
+def _hours(found: Iterable[tuple[int, float]]) -> float | None:
+    known = [tasks * seconds for tasks, seconds in found]
     return math.fsum(known) / 3600 if known else None

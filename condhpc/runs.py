@@ -45,6 +45,12 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     """Elements that it waits for, `608_3`."""
     gpus: int = 0
     time_min: int = 0
+    """Time limit of its elements; 0: the partition's default."""
+    mem_gb: float = 0.0
+    """Memory per node; 0: the partition's default."""
+    concurrent: int = 1
+    why: str = ""
+    """Why resources are not the profile's, in words; empty where they are."""
     time: float
 
 
@@ -132,6 +138,14 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
         return msgspec.structs.replace(held, refusal=event)
     indices = range(len(held.intent.elements)) if event.elements is None else event.elements
     return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices))
+
+
+def over_budget(run: RunFolder) -> str:
+    """Why a run's budget is used up, one line; empty while it is not."""
+    try:
+        return run.over_budget.read_text(encoding="utf-8").strip() or "the budget is used up"
+    except FileNotFoundError:
+        return ""
 
 
 def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:

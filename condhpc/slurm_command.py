@@ -60,6 +60,18 @@ def run_command(
 
     `text` gives its standard input; it is called when the command has been started, to work beside its start-up.
     """
+    return _run_well(command, env, timeout_s, text)[0]
+
+
+def run_for_talk(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> str:
+    """As `run_command`, but what the command said on stderr."""
+    return _run_well(command, env, timeout_s, None)[1]
+
+
+def _run_well(
+    command: Sequence[str], env: Mapping[str, str], timeout_s: float, text: Callable[[], str] | None
+) -> tuple[str, str]:
+    """Stdout and stderr of a command that succeeded."""
     try:
         code, out, err = _run_group(command, env, timeout_s, text)
     except subprocess.TimeoutExpired as error:
@@ -73,7 +85,7 @@ def run_command(
             "work on a login node, load the site's Slurm module, or use the local profile."
         ) from error
     if code == 0:
-        return out
+        return out, err
     tail = "\n".join((err or out).strip().splitlines()[-5:])[-800:]
     found = f"{_shown(command)}: exit code {code}: {tail or 'no message'}."
     if _NO_CONTROLLER.search(err):

@@ -13,7 +13,7 @@ import msgspec
 
 from condhpc.slurm_text import SEP, parse_duration_s
 
-PARTITION_FORMAT = "%P|%a|%l|%D|%T|%G".replace("|", SEP)
+PARTITION_FORMAT = "%P|%a|%l|%D|%T|%G|%m".replace("|", SEP)
 ASSOCIATION_FORMAT = "Cluster,Account,Partition,MaxJobs,MaxSubmit,GrpSubmit,DefaultQOS,QOS"
 QOS_FORMAT = "Name,MaxJobsPU,MaxSubmitPU,GrpSubmit,MaxTRESPU,MaxWall,Flags"
 
@@ -57,6 +57,8 @@ class Partition(msgspec.Struct, frozen=True):
     nodes: int
     gres: dict[str, int]
     """GRES name (`gpu:h100`) → the most that one node has."""
+    mem_mb: int | None = None
+    """The most that one node has, MiB; None where Slurm does not say."""
 
 
 def parse_partitions(text: str) -> list[Partition]:
@@ -66,7 +68,7 @@ def parse_partitions(text: str) -> list[Partition]:
         fields = line.split(SEP)
         if len(fields) != PARTITION_FORMAT.count(SEP) + 1:
             continue  # blank, or `CLUSTER: x` of -M
-        label, available, limit, nodes, _, gres_text = fields
+        label, available, limit, nodes, _, gres_text, mem_text = fields
         name = label.removesuffix("*")
         limit_s = parse_duration_s(limit)
         before = found.get(name)
@@ -80,6 +82,7 @@ def parse_partitions(text: str) -> list[Partition]:
             max_time_min=None if limit_s is None else limit_s // 60,
             nodes=int(nodes) + (before.nodes if before else 0),
             gres=gres,
+            mem_mb=max(filter(None, (leading_int(mem_text), before.mem_mb if before else None)), default=None),
         )
     return list(found.values())
 

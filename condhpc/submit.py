@@ -5,50 +5,78 @@ One lock per root is held from the survey of the store to the last sbatch.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from condhpc import (
+    budget,
+    estimates,
     facts,
     files,
     handover,
     keys,
     launch,
     manifest,
+    needed,
     outside,
     plan,
     predictions,
+    reservations,
+    retries,
+    retrying,
     runs,
     sharding,
     snapshot,
+    spending,
+    steward_job,
     store,
     survey,
 )
 from condhpc import profile as profiles
-from condhpc.errors import InputError, StoreError
+from condhpc.arrange import Array
+from condhpc.budget import Amounts
+from condhpc.errors import InputError, SchedulerError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
 from condhpc.layout import Layout, RunFolder
 from condhpc.outside import Outside
 from condhpc.planned import Plan, Planned
+from condhpc.predictions import Need
 from condhpc.profile import Profile
 from condhpc.progress import Progress
+from condhpc.retrying import Asked
+from condhpc.root_lock import root_lock
 from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
+from condhpc.sizing import Sizing
 from condhpc.survey import Overview, Survey
 
 Say = Callable[[str], None]
-_LOCK_PATIENCE_S = 30.0
 _PROGRESS_S = 3.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a submit says beside its manifest."""
+
+    budget: str = ""
+    """In place of the manifest's; `budget.parse` reads it."""
+    hard: bool = False
+    """When the budget is used up, running work is ended, too."""
+    steward: bool = True
+    asked: Asked = retrying.AUTOMATIC
+    """Which failures are tried again, and with what."""
+
+
+_PLAIN = Terms()
 
 
 @dataclass(frozen=True)
@@ -61,10 +89,21 @@ class Prepared:
     facts: dict[str, Facts]
     outside: tuple[Outside, ...]
     """What it takes from outside."""
+    budget: str
+    """As the manifest says it; empty without one."""
     profile: Profile
     overview: Overview
     indexes: IndexCache
     """Listings of folders that are not kept under the root yet."""
+    needs: Mapping[str, Need]
+    """By key, what new tasks need at the most."""
+    arrays: list[Array]
+    """What would be sent now; empty on this machine."""
+
+    def sizing(self, layout: Layout) -> Sizing:
+        """What single tasks need beside their stage, by the plan and by what was not enough before."""
+        tasks = ((item.key, item.task.stage, item.label) for item in self.plan.tasks)
+        return Sizing(self.needs, needed.more(layout, tasks))
 
 
 def prepare(path: Path, profile: Profile) -> Prepared:
@@ -78,48 +117,107 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     planned = _spread(plan.expand(loaded, found), layout, profile)
     slurm = _slurm(profile)
     taken = survey.take(planned, layout, slurm, profile.lease_stale_s)
-    arrangement, misfits = survey.arranged(taken, profile, slurm)
+    costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
+    more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
+    arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
     warnings = [*planned.warnings, *outside.problems(taken_in, profile, os.environ), *misfits]
-    costs = predictions.cost_rows(planned, taken.new.keys(), found, profile, layout)
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(
         source=path.read_bytes(),
         plan=planned,
         facts=found,
         outside=taken_in,
+        budget=loaded.budget,
         profile=profile,
         overview=overview,
         indexes=indexes,
+        needs=needs,
+        arrays=arrangement.arrays,
     )
 
 
-def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
+def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, terms: Terms = _PLAIN) -> RunFolder:
     """Submit what is new. On Slurm it returns at once, on the local back-end when the workers have ended.
 
-    Raises InputError where data is missing here or a plug-in's code changed at an equal version.
+    Raises InputError where data is missing here, a plug-in's code changed at an equal version, or a budget is exceeded.
     """
     _require_data(prepared)
     layout = Layout(prepared.profile.root)
-    with _lock(layout):
+    with root_lock(layout):
         prepared.indexes.keep()
         taken = _survey(prepared, layout, accept_code=accept_code)
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
             say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
+            if terms.budget:
+                reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
+                spending.lift(run, layout, _slurm(prepared.profile), say)
             return run
+        said = terms.budget or prepared.budget
+        upper = _claimed(None, layout, prepared, taken, said, say)
         run = _open_run(layout, prepared, taken)
         say(f"run {run.name}")
-        pool = _hand_over(run, layout, taken, prepared.profile, say)
-    return _follow(run, pool, prepared.profile, say, progress)
+        if said:
+            reservations.join(run, layout, budget.parse(said), said, hard=terms.hard)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
+        start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
+    return _follow(run, pool, layout, prepared.profile, say, progress)
+
+
+def start_steward(run: RunFolder, layout: Layout, profile: Profile, say: Say, *, wanted: bool) -> None:
+    """Let somebody act when the user has logged out; where nobody can, say so: a submission it is all the same."""
+    slurm = _slurm(profile)
+    if slurm is None or not wanted:
+        return
+    try:
+        why = steward_job.ensure(run, layout, profile, snapshot.take(layout.root), slurm)
+    except SchedulerError as error:
+        why = str(error)
+    if why:
+        say(f"no steward: {why}; `condhpc watch {run.name}` or `condhpc steward {run.name}` now and then does the same")
+
+
+def _claimed(
+    run: RunFolder | None, layout: Layout, prepared: Prepared, taken: Survey, said: str, say: Say
+) -> dict[str, Amounts] | None:
+    """Upper estimates of what is new, where a budget covers it; None where none bounds it."""
+    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.needs, prepared.profile)
+    return todo.amounts if spending.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
 
 
 def resume(
-    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say
+    run: RunFolder,
+    layout: Layout,
+    current: Profile,
+    *,
+    accept_code: bool,
+    say: Say,
+    progress: Say,
+    terms: Terms = _PLAIN,
 ) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, failed, lost or stopped.
+    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed as asked for.
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
+    if not terms.budget:  # else it may be raised now
+        spending.enforce(run, layout, _slurm(profiles.of_run(run.profile)), say)
+    step = advance(run, layout, current, accept_code=accept_code, say=say, terms=terms)
+    return _follow(run, step.pool, layout, step.profile, say, progress)
+
+
+class Step(NamedTuple):
+    """What going on with a run came to."""
+
+    sent: int
+    """Tasks that were sent, or that a limit keeps back for now."""
+    pool: launch.Pool | None
+    profile: Profile
+
+
+def advance(
+    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, terms: Terms = _PLAIN
+) -> Step:
+    """As `resume`, without waiting for local workers."""
     profile = _profile_for(run, layout, current, say)
     prepared = prepare(run.manifest, profile)
     _require_data(prepared)
@@ -128,25 +226,54 @@ def resume(
             f"run {run.name}: its manifest now plans other tasks (the data, condhpc or a plug-in's version changed "
             f"since); submit the manifest again, what is unchanged is reused"
         )
-    with _lock(layout):
+    with root_lock(layout):
         prepared.indexes.keep()
-        taken = _survey(prepared, layout, accept_code=accept_code)
+        taken = _chosen(run, layout, prepared, _survey(prepared, layout, accept_code=accept_code), terms, say)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
-            return run
+            start_steward(run, layout, prepared.profile, say, wanted=terms.steward and bool(taken.live))
+            return Step(0, None, prepared.profile)
+        upper = _claimed(run, layout, prepared, taken, terms.budget, say)
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
-        pool = _hand_over(run, layout, taken, prepared.profile, say)
-    return _follow(run, pool, prepared.profile, say, progress)
+        if terms.budget:
+            reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
+        spending.lift(run, layout, _slurm(prepared.profile), say)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
+        start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
+    return Step(len(taken.new), pool, prepared.profile)
 
 
-def retry(run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
-    """As `resume`, after setting aside records whose artefacts no longer have the bytes they vouch for."""
+def _chosen(run: RunFolder, layout: Layout, prepared: Prepared, found: Survey, terms: Terms, say: Say) -> Survey:
+    """Without what failed and is not asked for, and all that waits for it."""
+    labels = {item.key: item.label for item in prepared.plan.tasks}
+    profile = prepared.profile
+    taken, lines = retries.choose(run, layout, _slurm(profile), found, labels, profile, terms.asked)
+    for line in lines:
+        say(line)
+    return taken
+
+
+def retry(
+    run: RunFolder,
+    layout: Layout,
+    current: Profile,
+    *,
+    accept_code: bool,
+    say: Say,
+    progress: Say,
+    asked: Asked = retrying.BY_HAND,
+) -> RunFolder:
+    """As `resume`, but by hand: failures of all classes, however often they were tried.
+
+    Records whose artefacts no longer have the bytes they vouch for are set aside first.
+    """
     for line in runs.plan(run):
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress)
+    terms = Terms(asked=asked)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=terms)
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
@@ -167,10 +294,11 @@ def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
     """Cancel what is queued or runs; running tasks checkpoint. Returns the number of submissions that were told."""
     profile = profiles.of_run(run.profile)
     run.cancel.touch()
-    with _lock(layout):
+    with root_lock(layout):
         slurm = _slurm(profile)
         if slurm is not None:
             handover.reconcile(layout, slurm)  # a job whose reply was lost is cancelled, too
+            steward_job.stop(run, slurm)
         told = [held for held in runs.submissions(run) if held.reply is not None]
         if slurm is not None:
             slurm.cancel([held.reply.job for held in told if held.reply is not None and held.reply.job])
@@ -200,32 +328,6 @@ def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:
     if not accept_code:
         survey.require_same_code(prepared.plan, taken, layout)
     return taken
-
-
-@contextmanager
-def _lock(layout: Layout) -> Iterator[None]:
-    """The root's lock; waits a little, then says who holds it."""
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with layout.lock.open("a+") as file:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                holder = file.read().strip() or "an unknown process"
-                raise StoreError(f"{layout.lock}: held by {holder}; wait for it, or end it if it hangs")
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {os.uname().nodename} since {datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}")
-        file.flush()
-        yield
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
@@ -288,24 +390,30 @@ def _new_folder(layout: Layout, name: str) -> RunFolder:
             return run
 
 
-def _hand_over(run: RunFolder, layout: Layout, taken: Survey, profile: Profile, say: Say) -> launch.Pool | None:
+def _hand_over(
+    run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, upper: dict[str, Amounts] | None, say: Say
+) -> launch.Pool | None:
     """Send the new tasks; local workers also get those that others compute, to take over should these die."""
+    profile = prepared.profile
     slurm = _slurm(profile)
     code = snapshot.take(layout.root)
     if slurm is None:
-        return Handover(run, profile, taken.unrecorded, code, say).to_pool() if taken.unrecorded else None
-    arrangement, _ = survey.arranged(taken, profile, slurm)
-    Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
+        return Handover(run, profile, taken.unrecorded, code, say, upper).to_pool() if taken.unrecorded else None
+    arrangement, _ = survey.arranged(taken, profile, slurm, prepared.sizing(layout))
+    Handover(run, profile, taken.new, code, say, upper).to_slurm(arrangement.arrays, slurm)
     return None
 
 
-def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say, show: Say) -> RunFolder:
-    """Stay with local workers to the end; Ctrl-C lets their tasks checkpoint first."""
+def _follow(
+    run: RunFolder, pool: launch.Pool | None, layout: Layout, profile: Profile, say: Say, show: Say
+) -> RunFolder:
+    """Stay with local workers to the end, and keep to the budget; Ctrl-C lets their tasks checkpoint first."""
     if pool is None:
         return run
     progress = Progress(run)
     try:
         while not pool.wait(_PROGRESS_S):
+            spending.enforce(run, layout, None, say)
             if line := progress.line():
                 show(line)
     except KeyboardInterrupt:

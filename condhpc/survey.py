@@ -6,6 +6,7 @@ import msgspec
 
 from condhpc import arrange, attempt, store
 from condhpc.arrange import Arrangement
+from condhpc.carbon import Carbon, carbon
 from condhpc.errors import InputError
 from condhpc.layout import Layout
 from condhpc.live import live as live_tasks
@@ -13,8 +14,13 @@ from condhpc.planned import Plan
 from condhpc.predictions import CostRow
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
+from condhpc.sizing import Sizing, partition_of
 from condhpc.slurm_limits import Limits
 from condhpc.spec import STAGES, CondenseSpec, PrepareSpec, Stage, Task
+from condhpc.start_times import Wait
+
+_STEWARDS, _FEW = 2, 8
+"""A run's steward and the next one must fit beside its elements, unless so few fit that each counts."""
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -26,6 +32,8 @@ class StageRow(msgspec.Struct, frozen=True):
     live: int
     arrays: int
     elements: int
+    limits_min: tuple[int | None, ...] = ()
+    """Different time limits of these arrays, minutes; None: the partition's default."""
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -38,7 +46,13 @@ class Overview(msgspec.Struct, frozen=True):
     provisional: bool
     """A dataset is not on this machine: its tasks have other keys where it is."""
     costs: list[CostRow] = []
-    """What is to be computed, by stage and condenser."""
+    """What is to be computed, by stage, condenser and dataset."""
+    raised: list[str] = []
+    """Arrays whose resources are not the profile's, in words."""
+    waits: list[Wait] = []
+    """When arrays could start; empty where nobody asked."""
+    carbon: Carbon | None = None
+    """None where the profile does not say what a kWh emits."""
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -65,21 +79,28 @@ def take(planned: Plan, layout: Layout, slurm: Slurm | None, stale_s: float) -> 
     return Survey(unrecorded, cached, live)
 
 
-def arranged(survey: Survey, profile: Profile, slurm: Slurm | None) -> tuple[Arrangement, list[str]]:
-    """The arrays that would be sent now, and what the cluster's limits say against the profile."""
+def arranged(
+    survey: Survey, profile: Profile, slurm: Slurm | None, sizing: Sizing | None = None
+) -> tuple[Arrangement, list[str]]:
+    """The arrays that would be sent now with what they ask for, and what the limits say against the profile."""
     if slurm is None:
         return Arrangement([], ()), []
     limits = slurm.limits()
     size = min(limits.elements_per_array, profile.max_array or limits.elements_per_array)
     bounds = arrange.Limits(profile.max_submissions, size, _room(limits, profile))
     warnings = _misfits(limits, profile, {task.stage for task in survey.new.values()})
-    return arrange.arrange(survey.new, survey.live, lambda stage: profile.stage(stage).pack, bounds), warnings
+    known = sizing or Sizing()
+    found = arrange.arrange(survey.new, survey.live, lambda stage: profile.stage(stage).pack, bounds, known.apart)
+    arrays = [known.sized(a, profile, partition_of(limits, profile.stage(a.stage))) for a in found.arrays]
+    return Arrangement(arrays, found.kept_back), warnings
 
 
 def _room(limits: Limits, profile: Profile) -> int | None:
     """Elements that fit now: the tightest of the user's submit limit, the profile's and the controller's."""
     default = profile.stage("evaluate")
     submit = limits.max_submit(default.account or "", default.partition or "", default.qos or "")
+    if submit is not None and profile.steward.enabled and submit > _FEW:
+        submit -= _STEWARDS
     bounds = [b for b in (submit, profile.submit_limit, limits.max_job_count) if b is not None]
     return max(0, min(bounds) - limits.jobs_queued) if bounds else None
 
@@ -87,15 +108,13 @@ def _room(limits: Limits, profile: Profile) -> int | None:
 def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
     """What will not fit: unknown partitions, time limits above the partition's, GPUs that no node has."""
     found = []
-    by_name = {partition.name: partition for partition in limits.partitions}
-    default = next((p for p in limits.partitions if p.is_default), None)
+    names = sorted(partition.name for partition in limits.partitions)
     for stage in (s for s in STAGES if s in stages):
         wanted = profile.stage(stage)
-        asked = (wanted.partition or "").split(",")  # of several, the first that exists speaks for all
-        partition = next((by_name[n] for n in asked if n in by_name), None) if wanted.partition else default
+        partition = partition_of(limits, wanted)
         where = f"profile '{profile.name}', stage {stage}"
         if partition is None:
-            found.append(f"{where}: no partition '{wanted.partition or '(default)'}'; there are {sorted(by_name)}")
+            found.append(f"{where}: no partition '{wanted.partition or '(default)'}'; there are {names}")
             continue
         if wanted.time_min and partition.max_time_min and wanted.time_min > partition.max_time_min:
             found.append(
@@ -125,9 +144,20 @@ def overview(
         new = len(of_stage & survey.new.keys())
         elements = sum(len(a.packs) for a in arrays) if profile.backend == "slurm" else min(profile.workers, new)
         count = len(arrays) if profile.backend == "slurm" else int(new > 0)
-        row = StageRow(stage, new, len(of_stage & survey.cached), len(of_stage & survey.live.keys()), count, elements)
+        limits = {a.resources.time_min for a in arrays if a.resources is not None}
+        times = tuple(sorted(limits, key=lambda value: value or 0))
+        seen = len(of_stage & survey.cached), len(of_stage & survey.live.keys())
+        row = StageRow(stage, new, *seen, count, elements, times)
         rows.append(row)
-    return Overview(rows, warnings, len(arrangement.kept_back), planned.provisional, costs)
+    return Overview(
+        rows=rows,
+        warnings=warnings,
+        kept_back=len(arrangement.kept_back),
+        provisional=planned.provisional,
+        costs=costs,
+        raised=arrange.raised(arrangement.arrays),
+        carbon=carbon(costs, profile.energy),
+    )
 
 
 def require_same_code(planned: Plan, survey: Survey, layout: Layout) -> None:

@@ -11,7 +11,7 @@ from made_tasks import DATASET, analyze, condense
 from made_tasks import embed as embed_task
 
 from condhpc import keys
-from condhpc.arrange import After, Arrangement, Array, Limits, Ref, arrange, dependency
+from condhpc.arrange import After, Arrangement, Array, Limits, Ref, arrange, dependency, raised
 from condhpc.spec import STAGES, CondenseSpec, Stage, Task
 
 ROOMY = Limits(max_submissions=1000, elements_per_array=1000, elements_now=None)
@@ -270,3 +270,22 @@ def _assert_dooms_all(array: Array, place: Mapping[str, tuple[int, int]], pendin
             assert not after.ref.live
             held = {key for key, where in place.items() if where == (after.ref.array, after.ref.element)}
             assert all(held <= pending[key] for pack in array.packs for key in pack)
+
+
+def test_tasks_that_get_different_resources_share_no_array() -> None:
+    """However few submissions are left; equal ones go together, and dependants still wait for exactly their inputs."""
+    sets = [condense(number) for number in range(6)]
+    metrics = [metric for source in sets for metric in _metrics_of(source)]
+    large = {keys.key(sets[1]), keys.key(sets[4])}
+    found = arrange(_keyed(*sets, *metrics), {}, lambda _: 2, Limits(1, 1000, None), lambda key: key in large)
+    made = [array for array in found.arrays if array.stage == "condense"]
+    assert sorted(sum(map(len, array.packs)) for array in made) == [2, 4]
+    assert {key for array in made for pack in array.packs for key in pack} == set(map(keys.key, sets))
+    assert all(len({key in large for pack in array.packs for key in pack}) == 1 for array in made)
+
+
+def test_reasons_are_told_by_stage() -> None:
+    """Tasks are counted over arrays and packs."""
+    some = Array(stage="evaluate", packs=(("a", "b"), ("c",)), why="90 min: by the plan")
+    plain = Array(stage="evaluate", packs=(("d",),))
+    assert raised([some, plain, some]) == ["6 evaluate with 90 min: by the plan"]

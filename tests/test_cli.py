@@ -20,6 +20,7 @@ from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Snapshot
 from condhpc.profile import Profile
+from condhpc.submit import Terms
 
 pytestmark = pytest.mark.usefixtures("no_own_profile")
 
@@ -45,8 +46,11 @@ class Submission(types.ModuleType):
         super().__init__("condhpc.submit")
         self.run = run
         self.calls: list[tuple[str, Any]] = []
+        self.terms: Any = None
+        self.Terms = Terms
+        self.asked: Any = None
         self.overview = overview or types.SimpleNamespace(
-            rows=[], warnings=[], kept_back=0, provisional=False, costs=[]
+            rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
         )
 
     def prepare(self, manifest: Path, held: Profile) -> Any:
@@ -54,30 +58,29 @@ class Submission(types.ModuleType):
         self.calls.append(("prepare", manifest.name))
         if not manifest.exists():
             raise ProblemsError([f"{manifest}: cannot be read"])
-        return types.SimpleNamespace(overview=self.overview, profile=held)
+        return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[])
 
-    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
+    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any, terms: Any) -> RunFolder:
         """Note, and talk."""
         del prepared
+        self.terms = terms
         self.calls.append(("send", accept_code))
         say("run begins")
         progress("teacher 0/1")
         return self.run
 
-    def resume(
-        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
-    ) -> RunFolder:
+    def resume(self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, **others: Any) -> RunFolder:
         """Note the run."""
-        del layout, current, say, progress
+        del layout, current
+        self.terms = others["terms"]
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 
-    def retry(
-        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
-    ) -> RunFolder:
-        """Note the run."""
-        del layout, current, accept_code, say, progress
+    def retry(self, run: RunFolder, layout: Layout, current: Any, *, asked: Any, **talk: Any) -> RunFolder:
+        """Note the run and what is to be tried again."""
+        del layout, current, talk
         self.calls.append(("retry", run.name))
+        self.asked = asked
         return run
 
     def cancel(self, run: RunFolder, layout: Layout, *, say: Any) -> int:
@@ -289,6 +292,18 @@ def test_retry_goes_through_submit(made: MadeRun, submission: Submission) -> Non
     made.write()
     assert call("retry").stdout == f"{made.run.name}\n"
     assert submission.calls == [("retry", made.run.name)]
+    assert (submission.asked.classes, submission.asked.by_hand) == ({"infra", "limit", "code"}, True)
+
+
+def test_retry_of_a_class_and_with_more(made: MadeRun, submission: Submission) -> None:
+    """Options reach the rules as they were said; a factor below one would be less."""
+    made.write()
+    call("retry", "--class", "limit", "--mem-factor", "2", "--time-min", "90")
+    asked = submission.asked
+    assert (asked.classes, asked.mem_factor, asked.time_factor, asked.time_min, asked.mem_gb) == (
+        {"limit"}, 2.0, 1.5, 90, None,
+    )  # fmt: skip
+    assert call("retry", "--mem-factor", "0.5").exit_code == 2
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from made_runs import DATASET, MadeRun
 
-from condhpc import keys, predictions, sharding
+from condhpc import keys, sharding
+from condhpc import recorded as store_records
 from condhpc.cost_model import Effort
 from condhpc.efforts import Efforts
 from condhpc.errors import StoreError
@@ -178,7 +179,7 @@ def test_tasks_that_differ_in_seeds_alone_are_predicted_once(made: MadeRun, monk
 
 def test_records_of_the_plan_itself_are_heard(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the sample of a large store is."""
-    monkeypatch.setattr(predictions, "_SAMPLED", 0)
+    monkeypatch.setattr(store_records, "_SAMPLED", 0)
     recorded(made, made.condense(seed=0), 6.002)
     made.condense(seed=1)
     assert rows(made)["condense random"].records == 1

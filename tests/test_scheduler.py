@@ -106,6 +106,21 @@ def test_rows_of_other_jobs_are_filtered_out(shims: Shims) -> None:
     assert "-j" not in shims.calls("squeue")[0]
 
 
+@pytest.mark.parametrize("verb", ["hold", "release"])
+def test_hold_and_release_are_one_call(shims: Shims, verb: str) -> None:
+    """All arrays in one scontrol; elements that run or are over are no error, as Slurm 22.05 puts it."""
+    shims.add("scontrol", stderr="608_0: Job has already finished\n608_1-2: No error\n", code=1)
+    getattr(Slurm(env=shims.env), verb)(["608", "609", "608"])
+    assert shims.calls("scontrol") == [[verb, "608,609"]]
+
+
+def test_a_refused_hold_is_an_error(shims: Shims) -> None:
+    """A site may keep it for operators."""
+    shims.add("scontrol", stderr="608: Access/permission denied\n", code=1)
+    with pytest.raises(SchedulerError, match="permission denied"):
+        Slurm(env=shims.env).hold(["608"])
+
+
 def test_asking_for_no_job_asks_nothing(shims: Shims) -> None:
     """An empty list is not `all jobs`."""
     shims.add("squeue", ARRAY)
@@ -263,7 +278,9 @@ def test_history_without_accounting_is_none_with_the_reason(shims: Shims) -> Non
 def test_limits_are_probed(shims: Shims) -> None:
     """Configuration, partitions, association, QOS, and the elements in the queue now."""
     shims.add("scontrol", WITH_DBD)
-    shims.add("sinfo", "main*|up|1-00:00:00|4|idle|gpu:h100:4\nshort|up|10:00|4|idle|(null)\n".replace("|", SEP))
+    shims.add(
+        "sinfo", "main*|up|1-00:00:00|4|idle|gpu:h100:4|64000\nshort|up|10:00|4|idle|(null)|64000\n".replace("|", SEP)
+    )
     shims.add("squeue", ARRAY + PLAIN)
     body = 'case "$*" in *assoc*) echo "c|lab||4|200|||normal";; *qos*) echo "normal|2|50||||";; esac'
     shims.add("sacctmgr", body=body)
@@ -283,7 +300,7 @@ def test_limits_are_probed(shims: Shims) -> None:
 def test_limits_are_probed_without_accounting(shims: Shims) -> None:
     """A site without slurmdbd, or with one that is down, still has its array and time limits."""
     shims.add("scontrol", CONFIG)
-    shims.add("sinfo", "main*|up|infinite|4|idle|(null)\n".replace("|", SEP))
+    shims.add("sinfo", "main*|up|infinite|4|idle|(null)|64000\n".replace("|", SEP))
     shims.add("squeue")
     limits = Slurm(env=shims.env).limits("ann")
     assert "keeps no accounting" in (limits.accounting_error or "")

@@ -97,16 +97,17 @@ def test_partitions_are_joined_over_their_kinds_of_node() -> None:
     """One partition from several rows: nodes added, GRES united, the star meaning the default."""
     text = """\
 CLUSTER: dev23920
-main*|up|1-00:00:00|3|idle|gpu:h100:4(S:0-1)
-main*|up|1-00:00:00|1|mixed|gpu:h100:8,shard:8
-short|up|10:00|4|idle|gpu:h100:4
-big|down|infinite|1|down*|(null)
+main*|up|1-00:00:00|3|idle|gpu:h100:4(S:0-1)|191000
+main*|up|1-00:00:00|1|mixed|gpu:h100:8,shard:8|515000+
+short|up|10:00|4|idle|gpu:h100:4|64000
+big|down|infinite|1|down*|(null)|N/A
 """.replace("|", "\x1f")
     main, short, big = parse_partitions(text)
     assert (main.name, main.is_default, main.is_up, main.max_time_min) == ("main", True, True, 1440)
     assert (main.nodes, main.gres) == (4, {"gpu:h100": 8, "shard": 8})
     assert (short.is_default, short.max_time_min, short.gres) == (False, 10, {"gpu:h100": 4})
     assert (big.is_up, big.max_time_min, big.gres) == (False, None, {})
+    assert [part.mem_mb for part in (main, short, big)] == [515000, 64000, None]
 
 
 def test_associations_and_qos_are_read() -> None:

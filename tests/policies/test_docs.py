@@ -22,7 +22,7 @@ from condhpc import cli, collect, errors, facts, manifest, models, plan, profile
 from condhpc.attempts_table import ATTEMPTS, WASTE
 from condhpc.cost_table import COST
 from condhpc.plan import Plan
-from condhpc.profile import Footprint, Profile, StageBlock, StageResources
+from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
 from condhpc.spec import WeightsSpec
 
@@ -271,7 +271,8 @@ def test_steps() -> None:
 FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("slurm/README.md", "Profiles", 0): Profile,
     ("slurm/README.md", "Profiles", 1): StageBlock,
-    ("slurm/README.md", "Profiles", 2): Footprint,
+    ("slurm/README.md", "Profiles", 2): StewardBlock,
+    ("slurm/README.md", "Profiles", 3): Footprint,
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): teachers.Teacher,

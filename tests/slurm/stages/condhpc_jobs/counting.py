@@ -11,7 +11,12 @@ from condhpc.errors import StageError
 def behaviour(ctx):
     """What this stage shall do; read anew at every start, so that a test can mend it between attempts."""
     told = json.loads((Path(ctx.site.root) / "behaviour.json").read_text())
-    return {"steps": 1, "step_s": 0.0, "fail": [], "fail_late": []} | told.get(ctx.task.stage, {})
+    return {"steps": 1, "step_s": 0.0, "fail": [], "fail_late": [], "needs_mb": 0} | told.get(ctx.task.stage, {})
+
+
+def _given_mb():
+    """Memory that Slurm granted, as the development cluster does not enforce it; endless where it says nothing."""
+    return float(os.environ.get("SLURM_MEM_PER_NODE", "inf"))
 
 
 def run(ctx):
@@ -21,6 +26,8 @@ def run(ctx):
     name = getattr(spec, "condenser", None) or getattr(spec, "arch", None) or ctx.task.stage
     if name in told["fail"]:
         raise StageError(f"{name} was told to fail")
+    if _given_mb() < told["needs_mb"]:
+        raise MemoryError
     held = ctx.checkpoint()
     first = int(held.read_text()) if held else 0
     trace = Path(ctx.site.root) / "trace" / f"{ctx.task.stage}.{ctx.key}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
