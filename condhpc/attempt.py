@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import condhpc
-from condhpc import joining, keys, lease, registry, store
+from condhpc import allotment, joining, keys, lease, registry, store
 from condhpc.context import Context, FollowerContext, Site
 from condhpc.errors import (
     CondhpcError,
@@ -117,7 +117,9 @@ def take(folder: TaskFolder, me: Owner, gone: Callable[[Attempt], bool] | None =
 
 def _attempt(context: Context, caller: Caller | None) -> Result:
     """The stage between pulses; every way out ends the diary."""
-    meter = Meter(gpus=context.site.gpus / context.site.lanes)
+    ranks = caller.place.ranks if caller is not None else 1
+    meter = Meter(allotment.here(context.site, ranks), context.site.power)
+    meter.start()
     held: Lease = context.lease
     pulse = _Pulse(context, held, meter)
     outcome: Outcome
@@ -142,21 +144,23 @@ def _attempt(context: Context, caller: Caller | None) -> Result:
         outcome, reason = "failed", traceback.format_exc()
     finally:
         pulse.stop()
+        meter.stop()
     if outcome != "recorded":
         outcome = _after_loss(context, outcome)
-    held.end(outcome, reason[-_REASON_CHARACTERS:], meter.totals())
+    held.end(outcome, reason[-_REASON_CHARACTERS:], meter.totals(), meter.energy())
     if outcome == "recorded":
         _clean(context.folder, held.number)
     _say(context, outcome, reason)
     return outcome
 
 
-def _run_stage(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run_stage(context: Context, meter: Meter) -> tuple[dict[str, Any], dict[str, Any]]:
     """Values and environment for the record."""
     stage = _stage(context)
     environment = _environment(context)  # before hours of work, not after: it may fail
-    values: dict[str, Any] = stage.run(context)
     preload = importlib.import_module("condhpc_jobs.preload")
+    meter.sees(preload.gpu_uuids(context.device))
+    values: dict[str, Any] = stage.run(context)
     return values, {**environment, **preload.environment(context.device)}
 
 
@@ -210,8 +214,9 @@ def code_digest() -> str:
 def _record(context: Context, meter: Meter) -> tuple[Outcome, str]:
     """Run the stage and publish its record, unless another attempt was faster."""
     started = time.time()
-    values, environment = _run_stage(context)
+    values, environment = _run_stage(context, meter)
     meter.elsewhere_cpu_s = context.ranks_cpu_s
+    meter.stop()
     record = Record(
         key=context.key,
         stage=context.task.stage,
@@ -219,6 +224,7 @@ def _record(context: Context, meter: Meter) -> tuple[Outcome, str]:
         artefacts=context.published,
         values=values,
         cost=meter.totals(),
+        energy=meter.energy(),
         environment=environment,
         attempts=tuple(lease.attempts(context.folder, up_to=context.attempt - 1)),
         started=started,
@@ -313,10 +319,10 @@ class _Pulse:
         while not self._end.wait(self._context.site.pulse_s):
             progress = self._context.progress
             pace = progress.now
-            cost = self._meter.totals()
+            energy, cost = self._meter.energy(), self._meter.totals()
             try:
                 values = pace.told(progress.clock())
-                self._held.pulse(step=pace.step, total=pace.total, values=values, cost=cost)
+                self._held.pulse(step=pace.step, total=pace.total, values=values, cost=cost, energy=energy)
                 self._log(pace.step, pace.total, values)
                 if self._held.is_overtaken():
                     self._context.lost.set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from condhpc.profile import Energy
+from condhpc.profile import Footprint
 
 if TYPE_CHECKING:
     from condhpc.predictions import CostRow
@@ -29,7 +29,7 @@ class Carbon(msgspec.Struct, frozen=True, kw_only=True):
     pue_source: str
 
 
-def carbon(rows: Iterable[CostRow], site: Energy) -> Carbon | None:
+def carbon(rows: Iterable[CostRow], site: Footprint) -> Carbon | None:
     """Of all rows whose energy is known; None without both numbers and both sources, or where no energy is known."""
     if site.pue is None or site.carbon_g_per_kwh is None or not (site.pue_source and site.carbon_source):
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from condhpc import files, keys, registry, sharding, store
+from condhpc.energy import Power
 from condhpc.errors import LeaseLostError, StageError, Stopped, StoreError
 from condhpc.joining import Place
 from condhpc.layout import Layout, TaskFolder
@@ -21,6 +22,8 @@ from condhpc.store import Artefact, Recorded
 if TYPE_CHECKING:
     from condhpc.profile import Profile
 
+_POWER = ("gpu_tdp_w", "gpu_tdp_source", "cpu_w_per_core", "cpu_w_source", "dram_w_per_gb", "dram_w_source")
+"""Figures of power that a profile has under the same names."""
 _FIXED_ROLES: dict[str, Stage] = {"set": "condense", "labels": "relabel", "generator": "generator"}
 
 
@@ -61,6 +64,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """How long a missing input may be a slow file system's illusion."""
     shards: int = 1
     """Tasks that make parts of a method's set, at most."""
+    power: Power = Power()
+    """What to model energy from where no counter can be read."""
 
 
 class Pace(NamedTuple):
@@ -109,7 +114,13 @@ def site_of(profile: Profile) -> Site:
         compile=profile.compile,
         patience_s=profile.patience_s,
         shards=profile.stage("condense").shards,
+        power=power_of(profile),
     )
+
+
+def power_of(profile: Profile) -> Power:
+    """What a site says of its hardware's power."""
+    return Power(**{name: getattr(profile.energy, name) for name in _POWER})
 
 
 class Context:

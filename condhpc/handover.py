@@ -116,9 +116,11 @@ class Handover:
     def _header(self, what: str, resources: StageResources) -> payload.Header:
         peers = what == "pool"
         profile = self.profile
+        plain = site_of(profile)
         site = msgspec.structs.replace(
-            site_of(profile),
+            plain,
             run=self.run.name,
+            power=msgspec.structs.replace(plain.power, gpu_type=resources.gpu_type or ""),
             threads=resources.threads,
             gpus=resources.all_gpus,
             patience_s=0.0 if peers else profile.patience_s,

@@ -214,15 +214,32 @@ class Lease:
         self._handle = handle
         self._beat = 0
 
-    def pulse(self, *, step: int, total: int, values: dict[str, float], cost: dict[str, float]) -> None:
+    def pulse(
+        self,
+        *,
+        step: int,
+        total: int,
+        values: dict[str, float],
+        cost: dict[str, float],
+        energy: tuple[Energy, ...] = (),
+    ) -> None:
         """Append a sign of life."""
         self._beat += 1
-        pulse = Pulse(beat=self._beat, time=time.time(), step=step, total=total, values=values, cost=cost)
+        pulse = Pulse(
+            beat=self._beat, time=time.time(), step=step, total=total, values=values, cost=cost, energy=energy
+        )
         self._append(_Line(pulse=pulse))
 
-    def end(self, outcome: Outcome, reason: str = "", cost: dict[str, float] | None = None) -> None:
+    def end(
+        self,
+        outcome: Outcome,
+        reason: str = "",
+        cost: dict[str, float] | None = None,
+        energy: tuple[Energy, ...] = (),
+    ) -> None:
         """Append the end and close the diary: the next contender may take over at once."""
-        self._append(_Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost or {})))
+        end = End(outcome=outcome, time=time.time(), reason=reason, cost=cost or {}, energy=energy)
+        self._append(_Line(end=end))
         os.fsync(self._handle)
         os.close(self._handle)
         self._handle = -1
@@ -285,7 +302,7 @@ def end_for_dead(folder: TaskFolder, pid: int, outcome: Outcome, reason: str) ->
     owner = held.owner
     if (owner.host, owner.machine, owner.pid) != (socket.gethostname(), _machine(), pid):
         return
-    cost = held.pulse.cost if held.pulse else {}
-    end = _Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost))
+    cost, energy = (held.pulse.cost, held.pulse.energy) if held.pulse else ({}, ())
+    end = _Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost, energy=energy))
     with folder.lease(number).open("ab") as file:
         file.write(b"\n" + msgspec.json.encode(end) + b"\n")  # the line before may be torn

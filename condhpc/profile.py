@@ -18,6 +18,7 @@ from condhpc.spec import STAGES, Positive, Stage, Value
 from condhpc.typed_toml import Name, Reader, dotted, read
 
 Seconds = Annotated[float, Meta(gt=0.0)]
+Watts = Annotated[float, Meta(gt=0.0)]
 BUILT_IN = ("local",)
 _MAX_LOCAL_WORKERS = 8
 _OURS = frozenset({
@@ -32,14 +33,29 @@ _FIELD_OF = {
 }  # fmt: skip
 
 
-class Energy(Value, frozen=True, kw_only=True):
-    """What turns measured energy into a footprint; each number with its source."""
+_SOURCES = (
+    ("pue", "pue_source"), ("carbon_g_per_kwh", "carbon_source"), ("gpu_tdp_w", "gpu_tdp_source"),
+    ("cpu_w_per_core", "cpu_w_source"), ("dram_w_per_gb", "dram_w_source"),
+)  # fmt: skip
+"""Numbers, and where they are from."""
+
+
+class Footprint(Value, frozen=True, kw_only=True):
+    """What turns energy into a footprint, and time into energy where nothing measures it; with sources."""
 
     pue: Annotated[float, Meta(ge=1.0)] | None = None
     """Power usage effectiveness of the site."""
     pue_source: str | None = None
     carbon_g_per_kwh: Annotated[float, Meta(ge=0.0)] | None = None
     carbon_source: str | None = None
+    gpu_tdp_w: dict[Name, Watts] = msgspec.field(default_factory=dict)
+    """Part of a GPU's name, as the driver or Slurm has it, to its power limit."""
+    gpu_tdp_source: str = ""
+    cpu_w_per_core: Watts | None = None
+    """Of a busy core, package and all."""
+    cpu_w_source: str = ""
+    dram_w_per_gb: Watts | None = None
+    dram_w_source: str = ""
 
 
 def _local_workers() -> int:
@@ -100,7 +116,7 @@ class Profile(Value, frozen=True, kw_only=True):
     """No task starts with less time than this left."""
     cancel_grace_s: Seconds = 30.0
     stages: Stages = Stages()
-    energy: Energy = Energy()
+    energy: Footprint = Footprint()
 
     def stage(self, stage: Stage) -> StageResources:
         """Resources of a stage: its own block over `[stages.default]` over our defaults."""
@@ -223,8 +239,8 @@ def _interpreter(text: str, folder: Path, environ: Mapping[str, str]) -> str:
 
 
 def _check(reader: Reader, profile: Profile) -> None:
-    for number, source in (("pue", "pue_source"), ("carbon_g_per_kwh", "carbon_source")):
-        if getattr(profile.energy, number) is not None and not getattr(profile.energy, source):
+    for number, source in _SOURCES:
+        if getattr(profile.energy, number) not in (None, {}) and not getattr(profile.energy, source):
             reader.problem(f"energy.{source}", f"missing, expected where {number} is from")
     if profile.lease_stale_s < 3 * profile.pulse_s:
         text = f"expected at least three pulses ({3 * profile.pulse_s:g} s), or live tasks are taken over"

@@ -25,6 +25,9 @@ _PRELOAD = '''"""Fake: nothing to load."""
 def pick_device(wanted):
     return "cpu"
 
+def gpu_uuids(device):
+    return ()
+
 def environment(device):
     return {"fake": True}
 '''

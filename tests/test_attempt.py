@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from made_tasks import analyze, condense, embed, folder_of, site
 
 from condhpc import attempt, keys, lease, registry, store
 from condhpc.attempt import Result
+from condhpc.energy import Power
 from condhpc.errors import CorruptArtefactError
 from condhpc.lease import Attempt
 from condhpc.spec import Task
+
+_COST = {"wall_s", "cpu_s", "gpu_s", "peak_rss_bytes"}
+"""What is always measured."""
 
 pytestmark = pytest.mark.usefixtures("stages")
 
@@ -44,7 +49,8 @@ def test_a_recorded_task_tells_everything_and_leaves_nothing_else(root: Path) ->
     assert (record.key, record.stage, record.attempt, record.attempts) == (keys.key(task), "condense", 1, ())
     assert record.values == {"steps": 3, "inputs": []}
     assert record.artefacts["images"].file == "images.0001.txt"
-    assert set(record.cost) == {"wall_s", "cpu_s", "gpu_s", "peak_rss_bytes"}
+    assert set(record.cost) >= _COST
+    assert [figure.part for figure in record.energy] == ["gpu", "cpu", "dram"]
     assert record.cost["gpu_s"] == pytest.approx(2 * record.cost["wall_s"], abs=0.002)
     known = {"device": "cpu", "threads": 3, "run": "r", "job": "", "fake": True, "code": attempt.code_digest()}
     assert known.items() <= record.environment.items()
@@ -91,7 +97,8 @@ def test_failures_end_the_diary_with_their_reason(root: Path, do: str, reason: s
     assert _run(root, task) == "failed"
     end = _newest(root, task).end
     assert end is not None
-    assert (end.outcome, set(end.cost)) == ("failed", {"wall_s", "cpu_s", "gpu_s", "peak_rss_bytes"})
+    assert (end.outcome, set(end.cost) >= _COST) == ("failed", True)
+    assert [figure.part for figure in end.energy] == ["cpu", "dram"]
     assert reason in end.reason
     assert ("Traceback" in end.reason) is (do in {"bug", "unencodable"})
     assert not folder_of(root, task).record.exists()
@@ -274,6 +281,33 @@ def test_pulses_tell_progress_and_cost(root: Path) -> None:
     assert (found.total, found.cost["wall_s"] > 0) == (2, True)
     (root / "open").touch()
     assert reap(pid) == 0
+
+
+def test_a_killed_attempt_has_told_what_it_used(root: Path) -> None:
+    """SIGKILL leaves no word: the last pulse holds the totals and figures so far, and the next record keeps them."""
+    task = condense(do="deaf", gate="open")
+    folder = folder_of(root, task)
+    power = Power(cpu_w_per_core=1000.0, cpu_w_source="made up")
+    pid = fork(lambda: _run(root, task, pulse_s=0.01, gpus=1, power=power))
+
+    def modelled() -> bool:
+        found = lease.read_attempt(folder, 1)
+        return found is not None and found.pulse is not None and any(e.joules for e in found.pulse.energy)
+
+    until(modelled, "a pulse with a figure")
+    assert kill(pid) == -signal.SIGKILL
+    found = _newest(root, task)
+    assert found.end is None
+    assert found.pulse is not None
+    cpu = next(figure for figure in found.pulse.energy if figure.part == "cpu")
+    assert (cpu.grade, cpu.window_s <= found.pulse.cost["wall_s"]) == ("C", True)
+    assert 0 < (cpu.joules or 0.0) <= 1000.0 * found.pulse.cost["cpu_s"] + 0.1
+    assert found.pulse.cost["gpu_s"] > 0
+    (root / "open").touch()
+    assert _run(root, task) == "recorded"
+    record = store.read_record(folder)
+    assert record is not None
+    assert [held.pulse for held in record.attempts] == [found.pulse]
 
 
 def test_the_log_tells_progress_now_and_then(root: Path, capfd: pytest.CaptureFixture[str]) -> None:

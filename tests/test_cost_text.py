@@ -9,7 +9,7 @@ import pytest
 from condhpc.carbon import carbon
 from condhpc.cost_text import number, range_text
 from condhpc.predictions import CostRow
-from condhpc.profile import Energy
+from condhpc.profile import Footprint
 from condhpc.status_text import overview_lines
 from condhpc.survey import Overview
 
@@ -36,8 +36,8 @@ def _row(**fields: Any) -> CostRow:
     return CostRow(**{**given, **fields})
 
 
-def _lines(*rows: CostRow, energy: Energy | None = None) -> list[str]:
-    found = carbon(rows, energy or Energy())
+def _lines(*rows: CostRow, energy: Footprint | None = None) -> list[str]:
+    found = carbon(rows, energy or Footprint())
     return list(overview_lines(Overview([], [], 0, provisional=False, costs=list(rows), carbon=found)))[1:]
 
 
@@ -80,11 +80,11 @@ def test_a_large_plan_is_readable_at_100_columns() -> None:
 def test_energy_and_its_footprint_cite_their_sources() -> None:
     """CO2e is kWh × intensity × PUE, and is left out unless both are given."""
     row = _row(low_kwh=10.0, expected_kwh=15.0, high_kwh=20.0, power_source="recorded energy of 7 tasks")
-    site = Energy(pue=1.5, pue_source="site report 2025", carbon_g_per_kwh=400.0, carbon_source="grid operator 2024")
+    site = Footprint(pue=1.5, pue_source="site report 2025", carbon_g_per_kwh=400.0, carbon_source="grid operator 2024")
     *_, power, footprint = _lines(row, energy=site)
     assert power == "kWh: recorded energy of 7 tasks; without cooling (PUE)"
     assert footprint == "CO2e: 6.0–12 kg; 400 g/kWh (grid operator 2024) × PUE 1.5 (site report 2025)"
-    assert not any("CO2e" in line for line in _lines(row, energy=Energy(pue=1.5, pue_source="site report 2025")))
+    assert not any("CO2e" in line for line in _lines(row, energy=Footprint(pue=1.5, pue_source="site report 2025")))
 
 
 def test_predictions_that_were_off_are_named() -> None:

@@ -12,10 +12,11 @@ from made_runs import MadeRun
 
 from condhpc import handover, launch, payload, runs
 from condhpc.arrange import After, Array, Ref
+from condhpc.energy import Power
 from condhpc.errors import SchedulerError
 from condhpc.handover import Handover
 from condhpc.launch import Job
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Footprint, Profile, StageBlock, Stages
 from condhpc.scheduler import Slurm
 
 
@@ -123,14 +124,22 @@ def test_dependants_name_the_elements_that_they_need(made: MadeRun, make: Make) 
 
 def test_the_payload_carries_the_profile(made: MadeRun, make: Make) -> None:
     """What the worker must know of where and how fast is in the header; its elements hold the packs."""
-    stages = Stages(default=StageBlock(cpus=3, gpus=2, time_min=30))
-    work, sbatch, _ = make("608", "609", stages=stages, signal_s=33, max_requeues=4)
+    stages = Stages(default=StageBlock(cpus=3, gpus=2, gpu_type="h100", time_min=30))
+    energy = Footprint(gpu_tdp_w={"h100": 700.0}, gpu_tdp_source="data sheet", cpu_w_per_core=4.0, cpu_w_source="site")
+    work, sbatch, _ = make("608", "609", stages=stages, signal_s=33, max_requeues=4, energy=energy)
     work.to_slurm(_arrays(made), FakeSlurm([]))
     header, element = payload.read(sbatch.jobs[1].payload, 0)
     assert [key for key, _ in element.keyed()] == list(_arrays(made)[1].packs[0])
     assert (header.name, header.time_min, header.signal_s, header.peers) == (sbatch.jobs[1].name, 30, 33.0, False)
     assert (header.requeue, header.max_requeues) == (True, 4)
     assert (header.site.run, header.site.threads, header.site.gpus) == (made.run.name, 3, 2)
+    known = {
+        "gpu_tdp_w": {"h100": 700.0},
+        "gpu_tdp_source": "data sheet",
+        "cpu_w_per_core": 4.0,
+        "cpu_w_source": "site",
+    }
+    assert header.site.power == Power(**known, gpu_type="h100")
     held = runs.submissions(made.run)[1].intent
     assert (held.gpus, held.time_min) == (2, 30)
 

@@ -153,6 +153,8 @@ sbatch = {array = "0-3", "cpus-per-task" = 4, mem = "4G", constraint = 1.5}
 [energy]
 pue = 0.9
 carbon_g_per_kwh = 300
+cpu_w_per_core = -4
+gpu_tdp_w = {h100 = 700}
 """
     assert sorted(problems(tmp_path, text)) == sorted(
         [
@@ -175,6 +177,8 @@ carbon_g_per_kwh = 300
             "stages.teacher.sbatch.constraint = 1.5: expected bool | int | str, got float",
             "energy.pue = 0.9: expected float >= 1.0",
             "energy.carbon_source: missing, expected where carbon_g_per_kwh is from",
+            "energy.cpu_w_per_core = -4: expected float > 0.0",
+            "energy.gpu_tdp_source: missing, expected where gpu_tdp_w is from",
         ]
     )
 

@@ -97,6 +97,26 @@ def test_a_killed_child_is_a_failure_whose_diary_is_ended(root: Path, capfd: pyt
     assert "out of memory, or killed by hand" in _end(root, task).reason
 
 
+def test_the_diary_that_a_parent_ends_keeps_the_cost(root: Path) -> None:
+    """The last pulse's totals and figures become the end's: a killed task was not free."""
+    task = condense(do="deaf", gate="never")
+
+    def told() -> lease.Pulse | None:
+        found = lease.read_attempt(folder_of(root, task), 1)
+        return found.pulse if found is not None else None
+
+    def kill_it() -> None:
+        until(told, "a pulse")
+        os.kill(int(fake_stages.trace(root, keys.key(task))[0].split()[1]), signal.SIGKILL)
+
+    _when_working(root, task, kill_it)
+    assert _run(root, task, Flags(), pulse_s=0.01) == "failed"
+    last, end = told(), _end(root, task)
+    assert last is not None
+    assert (end.cost, end.energy) == (last.cost, last.energy)
+    assert (end.cost["wall_s"] > 0, [figure.part for figure in end.energy]) == (True, ["cpu", "dram"])
+
+
 def test_status_zero_without_a_record_is_a_failure(root: Path) -> None:
     """A library that ends the process "successfully" does not make a task recorded."""
     task = condense(do="leave")

@@ -28,6 +28,17 @@ def pick_device(wanted: str) -> str:
     return "cpu"
 
 
+def gpu_uuids(device: str) -> tuple[str, ...]:
+    """UUIDs of the GPUs that torch sees, for the meter; none on a CPU, and of a torch that does not tell them."""
+    if device != "cuda":
+        return ()
+    try:
+        seen = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    except RuntimeError:  # the stage will meet it, too, and say more
+        return ()
+    return tuple(str(held.uuid) for held in seen if hasattr(held, "uuid"))
+
+
 def environment(device: str) -> dict[str, Any]:
     """What decided rounding and speed, for the record."""
     found: dict[str, Any] = {

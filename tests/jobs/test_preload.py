@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +51,21 @@ def test_cuda_insisted_on_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(StageError, match="sees no GPU here"):
         preload.pick_device("cuda")
+
+
+def test_the_meter_is_told_torchs_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By UUID, all that torch sees; none on a CPU, of a torch without UUIDs, and where CUDA fails."""
+    held = [SimpleNamespace(uuid="8932f937-d72c"), SimpleNamespace(name="of a torch without them")]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(held))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", held.__getitem__)
+    assert preload.gpu_uuids("cuda") == ("8932f937-d72c",)
+    assert preload.gpu_uuids("cpu") == ()
+
+    def fail(index: int) -> None:
+        raise RuntimeError("CUDA error: unknown error")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fail)
+    assert preload.gpu_uuids("cuda") == ()
 
 
 def test_environment_names_what_decides_rounding() -> None:

@@ -20,7 +20,7 @@ import tomli
 
 from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry
 from condhpc.plan import Plan
-from condhpc.profile import Energy, Profile, StageBlock, StageResources
+from condhpc.profile import Footprint, Profile, StageBlock, StageResources
 from condhpc.registry import KINDS, Kind
 from condhpc.spec import WeightsSpec
 
@@ -263,7 +263,7 @@ def test_steps() -> None:
 FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("slurm/README.md", "Profiles", 0): Profile,
     ("slurm/README.md", "Profiles", 1): StageBlock,
-    ("slurm/README.md", "Profiles", 2): Energy,
+    ("slurm/README.md", "Profiles", 2): Footprint,
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,

@@ -6,6 +6,11 @@ def pick_device(wanted):
     return "cpu"
 
 
+def gpu_uuids(device):
+    """None of a CPU."""
+    return ()
+
+
 def environment(device):
     """No torch, no versions of it."""
     return {}
