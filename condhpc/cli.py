@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_budget import budget, steward
 from condhpc.cli_data import data
 from condhpc.cli_preview import preview
 from condhpc.errors import CondhpcError, InputError
@@ -112,6 +113,17 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
+def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None) -> None:
+    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
+    from condhpc import accounts
+
+    held = _profile_of(run)
+    if held.backend == "slurm":
+        over = shot is not None and shot.state != "running"
+        for note in accounts.refresh(run, layout, _slurm(held), over=over):
+            say(note)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--root", metavar="DIR", help="Folder of the store and of runs [$CONDHPC_ROOT, else the profile's].")
 @click.option("--profile", metavar="FILE", help="Profile: a file or `local` [$CONDHPC_PROFILE, else your own].")
@@ -141,6 +153,16 @@ def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
         return
     for line in overview_lines(overview):
         click.echo(line)
+    if why := _no_steward(session.profile()):
+        click.echo(f"no steward: {why}; `condhpc watch`, or `condhpc steward` in a crontab, goes on with the run")
+
+
+def _no_steward(held: Profile) -> str:
+    """Why nobody would act after the user has logged out; empty where the steward does, or nobody need."""
+    from condhpc import steward_job
+    from condhpc.layout import Layout
+
+    return steward_job.unavailable(Layout(held.root), held) if held.backend == "slurm" else ""
 
 
 def _print_json(value: Any) -> None:
@@ -156,26 +178,32 @@ def _print_json(value: Any) -> None:
 )
 @click.option("--accept-code", is_flag=True, help="Reuse results although a plug-in's code changed since.")
 @click.option("--yes", is_flag=True, help="Do not ask, whatever the plan warns of.")
+@click.option("--budget", "said", metavar="AMOUNT", default="", help="200gpuh, 15kwh, … [the manifest's].")
+@click.option("--hard", is_flag=True, help="When the budget is used up, end what runs, too.")
+@click.option("--no-steward", is_flag=True, help="No job that goes on with the run by itself.")
 @click.pass_obj
-def submit(session: Session, manifest: Path | None, resumed: str | None, *, accept_code: bool, yes: bool) -> None:
+def submit(session: Session, /, manifest: Path | None, resumed: str | None, said: str, **flags: bool) -> None:
     """Submit a manifest, or go on with a run. What is recorded is skipped, what is live is not sent again."""
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
     if (manifest is None) == (resumed is None):
         raise click.UsageError("give a manifest, or --continue [RUN] without one")
+    accept_code = flags["accept_code"]
+    terms = submission.Terms(budget=said, hard=flags["hard"], steward=not flags["no_steward"])
     if manifest is None:
         run, layout = session.run(resumed or None)
         run = submission.resume(
-            run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress
+            run, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, terms=terms
         )
+        _keep_accounts(run, layout)
     else:
         prepared = submission.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
             say(line)
-        if prepared.overview.warnings and not yes and on_terminal():
+        if prepared.overview.warnings and not flags["yes"] and on_terminal():
             click.confirm("Submit in spite of the warnings?", abort=True, err=True)
-        run = submission.send(prepared, accept_code=accept_code, say=say, progress=show_progress)
+        run = submission.send(prepared, accept_code=accept_code, say=say, progress=show_progress, terms=terms)
     _sent(session, run)
 
 
@@ -201,11 +229,28 @@ def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
 @click.pass_obj
 def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
     """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
-    shot = observer_of(*session.run(run)).snapshot(rescan=rescan)
+    folder, layout = session.run(run)
+    _keep_to_budget(folder, layout)
+    shot = observer_of(folder, layout).snapshot(rescan=rescan)
+    if shot.state != "running":
+        _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
     _print_json(shot)
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
+
+
+def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
+    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+    from condhpc import spending
+    from condhpc.errors import SchedulerError
+
+    if not run.budget.exists():
+        return
+    try:
+        spending.enforce(run, layout, _slurm(_profile_of(run)), say)
+    except SchedulerError as error:
+        say(f"the budget could not be looked at: {error}")
 
 
 @main.command()
@@ -215,11 +260,13 @@ def watch(session: Session, run: str | None) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.steward import Beside
     from condhpc.tui.app import Watch
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
-    Watch(observer_of(folder, layout), poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
+    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
 
 
 @main.command()
@@ -320,6 +367,7 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
 
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
+    _keep_accounts(folder, layout, shot)
     found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:
@@ -351,6 +399,8 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(budget)
+main.add_command(steward)
 main.add_command(preview)
 main.add_command(data)
 

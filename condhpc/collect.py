@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from condhpc import demands, ledger, runs, store, typed_toml
+from condhpc import accounting_tables, demands, ledger, runs, store, typed_toml
 from condhpc.cell_statistics import Evaluation
 from condhpc.comparisons import CellId, CellResult, Comparison, Scores
 from condhpc.errors import InputError, StoreError, UnknownNameError
@@ -105,14 +105,18 @@ def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Co
     cells = tables.cells()
     scores = list(Comparison(cells, _protocol).rows())
     measures = tables.measures()
+    declared = _declared(run)
+    cost = accounting_tables.tables(run, layout, plan, Lineage(plan), records.entries, declared, tables.states)
+    tables.problems += cost.problems
     written: list[tuple[str, Sequence[str], Iterable[tuple[Cell, ...]]]] = [
         ("results.csv", RESULTS, tables.results()),
         ("cells.csv", CELLS, (_cell_row(*cell) for cell in cells.items())),
         ("scores.csv", SCORES, ((*which, *found) for which, found in scores)),
-        ("sets.csv", SETS, tables.sets(_declared(run))),
+        ("sets.csv", SETS, tables.sets(declared)),
         ("metrics.csv", METRICS, metric_rows(measures, tables.states)),
         ("metric_cells.csv", METRIC_CELLS, metric_cell_rows(measures)),
         ("failures.csv", FAILURES, tables.failures()),
+        *cost.tables,
     ]
     paths = [write_csv(out_dir / name, header, rows) for name, header, rows in written]
     shown = [_screen_row(*cell) for cell in cells.items()]

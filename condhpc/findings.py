@@ -103,6 +103,9 @@ def task_problems(rows: Sequence[Row], run: str) -> list[str]:
         ]
         if len(groups) > _GROUPS:
             found.append(f"… and {len(groups) - _GROUPS} more reasons for {state} tasks")
+    over = [row for row in rows if row.state == "over_budget"]
+    if over:
+        found.append(f"{len(over)} over_budget: {over[0].detail}; `condhpc budget {run}` shows it and raises it")
     new = sum(row.state == "new" for row in rows)
     if new and not any(row.state in MOVING for row in rows):
         found.append(f"{new} tasks are not sent, or were stopped: `condhpc submit --continue {run}` goes on with them")

@@ -13,8 +13,9 @@ from threading import Thread
 
 import msgspec
 
-from condhpc import arrange, files, keys, launch, payload, runs
+from condhpc import arrange, files, keys, launch, payload, reservations, runs
 from condhpc.arrange import Array
+from condhpc.budget import Amounts
 from condhpc.context import site_of
 from condhpc.errors import SchedulerError
 from condhpc.layout import Layout, RunFolder
@@ -39,6 +40,8 @@ class Handover:
     code: Path
     """Snapshot of condhpc that the work runs."""
     say: Callable[[str], None]
+    upper: Mapping[str, Amounts] | None = None
+    """By key, what a budget sets aside; None without a budget."""
 
     def to_slurm(self, arrays: Sequence[Array], slurm: Slurm) -> None:
         """Submit arrays in order; raises SchedulerError at the first that is refused (those before it were taken)."""
@@ -57,6 +60,7 @@ class Handover:
         gpus = self.profile.stage("evaluate").gpus
         header = self._header("pool", StageResources(gpus=gpus, cpus=self.profile.threads))
         self._write_payload(header, [tuple(self.tasks)]).join()
+        self._reserve(header.name, [tuple(self.tasks)])
         intent = Intent(name=header.name, backend="local", elements=(tuple(self.tasks),), gpus=gpus, time=runs.now())
         runs.append(self.run, intent)
         job = self._job(header.name, max(1, min(self.profile.workers, len(self.tasks))))
@@ -86,6 +90,7 @@ class Handover:
 
         def ready() -> None:
             syncs.append(self._write_payload(header, array.packs))
+            self._reserve(header.name, array.packs)
             runs.append(self.run, intent)
             # Beside the call, which takes longer: should this host crash, the job's name alone tells what was sent.
             syncs.append(files.start_sync(self.run.submissions))
@@ -100,6 +105,11 @@ class Handover:
                 sync.join()
         runs.append(self.run, Reply(name=header.name, job=found, time=runs.now()))
         return found
+
+    def _reserve(self, name: str, packs: Sequence[Sequence[str]]) -> None:
+        """Before the intent: what may run is never without its reservation."""
+        if self.upper is not None:
+            reservations.reserve(self.run, name, packs, self.upper)
 
     def _job(self, name: str, count: int, dependency: str = "") -> launch.Job:
         return launch.Job(

@@ -13,7 +13,7 @@ import msgspec
 
 from condhpc.layout import RunFolder
 
-Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded"]
+Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
 RECORDED: frozenset[Result] = frozenset({"recorded", "cached"})
 
 

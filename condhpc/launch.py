@@ -100,6 +100,23 @@ def to_slurm(job: Job, profile: Profile, resources: StageResources, code: Path, 
         raise SchedulerError(f"sbatch for {job.name}: {error}") from error
 
 
+def alone(job: Job, words: Sequence[str], profile: Profile, resources: StageResources, code: Path, begin_s: int) -> str:
+    """Submit one job, no array, that starts in `begin_s` seconds at the earliest; its job id.
+
+    Its command is `python` of the profile with these words. Raises SchedulerError where sbatch failed or gave no id.
+    """
+    job.logs.mkdir(parents=True, exist_ok=True)
+    executor = _Slurm(folder=job.logs)
+    parameters = _parameters(job, profile, resources, code)
+    parameters["additional_parameters"] |= {"output": str(job.logs / "%j.log"), "begin": f"now+{begin_s}"}
+    executor.update_parameters(**parameters)
+    command = f"exec {shlex.join([*profile.launch_prefix, profile.python, '-u', *words])}"
+    try:
+        return executor.send(command, lambda: None)
+    except FailedSubmissionError as error:
+        raise SchedulerError(f"sbatch for {job.name}: {error}") from error
+
+
 def worker_command(job: Job, profile: Profile, resources: StageResources) -> str:
     """The command of an element; `exec`, so that Slurm's signal reaches Python and not a shell above it.
 

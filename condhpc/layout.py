@@ -105,6 +105,20 @@ class RunFolder:
         """Present when a user cancelled the run: workers start nothing more."""
         return self.path / "cancel"
 
+    @property
+    def budget(self) -> Path:
+        """What the run may be charged, and what is reserved for each submission; append-only, under the root's lock."""
+        return self.path / "budget.jsonl"
+
+    @property
+    def over_budget(self) -> Path:
+        """Present while the budget is used up, with the reason: workers start nothing more."""
+        return self.path / "over_budget"
+
+    def steward(self, generation: int) -> Path:
+        """Claim of one generation of the steward, created exclusively: no generation is ever submitted twice."""
+        return self.path / "steward" / f"{generation:04d}.json"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -130,6 +144,15 @@ class Layout:
     def task(self, stage: Stage, key: str) -> TaskFolder:
         """Folder of a task; two hex digits of fan-out keep folders small."""
         return TaskFolder(self.root / "store" / stage / key[:2] / key)
+
+    def shared_budget(self, name: str) -> Path:
+        """What all runs of one budget's name may be charged, and which runs these are."""
+        return self.root / "budgets" / f"{name}.jsonl"
+
+    @property
+    def no_steward(self) -> Path:
+        """Why nodes cannot submit, found out by a steward that tried."""
+        return self.root / "no-steward.json"
 
     def index(self, digest: str) -> Path:
         """File list and label map of a dataset, by digest."""

@@ -1,4 +1,4 @@
-"""The manifest: what to compute, as frozen typed values. Everything in it changes numbers; nothing else does."""
+"""The manifest: what to compute, as frozen typed values. All but the budget changes numbers; nothing else does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from condhpc import budget
+from condhpc.errors import InputError
 from condhpc.manifest_check import check, decode_params
 from condhpc.spec import DiffusionTransformer, FolderSpec, NetworkSpec, Positive, Precision, Value, WeightsSpec
 from condhpc.typed_toml import Name, Reader, read
@@ -201,6 +203,8 @@ class Manifest(Value, frozen=True):
     external: dict[str, External]
     labels: LabelChoice
     precision: Precision
+    budget: str
+    """What its runs may be charged, as `budget.parse` reads it; empty: not bounded. No number depends on it."""
     file: str
     """Where it was read from, for messages."""
     text: str
@@ -237,6 +241,7 @@ class _File(Value, frozen=True):
     external: dict[Name, External] = msgspec.field(default_factory=dict)
     labels: LabelChoice = LabelChoice()
     precision: Precision = "fp32"
+    budget: str = ""
 
 
 _AXES = tuple(f.name for f in msgspec.structs.fields(Grid))
@@ -269,6 +274,7 @@ def parse(text: str, tables: dict[str, Any], file: str) -> Manifest:
         external=raw.external,
         labels=raw.labels,
         precision=raw.precision,
+        budget=_budget(reader, raw.budget),
         file=file,
         text=text,
     )
@@ -280,6 +286,15 @@ def parse(text: str, tables: dict[str, Any], file: str) -> Manifest:
 def grid_keys(tables: dict[str, Any], manifest: Manifest) -> tuple[str, ...]:
     """Dotted prefix of each block: empty where the axes stand at the top level."""
     return tuple(f"grid[{i}]." if "grid" in tables else "" for i in range(len(manifest.grids)))
+
+
+def _budget(reader: Reader, text: str) -> str:
+    if text:
+        try:
+            budget.parse(text)
+        except InputError as error:
+            reader.problem("budget", str(error))
+    return text
 
 
 def _split_axes(tables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,7 @@ from condhpc.errors import CorruptArtefactError, SchedulerError
 from condhpc.findings import Row, Snapshot
 from condhpc.hints import RECORDED, Hint
 from condhpc.layout import Layout, RunFolder
-from condhpc.lease import Attempt
+from condhpc.lease import Attempt, Outcome
 from condhpc.live import Live, live
 from condhpc.progress import Progress
 from condhpc.queue_view import Eye, Queue, pool_is_alive
@@ -69,6 +69,8 @@ class Observer:
         self._queue_error = ""
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
         self._trust_hints = True
+        self._over_budget = ""
+        """Why the run's budget is used up; empty while it is not."""
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""
@@ -85,6 +87,7 @@ class Observer:
         self._refresh_others()
         self._ask_queue()
         self._eye = msgspec.structs.replace(self._eye, now=self._clock())
+        self._over_budget = runs.over_budget(self._own.run)
         pools = {held.intent.name: self._pool(held) for view in self._views() for held in view.submissions}
         rows: dict[str, Row] = {}
         for line in self._plan:
@@ -152,11 +155,12 @@ class Observer:
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
             queue=None if place is not None and _gave_up(attempt, place) else standing,
-            outcome=attempt.end.outcome if attempt is not None and attempt.end is not None else None,
+            outcome=_outcome(attempt, hint),
             # Nobody accounts for local work: what a pool that is gone never began is as if it had not been sent.
             submitted=place is not None and (not place.is_local or attempt is not None),
             cancelled=place is not None and place.is_cancelled,
             bad_input=any(before[key].state in BAD for key in line.inputs.values() if key in before),
+            over_budget=bool(self._over_budget) and (place is None or line.key in self._own.places),
             within_grace=grace,
         )
         return self._described(line, evidence, attempt, element)
@@ -266,6 +270,8 @@ class Observer:
     def _detail(self, state: State, seen: Evidence, attempt: Attempt | None, element: str) -> str:
         reason = last_line(attempt.end.reason) if attempt is not None and attempt.end is not None else ""
         row = self._eye.queue.row(element) if self._eye.queue is not None and element else None
+        if state == "over_budget":
+            return self._over_budget
         if state == "queued":
             return row.reason if row is not None and seen.queue == "waiting" else ""
         if state == "blocked" and seen.outcome is None:
@@ -298,6 +304,13 @@ class Observer:
             problems=problems + findings.task_problems(rows, self._own.run.name),
             raised=findings.raised(rows, {k: p.submission.intent.why for k, p in self._own.places.items()}),
         )
+
+
+def _outcome(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
+    """How it ended last. Of a task that an element did not begin, because a budget was used up, only a hint tells."""
+    if hint is not None and hint.result == "over_budget":
+        return "stopped"
+    return attempt.end.outcome if attempt is not None and attempt.end is not None else None
 
 
 def _gave_up(attempt: Attempt | None, place: Place) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from condhpc.errors import InputError, nearest
-from condhpc.resources import RANKED, Count, StageBlock, StageResources, Stages
+from condhpc.resources import RANKED, Count, StageBlock, StageResources, Stages, StewardBlock
 from condhpc.spec import STAGES, Positive, Stage, Value
 from condhpc.typed_toml import Name, Reader, dotted, read
 
@@ -116,6 +116,7 @@ class Profile(Value, frozen=True, kw_only=True):
     """No task starts with less time than this left."""
     cancel_grace_s: Seconds = 30.0
     stages: Stages = Stages()
+    steward: StewardBlock = StewardBlock()
     energy: Footprint = Footprint()
 
     def stage(self, stage: Stage) -> StageResources:
@@ -125,6 +126,18 @@ class Profile(Value, frozen=True, kw_only=True):
         if stage in RANKED:
             given.setdefault("ranks_per_node", max(1, given.get("gpus", 0)))
         return StageResources(**{**given, "sbatch": {**blocks[0]["sbatch"], **blocks[1]["sbatch"]}})
+
+
+def steward_resources(profile: Profile) -> StageResources:
+    """One core for some minutes; where it says nothing, partition, account and QOS of `[stages.default]`."""
+    own, default = profile.steward, profile.stages.default
+    return StageResources(
+        partition=own.partition or default.partition,
+        account=own.account or default.account,
+        qos=own.qos or default.qos,
+        mem_gb=own.mem_gb,
+        time_min=own.time_min,
+    )
 
 
 def resolve(profile_arg: str | None, root_arg: str | None, environ: Mapping[str, str]) -> Profile:

@@ -140,6 +140,14 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
     return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices))
 
 
+def over_budget(run: RunFolder) -> str:
+    """Why a run's budget is used up, one line; empty while it is not."""
+    try:
+        return run.over_budget.read_text(encoding="utf-8").strip() or "the budget is used up"
+    except FileNotFoundError:
+        return ""
+
+
 def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
     """Write `plan.jsonl` of a new run, complete or not at all; raises StoreError where there is one."""
     encoder = msgspec.json.Encoder()

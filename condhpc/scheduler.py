@@ -37,6 +37,7 @@ from condhpc.slurm_text import (
 __all__ = ["ControllerUnreachable", "Slurm", "submission_env"]
 
 PARENTS_PER_SACCT = 1000
+_IDS_PER_SCONTROL = 200
 _FILTER_BYTES = 20_000  # a longer -j list costs more than reading all of one's own rows
 _ARGUMENT_BYTES = 100_000  # the kernel refuses one argument above 128 KiB
 _DAY_S = 86_400
@@ -46,6 +47,11 @@ _UNKNOWN_ID = re.compile(r"Invalid job id specified", re.IGNORECASE)
 _UNKNOWN_FIELD = re.compile(r"Invalid field", re.IGNORECASE)
 _ALREADY_OVER = re.compile(
     r"Invalid job id specified|already completing or completed|has already finished|No active jobs",
+    re.IGNORECASE,
+)
+_NOT_PENDING = re.compile(
+    r"Invalid job id specified|no longer pending|already (?:completing or )?completed|has already finished"
+    r"|: No error$",  # the elements of the same array that were changed
     re.IGNORECASE,
 )
 
@@ -171,6 +177,24 @@ class Slurm:
     def cancel_name(self, name: str) -> None:
         """Cancel all jobs of this user with exactly this name."""
         self._run_cancel([*self._on("scancel"), f"--name={name}", f"--user={_user_name()}"])
+
+    def hold(self, jobs: Iterable[str]) -> None:
+        """Hold what waits of these jobs and arrays; what runs goes on, which scontrol calls an error."""
+        self._scontrol("hold", jobs)
+
+    def release(self, jobs: Iterable[str]) -> None:
+        """Let held jobs and arrays go on; what runs or has ended is left alone."""
+        self._scontrol("release", jobs)
+
+    def _scontrol(self, verb: str, jobs: Iterable[str]) -> None:
+        ids = compress_ids(jobs)
+        for start in range(0, len(ids), _IDS_PER_SCONTROL):
+            try:
+                self._run([*self._on("scontrol"), verb, ",".join(ids[start : start + _IDS_PER_SCONTROL])])
+            except CommandFailedError as error:
+                lines = [line for line in error.stderr.splitlines() if line.strip()]
+                if not lines or not all(_NOT_PENDING.search(line) for line in lines):
+                    raise
 
     def requeue(self, job: str) -> None:
         """Put an element back into the queue (a finished one too); Slurm waits about two minutes to start it."""

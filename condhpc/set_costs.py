@@ -36,24 +36,25 @@ class SetCost(NamedTuple):
 def set_costs(plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry]) -> dict[str, SetCost]:
     """The cost of every planned condensed set, by its key."""
     lines = {line.key: line for line in plan}
+    return {key: _cost(key, divisors, lines, entries) for key, divisors in consumption(plan, lineage).items()}
+
+
+def consumption(plan: Sequence[PlanLine], lineage: Lineage) -> dict[str, dict[str, int]]:
+    """By set: the keys of itself and of all that it rests on, each with the number of planned sets that share it."""
     sets = [line.key for line in plan if line.stage == "condense" and line.label.shard is None]
     shards = {line.key for line in plan if line.label.shard is not None}
     consumed = {key: lineage.ordered(lineage.ancestors(key) - shards) for key in sets}
     users = Counter(parent for parents in consumed.values() for parent in parents)
-    return {key: _cost(key, consumed[key], lines, users, entries) for key in sets}
+    return {key: {key: 1} | {parent: users[parent] for parent in parents} for key, parents in consumed.items()}
 
 
 def _cost(
-    key: str,
-    consumed: Sequence[str],
-    lines: Mapping[str, PlanLine],
-    users: Mapping[str, int],
-    entries: Mapping[str, Entry],
+    key: str, divisors: Mapping[str, int], lines: Mapping[str, PlanLine], entries: Mapping[str, Entry]
 ) -> SetCost:
-    divisors = {key: 1} | {parent: users[parent] for parent in consumed}
+    consumed = [parent for parent in divisors if parent != key]
     cpu_s, cpu_share_s = _sums("cpu_s", divisors, entries)
     gpu_s, gpu_share_s = _sums("gpu_s", divisors, entries)
-    named = (f"{_name(lines[parent])} {users[parent]}" for parent in consumed if parent in lines)
+    named = (f"{_name(lines[parent])} {divisors[parent]}" for parent in consumed if parent in lines)
     shared = "; ".join(dict.fromkeys(named))  # parts of an embedding are one for people
     uncharged = "; ".join(_elsewhere([*consumed, key], entries))
     pretrained = "; ".join(_told("pretrained_on", [*consumed, key], entries))

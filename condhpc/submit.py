@@ -5,11 +5,9 @@ One lock per root is held from the survey of the store to the last sbatch.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from condhpc import (
+    budget,
+    estimates,
     facts,
     files,
     handover,
@@ -26,17 +26,21 @@ from condhpc import (
     needed,
     plan,
     predictions,
+    reservations,
     retries,
     retrying,
     runs,
     sharding,
     snapshot,
+    spending,
+    steward_job,
     store,
     survey,
 )
 from condhpc import profile as profiles
 from condhpc.arrange import Array
-from condhpc.errors import InputError, StoreError
+from condhpc.budget import Amounts
+from condhpc.errors import InputError, SchedulerError
 from condhpc.facts import Facts
 from condhpc.handover import Handover
 from condhpc.index_cache import IndexCache
@@ -46,14 +50,32 @@ from condhpc.predictions import Need
 from condhpc.profile import Profile
 from condhpc.progress import Progress
 from condhpc.retrying import Asked
+from condhpc.root_lock import root_lock
 from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
 from condhpc.sizing import Sizing
 from condhpc.survey import Overview, Survey
 
 Say = Callable[[str], None]
-_LOCK_PATIENCE_S = 30.0
 _PROGRESS_S = 3.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a submit says beside its manifest."""
+
+    budget: str = ""
+    """In place of the manifest's; `budget.parse` reads it."""
+    hard: bool = False
+    """When the budget is used up, running work is ended, too."""
+    steward: bool = True
+    leave: frozenset[str] = frozenset()
+    """Tasks that are not sent, nor what waits for them."""
+    asked: Asked = retrying.AUTOMATIC
+    """Which failures are tried again, and with what."""
+
+
+_PLAIN = Terms()
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,8 @@ class Prepared:
     """Names of folders of external weights that it uses."""
     sets: tuple[str, ...]
     """Names of condensed sets made elsewhere."""
+    budget: str
+    """As the manifest says it; empty without one."""
     profile: Profile
     overview: Overview
     indexes: IndexCache
@@ -106,6 +130,7 @@ def prepare(path: Path, profile: Profile) -> Prepared:
         weights=loaded.weights,
         folders=loaded.folders,
         sets=(*loaded.external,),
+        budget=loaded.budget,
         profile=profile,
         overview=overview,
         indexes=indexes,
@@ -114,24 +139,50 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     )
 
 
-def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say) -> RunFolder:
+def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, terms: Terms = _PLAIN) -> RunFolder:
     """Submit what is new. On Slurm it returns at once, on the local back-end when the workers have ended.
 
-    Raises InputError where data is missing here or a plug-in's code changed at an equal version.
+    Raises InputError where data is missing here, a plug-in's code changed at an equal version, or a budget is exceeded.
     """
     _require_data(prepared)
     layout = Layout(prepared.profile.root)
-    with _lock(layout):
+    with root_lock(layout):
         prepared.indexes.keep()
         taken = _survey(prepared, layout, accept_code=accept_code)
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
             say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
             return run
+        said = terms.budget or prepared.budget
+        upper = _claimed(None, layout, prepared, taken, said, say)
         run = _open_run(layout, prepared, taken)
         say(f"run {run.name}")
-        pool = _hand_over(run, layout, taken, prepared, say)
-    return _follow(run, pool, prepared.profile, say, progress)
+        if said:
+            reservations.join(run, layout, budget.parse(said), said, hard=terms.hard)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
+        start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
+    return _follow(run, pool, layout, prepared.profile, say, progress)
+
+
+def start_steward(run: RunFolder, layout: Layout, profile: Profile, say: Say, *, wanted: bool) -> None:
+    """Let somebody act when the user has logged out; where nobody can, say so: a submission it is all the same."""
+    slurm = _slurm(profile)
+    if slurm is None or not wanted:
+        return
+    try:
+        why = steward_job.ensure(run, layout, profile, snapshot.take(layout.root), slurm)
+    except SchedulerError as error:
+        why = str(error)
+    if why:
+        say(f"no steward: {why}; `condhpc watch {run.name}` or `condhpc steward {run.name}` now and then does the same")
+
+
+def _claimed(
+    run: RunFolder | None, layout: Layout, prepared: Prepared, taken: Survey, said: str, say: Say
+) -> dict[str, Amounts] | None:
+    """Upper estimates of what is new, where a budget covers it; None where none bounds it."""
+    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.overview.costs, prepared.profile)
+    return todo.amounts if spending.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
 
 
 def resume(
@@ -142,9 +193,9 @@ def resume(
     accept_code: bool,
     say: Say,
     progress: Say,
-    asked: Asked = retrying.AUTOMATIC,
+    terms: Terms = _PLAIN,
 ) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed by `asked`.
+    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed.
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
@@ -156,20 +207,25 @@ def resume(
             f"run {run.name}: its manifest now plans other tasks (the data, condhpc or a plug-in's version changed "
             f"since); submit the manifest again, what is unchanged is reused"
         )
-    with _lock(layout):
+    with root_lock(layout):
         prepared.indexes.keep()
-        surveyed = _survey(prepared, layout, accept_code=accept_code)
+        surveyed = survey.without(_survey(prepared, layout, accept_code=accept_code), terms.leave)
         labels = {item.key: item.label for item in prepared.plan.tasks}
-        taken, lines = retries.choose(run, layout, _slurm(profile), surveyed, labels, profile, asked)
+        taken, lines = retries.choose(run, layout, _slurm(profile), surveyed, labels, profile, terms.asked)
         for line in lines:
             say(line)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
             return run
+        upper = _claimed(run, layout, prepared, taken, terms.budget, say)
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
-        pool = _hand_over(run, layout, taken, prepared, say)
-    return _follow(run, pool, prepared.profile, say, progress)
+        if terms.budget:
+            reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
+        spending.lift(run, layout, _slurm(prepared.profile), say)
+        pool = _hand_over(run, layout, taken, prepared, upper, say)
+        start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
+    return _follow(run, pool, layout, prepared.profile, say, progress)
 
 
 def retry(
@@ -190,7 +246,7 @@ def retry(
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, asked=asked)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=Terms(asked=asked))
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
@@ -211,10 +267,11 @@ def cancel(run: RunFolder, layout: Layout, *, say: Say) -> int:
     """Cancel what is queued or runs; running tasks checkpoint. Returns the number of submissions that were told."""
     profile = profiles.of_run(run.profile)
     run.cancel.touch()
-    with _lock(layout):
+    with root_lock(layout):
         slurm = _slurm(profile)
         if slurm is not None:
             handover.reconcile(layout, slurm)  # a job whose reply was lost is cancelled, too
+            steward_job.stop(run, slurm)
         told = [held for held in runs.submissions(run) if held.reply is not None]
         if slurm is not None:
             slurm.cancel([held.reply.job for held in told if held.reply is not None and held.reply.job])
@@ -246,32 +303,6 @@ def _survey(prepared: Prepared, layout: Layout, *, accept_code: bool) -> Survey:
     if not accept_code:
         survey.require_same_code(prepared.plan, taken, layout)
     return taken
-
-
-@contextmanager
-def _lock(layout: Layout) -> Iterator[None]:
-    """The root's lock; waits a little, then says who holds it."""
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with layout.lock.open("a+") as file:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                holder = file.read().strip() or "an unknown process"
-                raise StoreError(f"{layout.lock}: held by {holder}; wait for it, or end it if it hangs")
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {os.uname().nodename} since {datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}")
-        file.flush()
-        yield
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
@@ -334,25 +365,30 @@ def _new_folder(layout: Layout, name: str) -> RunFolder:
             return run
 
 
-def _hand_over(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, say: Say) -> launch.Pool | None:
+def _hand_over(
+    run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, upper: dict[str, Amounts] | None, say: Say
+) -> launch.Pool | None:
     """Send the new tasks; local workers also get those that others compute, to take over should these die."""
     profile = prepared.profile
     slurm = _slurm(profile)
     code = snapshot.take(layout.root)
     if slurm is None:
-        return Handover(run, profile, taken.unrecorded, code, say).to_pool() if taken.unrecorded else None
+        return Handover(run, profile, taken.unrecorded, code, say, upper).to_pool() if taken.unrecorded else None
     arrangement, _ = survey.arranged(taken, profile, slurm, prepared.sizing(layout))
-    Handover(run, profile, taken.new, code, say).to_slurm(arrangement.arrays, slurm)
+    Handover(run, profile, taken.new, code, say, upper).to_slurm(arrangement.arrays, slurm)
     return None
 
 
-def _follow(run: RunFolder, pool: launch.Pool | None, profile: Profile, say: Say, show: Say) -> RunFolder:
-    """Stay with local workers to the end; Ctrl-C lets their tasks checkpoint first."""
+def _follow(
+    run: RunFolder, pool: launch.Pool | None, layout: Layout, profile: Profile, say: Say, show: Say
+) -> RunFolder:
+    """Stay with local workers to the end, and keep to the budget; Ctrl-C lets their tasks checkpoint first."""
     if pool is None:
         return run
     progress = Progress(run)
     try:
         while not pool.wait(_PROGRESS_S):
+            spending.enforce(run, layout, None, say)
             if line := progress.line():
                 show(line)
     except KeyboardInterrupt:

@@ -19,6 +19,9 @@ from condhpc.slurm_limits import Limits
 from condhpc.spec import STAGES, CondenseSpec, PrepareSpec, Stage, Task
 from condhpc.start_times import Wait
 
+_STEWARDS, _FEW = 2, 8
+"""A run's steward and the next one must fit beside its elements, unless so few fit that each counts."""
+
 
 class StageRow(msgspec.Struct, frozen=True):
     """One line of the overview."""
@@ -76,6 +79,17 @@ def take(planned: Plan, layout: Layout, slurm: Slurm | None, stale_s: float) -> 
     return Survey(unrecorded, cached, live)
 
 
+def without(found: Survey, leave: frozenset[str]) -> Survey:
+    """A survey without these tasks, and without what waits for them."""
+    if not leave:
+        return found
+    left = set(leave)
+    for key, task in found.unrecorded.items():
+        if key not in found.live and not left.isdisjoint(task.waits_for):
+            left.add(key)
+    return Survey({k: task for k, task in found.unrecorded.items() if k not in left}, found.cached, found.live)
+
+
 def arranged(
     survey: Survey, profile: Profile, slurm: Slurm | None, sizing: Sizing | None = None
 ) -> tuple[Arrangement, list[str]]:
@@ -96,6 +110,8 @@ def _room(limits: Limits, profile: Profile) -> int | None:
     """Elements that fit now: the tightest of the user's submit limit, the profile's and the controller's."""
     default = profile.stage("evaluate")
     submit = limits.max_submit(default.account or "", default.partition or "", default.qos or "")
+    if submit is not None and profile.steward.enabled and submit > _FEW:
+        submit -= _STEWARDS
     bounds = [b for b in (submit, profile.submit_limit, limits.max_job_count) if b is not None]
     return max(0, min(bounds) - limits.jobs_queued) if bounds else None
 

@@ -8,8 +8,8 @@ import msgspec
 
 from condhpc.lease import Outcome
 
-State = Literal["recorded", "running", "queued", "failed", "blocked", "lost", "new"]
-STATES: tuple[State, ...] = ("recorded", "running", "queued", "failed", "blocked", "lost", "new")
+State = Literal["recorded", "running", "queued", "failed", "blocked", "over_budget", "lost", "new"]
+STATES: tuple[State, ...] = ("recorded", "running", "queued", "failed", "blocked", "over_budget", "lost", "new")
 """In order of precedence."""
 BAD: frozenset[State] = frozenset({"failed", "blocked", "lost"})
 """States that do not pass by themselves and that something went wrong for."""
@@ -36,16 +36,19 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """A user cancelled that element."""
     bad_input: bool = False
     """One of its inputs is failed, blocked or lost."""
+    over_budget: bool = False
+    """The budget of its run is used up."""
     within_grace: bool = False
     """Its element was submitted, or seen in the queue, too recently to miss it."""
 
 
 def state_of(seen: Evidence) -> State:
-    """Recorded > running > queued > failed > blocked > lost > new.
+    """Recorded > running > queued > failed > blocked > over_budget > lost > new.
 
     A task of an active element that is not leased itself waits in its pack. Stopped or cancelled work is new:
     the next submit goes on with it. An element that vanished without a word is lost, unless it was killed
-    because an input can never come: then it is blocked.
+    because an input can never come: then it is blocked. While a budget is used up, what would be held, lost or
+    new is over budget: that is why it does not go on.
     """
     if seen.recorded:
         return "recorded"
@@ -55,7 +58,11 @@ def state_of(seen: Evidence) -> State:
         return "queued"
     if seen.outcome == "failed":
         return "failed"
-    if seen.outcome == "blocked" or seen.queue == "stuck":
+    if seen.outcome == "blocked":
+        return "blocked"
+    if seen.over_budget:
+        return "over_budget"
+    if seen.queue == "stuck":
         return "blocked"
     if seen.outcome is not None or seen.cancelled or not seen.submitted:
         return "new"

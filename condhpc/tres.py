@@ -25,7 +25,6 @@ class Tres(msgspec.Struct, frozen=True, gc=False):
     shards: int = 0
     """`gres/shard`: parts of a GPU that others use too; never added to GPUs."""
     mem_mb: int | None = None
-    nodes: int | None = None
 
 
 def parse(text: str) -> Tres:
@@ -42,7 +41,6 @@ def parse(text: str) -> Tres:
         gpu_type=MIXED.join(types) if total else "",
         shards=shards,
         mem_mb=_mebibytes(held.get("mem", "")),
-        nodes=_count(held["node"]) if "node" in held else None,
     )
 
 

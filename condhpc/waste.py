@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal, get_args
 
 import msgspec
 
@@ -16,10 +17,7 @@ Purpose = Literal[
     "productive", "running", "failed", "timed_out", "out_of_memory", "preempted", "node_fail", "cancelled", "stopped",
     "blocked", "superseded", "idle_in_pack", "other",
 ]  # fmt: skip
-PURPOSES: tuple[Purpose, ...] = (
-    "productive", "running", "failed", "timed_out", "out_of_memory", "preempted", "node_fail", "cancelled", "stopped",
-    "blocked", "superseded", "idle_in_pack", "other",
-)  # fmt: skip
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 """`productive`: led to a record, directly or through a checkpoint; `running`: nobody knows yet; the others are waste.
 
 `stopped`: at a checkpoint from which nothing went on yet; `idle_in_pack`: imports, waiting, the time between tasks.
@@ -92,9 +90,13 @@ def hours(found: Iterable[Spent], *, gpus: bool) -> dict[str, dict[Purpose, floa
 
 def _charge_of(one: Try, charges: Sequence[Charge]) -> Charge | None:
     """By time, which survives purged history; where clocks disagree, by the number of restarts."""
-    started = [charge for charge in charges if charge.start_s is not None]
-    best = max(started, key=lambda c: (_overlap_s(one, c), c.restart == one.restarts), default=None)
-    if best is None or (_overlap_s(one, best) <= 0 and best.restart != one.restarts):
+    started = charges if len(charges) == 1 else [charge for charge in charges if charge.start_s is not None]
+    best = (
+        started[0]
+        if len(started) == 1
+        else max(started, key=lambda c: (_overlap_s(one, c), c.restart == one.restarts), default=None)
+    )
+    if best is None or best.start_s is None or (best.restart != one.restarts and _overlap_s(one, best) <= 0):
         return None
     return best
 
@@ -174,23 +176,19 @@ def _interval(one: Try, tries: Sequence[Try], start_s: float, end_s: float) -> t
 
 def _shared(intervals: Sequence[tuple[float, float]], purposes: Sequence[Purpose]) -> dict[Purpose, float]:
     """Seconds by purpose; an instant with n attempts at work gives each an nth."""
-    events = [(when, step, purpose) for (a, b), purpose in zip(intervals, purposes, strict=True) if b > a
-              for when, step in ((a, 1), (b, -1))]  # fmt: skip
     shares: dict[Purpose, float] = defaultdict(float)
+    held = sorted((a, b, purpose) for (a, b), purpose in zip(intervals, purposes, strict=True) if b > a)
+    if all(first[1] <= second[0] for first, second in pairwise(held)):  # one after the other, as without lanes
+        for a, b, purpose in held:
+            shares[purpose] += b - a
+        return shares
+    events = [(when, step, purpose) for a, b, purpose in held for when, step in ((a, 1), (b, -1))]
     active: Counter[Purpose] = Counter()
     before = 0.0
-    for when, step, purpose in sorted(events, key=lambda event: (event[0], event[1])):
+    for when, step, purpose in sorted(events):
         if count := active.total():
-            for held, n in active.items():
-                shares[held] += (when - before) * n / count
+            for one, n in active.items():
+                shares[one] += (when - before) * n / count
         active[purpose] += step
         before = when
     return shares
-
-
-def totals(sums: Mapping[str, Mapping[Purpose, float]]) -> dict[str, tuple[float, float]]:
-    """Charged and wasted, by GPU type."""
-    return {
-        kind: (sum(of_kind.values()), sum(h for purpose, h in of_kind.items() if is_waste(purpose)))
-        for kind, of_kind in sums.items()
-    }

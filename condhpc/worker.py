@@ -1,7 +1,7 @@
 """What one array element runs: `python -m condhpc.worker <payload> [--element I]`.
 
 Torch is imported once; every task of the pack runs in a forked child with its own lease and record. Before each
-task the worker looks whether it should go on: stop signals, a cancelled run, too little time left.
+task the worker looks whether it should go on: stop signals, a cancelled run, a budget used up, too little time left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from condhpc import attempt, joining, keys, lanes, lease, owners, payload, scheduler, sharding, store
+from condhpc import attempt, hints, joining, keys, lanes, lease, owners, payload, scheduler, sharding, store
 from condhpc.attempt import Result
 from condhpc.context import input_stage
 from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
@@ -112,6 +112,8 @@ class Worker:
             todo.remove(work)
             if result == "stopped":  # whoever stopped the child alone meant all of us
                 self.flags.stop = True
+        if todo and self._is_over_budget():
+            self._note_over_budget(todo)
         return self._status()
 
     # -- which task next -----------------------------------------------------------------------------------
@@ -210,6 +212,13 @@ class Worker:
             held.end("blocked", "an input ended without a record")
             self._hint(work, "blocked")
 
+    def _note_over_budget(self, todo: list[Work]) -> None:
+        """Say why these are not begun. Of a shared list the marker in the run's folder says it for all workers."""
+        told = f"over_budget: {len(todo)} tasks are not begun; `condhpc budget {self.run.name}` says more"
+        print(told, file=sys.stderr, flush=True)
+        for work in todo if not self.header.peers else ():
+            self._hint(work, "over_budget")
+
     def _cancel_siblings(self, work: Work) -> None:
         """Cancel pending elements of this array all of whose tasks miss the same input: they start for nothing."""
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
@@ -226,7 +235,7 @@ class Worker:
     def _all_need(element: Element, missing: set[str]) -> bool:
         return all(missing & set(task.inputs.values()) for task in payload.tasks(element))
 
-    def _hint(self, work: Work, result: Result) -> None:
+    def _hint(self, work: Work, result: hints.Result | Literal["busy"]) -> None:
         """Tell those who look at the run, so that they need not stat every task."""
         if not self.header.site.run:
             return
@@ -238,7 +247,7 @@ class Worker:
     # -- the end -------------------------------------------------------------------------------------------
 
     def _must_end(self) -> bool:
-        if self.flags.stop or self._is_cancelled():
+        if self.flags.stop or self._is_cancelled() or self._is_over_budget():
             return True
         left_s = self.header.time_min * 60.0 - (time.monotonic() - self.started)
         if self.header.time_min and left_s < self.header.margin_s:
@@ -248,6 +257,9 @@ class Worker:
 
     def _is_cancelled(self) -> bool:
         return bool(self.header.site.run) and self.run.cancel.exists()
+
+    def _is_over_budget(self) -> bool:
+        return bool(self.header.site.run) and self.run.over_budget.exists()
 
     def _status(self) -> int:
         results = {work.result for work in self.work}
@@ -260,7 +272,7 @@ class Worker:
     def _may_requeue(self) -> bool:
         """Whether the end was asked for by a signal that means "later", or by the clock (of a lane, perhaps)."""
         self._must_end()
-        return self.flags.requeue and self.header.requeue and not self._is_cancelled()
+        return self.flags.requeue and self.header.requeue and not self._is_cancelled() and not self._is_over_budget()
 
     def _requeue(self) -> None:
         """Put this element back into the queue and return at once; where refused, `submit` goes on later."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from made_runs import MadeRun
 
 from condhpc import accounts, lease, runs
-from condhpc.accounts import Charge, charged_gpu_h, charges, plausible_j, refresh
+from condhpc.accounts import Charge, charged_gpu_h, charges, refresh
 from condhpc.scheduler import Slurm
-from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, parse_sacct
-from tests.made_runs import MadeRun
+from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, QueueRow, parse_sacct, parse_squeue
 
 GPU = "billing=4,cpu=4,gres/gpu:h100=2,gres/gpu=2,mem=16G,node=1"
 
@@ -28,12 +28,18 @@ def sacct_row(job: str, state: str = "COMPLETED", **fields: object) -> str:
 
 
 class FakeAccounting(Slurm):
-    """A Slurm whose sacct prints recorded text; None: there is no accounting."""
+    """A Slurm whose sacct and squeue print recorded text; None: there is no accounting."""
 
-    def __init__(self, text: str | None) -> None:
+    def __init__(self, text: str | None, rows: str = "") -> None:
         super().__init__(env={})
         self.text = text
+        self.rows = rows
         self.asked: list[tuple[list[str], int]] = []
+
+    def queue(self, jobs: object = None, names: object = None) -> list[QueueRow]:
+        """All rows, as squeue without filter."""
+        del jobs, names
+        return parse_squeue(self.rows)
 
     def history(self, parents: object, since_s: int) -> list[AcctRow] | None:
         """All rows, as sacct for these parents."""
@@ -170,6 +176,61 @@ def test_without_accounting_own_attempts_are_charged_and_it_is_said(tmp_path: Pa
     ]
 
 
+def test_elements_that_the_accounting_does_not_know_are_charged_by_own_attempts(tmp_path: Path) -> None:
+    """An accounting that was purged, or shows other people's jobs to nobody: those elements alone, and it is said."""
+    made_run = made(tmp_path, elements=2)
+    for i, line in enumerate(made_run.lines):
+        environment = {"job": f"608_{i}", "run": made_run.run.name}
+        made_run.record(line.key, started=1000.0, ended=1036.0, environment=environment)
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")))
+    assert "1 starts" in note
+    found = charges(made_run.run, made_run.layout)
+    assert [(c.element, c.source, c.elapsed_s) for c in found] == [("608_0", "sacct", 3600), ("608_1", "attempts", 36)]
+    again = FakeAccounting(sacct_row("608_0") + sacct_row("608_1"))
+    assert refresh(made_run.run, made_run.layout, again) == []
+    assert [c.source for c in charges(made_run.run, made_run.layout)] == ["sacct", "sacct"]
+
+
+def test_a_silent_attempt_has_ended_where_nothing_goes_on(tmp_path: Path) -> None:
+    """Its diary has no end: it may go on, unless the run is over or its element started again."""
+    made_run = made(tmp_path, elements=2)
+    for restarts, line in enumerate(made_run.lines):
+        me = lease.myself(run=made_run.run.name)
+        owner = msgspec.structs.replace(me, job="608_0", restarts=restarts, started=1000.0 * (restarts + 1))
+        made_run.lease(line.key, owner=owner)
+    states = []
+    for over in (False, True):
+        refresh(made_run.run, made_run.layout, FakeAccounting(None), over=over)
+        states.append([c.state for c in charges(made_run.run, made_run.layout)])
+    assert states == [["FAILED", "RUNNING"], ["FAILED", "FAILED"]]
+
+
+def test_a_snapshot_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    """Neither read nor added to, as in another user's run: a line each, and no traceback."""
+    made_run = made(tmp_path, elements=1)
+    told(made_run, sacct_row("608_0", "RUNNING", End="Unknown", ElapsedRaw=5))
+    path = made_run.run.accounting
+    held = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")))
+    assert "cannot be added to" in note
+    assert ["cannot be read" in problem for problem in accounts.read(made_run.run).problems] == [True]
+    path.rmdir()
+    path.write_bytes(held)
+    assert [c.elapsed_s for c in charges(made_run.run, made_run.layout)] == [5]
+
+
+def test_an_answer_that_is_none_is_said(tmp_path: Path) -> None:
+    """Rows that were cut off are no reason to fail: own attempts are charged meanwhile."""
+    made_run = made(tmp_path, elements=1)
+    environment = {"job": "608_0", "run": made_run.run.name}
+    made_run.record(made_run.lines[0].key, started=1000.0, ended=1036.0, environment=environment)
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0")[:40]))
+    assert "expected 25 fields" in note
+    assert [c.source for c in charges(made_run.run, made_run.layout)] == ["attempts"]
+
+
 def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
     """Damaged, torn and newer lines, ends before starts, states that nobody knows: one line each."""
     made_run = made(tmp_path)
@@ -184,19 +245,3 @@ def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
         [word in problem for word in ("schema 9", ":5:", ":6:", "608_0", "MELTED")].index(True)
         for problem in found.problems
     ] == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("joules", "nodes", "elapsed_s", "expected"),
-    [
-        (None, 1, 100, None),
-        (36_000, 1, 100, 36_000.0),
-        (36_000, 1, 0, None),
-        (5, 1, 100, None),
-        (3_000_000, 1, 100, None),
-        (3_000_000, 2, 100, 3_000_000.0),
-    ],
-)
-def test_energy_is_what_nodes_can_use(joules: int | None, nodes: int, elapsed_s: int, expected: float | None) -> None:
-    """Less than an idle node or more than any node is a counter's fault: not measured."""
-    assert plausible_j(joules, nodes, elapsed_s) == expected

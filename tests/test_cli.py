@@ -11,14 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import MadeRun, dead_owner
+from made_runs import MadeRun, dead_owner, squeue_row
+from test_accounts import FakeAccounting, sacct_row
 
-from condhpc import cli, observe, profile, runs
+from condhpc import accounts, cli, observe, profile, runs
 from condhpc.check import fail, ok
 from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Snapshot
 from condhpc.profile import Profile
+from condhpc.submit import Terms
 
 pytestmark = pytest.mark.usefixtures("no_own_profile")
 
@@ -45,6 +47,8 @@ class Submission(types.ModuleType):
         self.run = run
         self.calls: list[tuple[str, Any]] = []
         self.asked: Any = None
+        self.terms: Any = None
+        self.Terms = Terms
         self.overview = overview or types.SimpleNamespace(
             rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
         )
@@ -56,19 +60,19 @@ class Submission(types.ModuleType):
             raise ProblemsError([f"{manifest}: cannot be read"])
         return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[])
 
-    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any) -> RunFolder:
+    def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any, terms: Any) -> RunFolder:
         """Note, and talk."""
         del prepared
+        self.terms = terms
         self.calls.append(("send", accept_code))
         say("run begins")
         progress("teacher 0/1")
         return self.run
 
-    def resume(
-        self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, say: Any, progress: Any
-    ) -> RunFolder:
+    def resume(self, run: RunFolder, layout: Layout, current: Any, *, accept_code: bool, **others: Any) -> RunFolder:
         """Note the run."""
-        del layout, current, say, progress
+        del layout, current
+        self.terms = others["terms"]
         self.calls.append(("resume", (run.name, accept_code)))
         return run
 
@@ -405,16 +409,40 @@ def test_logs_before_anything_was_written(made: MadeRun) -> None:
 
 
 def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) -> None:
-    """The table and seven paths on stdout; a cell without results is a row that says so."""
+    """The table and ten paths on stdout; a cell without results is a row that says so."""
     made.evaluate(made.condense(), 0)
     made.write()
     result = call("collect", "--out", "tables")
     assert result.exit_code == 0
     assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
-        "cells.csv", "failures.csv", "metric_cells.csv", "metrics.csv", "results.csv", "scores.csv", "sets.csv",
+        "attempts.csv", "cells.csv", "cost.csv", "failures.csv", "metric_cells.csv", "metrics.csv", "results.csv",
+        "scores.csv", "sets.csv", "waste.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
+
+
+def test_accounts_are_kept_once_a_run_has_ended(
+    made: MadeRun, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` asks the accounting when nothing goes on any more, `collect` and `submit --continue` always."""
+    made.run.profile.write_bytes(profile.encode(Profile(name="p", backend="slurm", root=made.layout.root)))
+    key = made.condense()
+    made.write()
+    job = made.submit([key], job="608", sent=1000.0)
+    slurm = FakeAccounting(sacct_row("608_0", "RUNNING", End="Unknown"), squeue_row("608_0", "RUNNING", name=job))
+    monkeypatch.setattr(cli, "_slurm", lambda _: slurm)
+    assert call("status").exit_code == 10
+    assert slurm.asked == []
+    slurm.rows = ""
+    made.record(key, environment={"job": "608_0", "run": made.run.name})
+    assert call("status", "--rescan").exit_code == 0
+    assert len(slurm.asked) == 1
+    assert call("collect", "--out", "tables").exit_code == 0
+    assert call("submit", "--continue").exit_code == 0
+    assert [name for name, _ in submission.calls] == ["resume"]
+    assert len(slurm.asked) == 3
+    assert [c.state for c in accounts.charges(made.run, made.layout)] == ["RUNNING"]
 
 
 def test_collect_shows_scores_in_the_place_of_accuracies(made: MadeRun, tmp_path: Path) -> None:

@@ -13,7 +13,11 @@ from made_runs import MadeRun
 from scipy import stats
 
 from condhpc import collect, observe
+from condhpc.attempts_table import ATTEMPTS, WASTE
 from condhpc.collect import CELLS, FAILURES, METRIC_CELLS, METRICS, RESULTS, SCORES, SETS, Collected
+from condhpc.cost_table import COST
+
+COLUMNS = (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES, COST, ATTEMPTS, WASTE)
 
 
 @pytest.fixture
@@ -52,10 +56,10 @@ def test_column_order_of_every_file_is_fixed(made: MadeRun, tmp_path: Path) -> N
     """The headers, letter by letter: scripts of users depend on them."""
     made.write()
     paths = gather(made, tmp_path / "out").paths
-    names = ["results", "cells", "scores", "sets", "metrics", "metric_cells", "failures"]
+    names = ["results", "cells", "scores", "sets", "metrics", "metric_cells", "failures", "cost", "attempts", "waste"]
     assert [path.name for path in paths] == [f"{name}.csv" for name in names]
     headers = [path.read_text().splitlines()[0] for path in paths]
-    assert headers == [",".join(columns) for columns in (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES)]
+    assert headers == [",".join(columns) for columns in COLUMNS]
     assert headers[0] == (
         "dataset,condenser,kind,ipc,protocol,student,set_seed,student_seed,top1_pct,test_count,steps,batch,"
         "resolution,train_count,label_bytes,label_cpu_s,label_gpu_s,top1_pct_best,wall_s,cpu_s,gpu_s,device,attempts,evaluate_key,set_key"

@@ -131,6 +131,26 @@ def test_a_dependency_that_cannot_be_met_ends_the_job(script: Script) -> None:
     assert not {"dependency", "kill-on-invalid-dep"} & _flags(script()).keys()
 
 
+def test_a_job_alone_is_no_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time of its name, later, with its own log, by the profile's interpreter and the run's code."""
+    _shim(tmp_path / "bin", "sbatch", "echo Submitted batch job 77")
+    _shim(tmp_path / "bin", "srun")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    job = _job(tmp_path, name="condhpc-x-steward", count=1, dependency="singleton")
+    resources = StageResources(partition="cpu", mem_gb=2.0, time_min=10)
+    profile = _slurm_profile(setup=("module load x",), launch_prefix=("prefix",))
+    assert launch.alone(job, ("-m", "some module"), profile, resources, Path("/code here"), 1800) == "77"
+    text = (tmp_path / "logs" / "submission.sh").read_text()
+    assert _flags(text) == {
+        "begin": "now+1800", "cpus-per-task": "1", "dependency": "singleton", "job-name": "condhpc-x-steward",
+        "kill-on-invalid-dep": "yes", "mem": "2048M", "nodes": "1", "open-mode": "append",
+        "output": str(tmp_path / "logs" / "%j.log"), "partition": "cpu", "requeue": "", "signal": "B:USR2@120",
+        "time": "10",
+    }  # fmt: skip
+    assert text.splitlines()[-1] == "exec prefix /env/python -u -m 'some module'"
+    assert "export PYTHONPATH='/code here'${PYTHONPATH:+:$PYTHONPATH}" in text.splitlines()
+
+
 def test_the_worker_replaces_the_shell(script: Script, tmp_path: Path) -> None:
     """The last command is exec'ed with prefix and quoting, after the profile's lines and our exports."""
     profile = _slurm_profile(setup=("module load x",), launch_prefix=("apptainer", "exec", "my image.sif"))

@@ -120,8 +120,8 @@ def test_all_problems_come_at_once(path: Path) -> None:
     text = text.replace('arch = "wide"', 'arch = "wide"\nlr = "high"') + "\n[params.nearest]\nwidht = 1\n"
     assert sorted(problems(path, text)) == [
         (
-            "colour: unknown key; known: condensers, datasets, encoders, exclude, external, generators, grid, ipc, "
-            "labels, metrics, name, params, precision, protocols, set_seeds, student_seeds, students, teachers, "
+            "colour: unknown key; known: budget, condensers, datasets, encoders, exclude, external, generators, grid, "
+            "ipc, labels, metrics, name, params, precision, protocols, set_seeds, student_seeds, students, teachers, "
             "training"
         ),
         "condensers = 'nearst': no such condenser; did you mean 'nearest'?",

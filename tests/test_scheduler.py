@@ -106,6 +106,21 @@ def test_rows_of_other_jobs_are_filtered_out(shims: Shims) -> None:
     assert "-j" not in shims.calls("squeue")[0]
 
 
+@pytest.mark.parametrize("verb", ["hold", "release"])
+def test_hold_and_release_are_one_call(shims: Shims, verb: str) -> None:
+    """All arrays in one scontrol; elements that run or are over are no error, as Slurm 22.05 puts it."""
+    shims.add("scontrol", stderr="608_0: Job has already finished\n608_1-2: No error\n", code=1)
+    getattr(Slurm(env=shims.env), verb)(["608", "609", "608"])
+    assert shims.calls("scontrol") == [[verb, "608,609"]]
+
+
+def test_a_refused_hold_is_an_error(shims: Shims) -> None:
+    """A site may keep it for operators."""
+    shims.add("scontrol", stderr="608: Access/permission denied\n", code=1)
+    with pytest.raises(SchedulerError, match="permission denied"):
+        Slurm(env=shims.env).hold(["608"])
+
+
 def test_asking_for_no_job_asks_nothing(shims: Shims) -> None:
     """An empty list is not `all jobs`."""
     shims.add("squeue", ARRAY)
@@ -383,3 +398,24 @@ def test_the_end_time_is_the_elements_own(shims: Shims) -> None:
     assert slurm.end_time("55469197_1") == 1795469999
     assert slurm.end_time("55469211") == 1795469999
     assert slurm.end_time("55469202") is None
+
+
+def test_a_field_that_this_release_lacks_is_asked_for_no_more(shims: Shims) -> None:
+    """One unknown field makes sacct refuse all: the known ones are looked up once, the others are blank."""
+    body = """case "$*" in
+*--helpformat*) echo 'JobID  JobIDRaw JobName State\nStart   End ElapsedRaw'; exit 0 ;;
+*Flags*) echo 'sacct: error: Invalid field requested: "Flags"' >&2; exit 1 ;;
+esac"""
+    shims.add("sacct", "7_1~71~a name~COMPLETED~1000~1060~60\n".replace("~", SEP), body=body)
+    slurm = Slurm(env=shims.env)
+    for _ in range(2):
+        (row,) = slurm.history(["7"], 0) or []
+        assert (row.job_id_raw, row.name, row.state, row.elapsed_s, row.end_s) == (
+            "71",
+            "a name",
+            "COMPLETED",
+            60,
+            1060,
+        )
+        assert (row.alloc_tres, row.suspended_s, row.energy_joules) == ("", 0, None)
+    assert len(shims.calls("sacct")) == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -22,7 +21,7 @@ from made_image_files import imagenette2, settle
 
 import condhpc
 from condhpc import keys, lease, live, packing, profile, registry, runs, snapshot, store, submit
-from condhpc.errors import InputError, StoreError
+from condhpc.errors import InputError
 from condhpc.layout import Layout, RunFolder, TaskFolder
 from condhpc.profile import Profile
 
@@ -323,33 +322,26 @@ def test_a_dataset_that_is_not_here_is_planned_and_not_submitted(lab: Lab) -> No
     assert not lab.root.exists()
 
 
+def test_local_work_stops_at_its_budget(lab: Lab) -> None:
+    """The submitter looks while it waits: the running task ends, no other is begun, and a raised budget goes on."""
+    lab.write(student_seeds=6)
+    lab.behave(evaluate={"steps": 25, "step_s": 0.1})
+    said = lab.condhpc("submit", str(lab.manifest), "--budget", "1e-6cpuh", expect=1)
+    assert "budget used up" in said
+    assert "over_budget" in said
+    assert 1 <= lab.recorded()["evaluate"] < 6
+    assert "1e-06 CPU-h" in lab.condhpc("submit", "--continue", expect=2)
+    lab.behave()
+    said = lab.condhpc("submit", "--continue", "--budget", "5cpuh")
+    assert "done, 7 of 7 recorded" in said
+    assert not lab.run().over_budget.exists()
+
+
 # -- in this process ---------------------------------------------------------------------------------------
 
 
 def _profile(root: Path, **fields: Any) -> Profile:
     return Profile(**{"name": "here", "backend": "local", "root": root, **fields})
-
-
-def test_a_held_lock_names_its_holder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits in vain is told by whom."""
-    monkeypatch.setattr(submit, "_LOCK_PATIENCE_S", 0.0)
-    layout = Layout(root)
-    with submit._lock(layout), pytest.raises(StoreError) as caught, submit._lock(layout):
-        pass
-    assert f"{layout.lock}: held by pid {os.getpid()} on {os.uname().nodename} since 20" in str(caught.value)
-    with submit._lock(layout):
-        pass  # free again
-
-
-def test_a_lock_without_a_name_is_still_a_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that was not yet able to write who it is."""
-    monkeypatch.setattr(submit, "_LOCK_PATIENCE_S", 0.0)
-    root.mkdir()
-    layout = Layout(root)
-    with layout.lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StoreError, match="held by an unknown process"), submit._lock(layout):
-            pass
 
 
 @pytest.mark.parametrize(("current", "taken"), [("local", "mine"), ("slurm", "own")])

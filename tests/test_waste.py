@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from condhpc.accounts import Charge
 from condhpc.tries import Try
-from condhpc.waste import Purpose, Spent, hours, spent, totals
+from condhpc.waste import Purpose, Spent, hours, spent
 
 
 def charge(state: str = "COMPLETED", **fields: Any) -> Charge:
@@ -131,7 +131,6 @@ def test_types_are_kept_apart_and_cores_counted_beside() -> None:
     found, _ = spent(held, [attempt("recorded", 1000, 4600)])
     assert hours(found, gpus=True) == {"a100": {"failed": 1.0}, "h100": {"productive": 2.0}}
     assert hours(found, gpus=False) == {"": {"idle_in_pack": 4.0}, "a100": {"failed": 4.0}, "h100": {"productive": 4.0}}
-    assert totals(hours(found, gpus=True)) == {"a100": (1.0, 1.0), "h100": (2.0, 0.0)}
 
 
 @settings(deadline=None)

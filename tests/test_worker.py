@@ -218,6 +218,31 @@ def test_a_cancelled_run_starts_nothing_more(root: Path, start: Start) -> None:
     assert _starts(root, after) == 0
 
 
+def test_a_worker_over_budget_begins_nothing_more(root: Path, start: Start, tmp_path: Path) -> None:
+    """The running task is recorded; the others are told as `over_budget`, without an attempt, and not as failures."""
+    running, after, last = condense(0, do="wait", gate="open"), condense(1), condense(2)
+    process = start(write_payload(root, [[running, after, last]]))
+    until(lambda: len(_did(root, running)) == 2, "the first task")
+    Layout(root).run("r").over_budget.touch()
+    (root / "open").touch()
+    assert _exit(process) == 75
+    assert _recorded(root, running, after, last) == [True, False, False]
+    assert _starts(root, after) == 0
+    told = {keys.key(running): "recorded", keys.key(after): "over_budget", keys.key(last): "over_budget"}
+    assert _hints(root) == {"p.0.jsonl": told}
+    assert "over_budget: 2 tasks are not begun" in (tmp_path / "log").read_text()
+
+
+def test_a_worker_over_budget_is_not_requeued(root: Path, stages: Path, own_signals: None) -> None:
+    """USR2 near the time limit means `later`, but not while the budget is used up."""
+    worker_ = _worker(write_payload(root, [[condense()]], requeue=True))
+    worker_.flags.requeue = True
+    assert worker_._may_requeue()
+    worker_.run.path.mkdir(parents=True, exist_ok=True)
+    worker_.run.over_budget.touch()
+    assert not worker_._may_requeue()
+
+
 @pytest.mark.parametrize(("time_min", "margin_s", "code"), [(0, 1e9, 0), (1, 61.0, 75), (2, 61.0, 0)])
 def test_no_task_starts_in_the_margin(root: Path, start: Start, time_min: int, margin_s: float, code: int) -> None:
     """With less than the margin left nothing starts; an element without a limit (0) always has time."""

@@ -27,6 +27,7 @@ _STYLES: dict[State, Style] = {
     "failed": Style(color="red", bold=True),
     "blocked": Style(color="yellow"),
     "lost": Style(color="magenta", bold=True),
+    "over_budget": Style(color="yellow", bold=True),
     "new": Style(dim=True),
 }
 _HEADER = Style(bold=True, underline=True)

@@ -18,9 +18,22 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry
+from condhpc import (
+    attempts_table,
+    cli,
+    collect,
+    cost_table,
+    errors,
+    facts,
+    manifest,
+    models,
+    plan,
+    profile,
+    recipe,
+    registry,
+)
 from condhpc.plan import Plan
-from condhpc.profile import Footprint, Profile, StageBlock, StageResources
+from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
 from condhpc.spec import WeightsSpec
 
@@ -240,6 +253,12 @@ def test_csv_columns() -> None:
     assert found == [tuple(columns) for columns in written]
 
 
+def test_columns_of_costs() -> None:
+    """Every column of the tables of what a run was charged is explained, in its order."""
+    found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
+    assert found == [attempts_table.ATTEMPTS, attempts_table.WASTE, cost_table.COST]
+
+
 def test_exit_codes() -> None:
     """Every family of errors and every outcome of `status` has its exit code in the table."""
     rows = tables(section("README.md", "Commands"))[1]
@@ -263,7 +282,8 @@ def test_steps() -> None:
 FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
     ("slurm/README.md", "Profiles", 0): Profile,
     ("slurm/README.md", "Profiles", 1): StageBlock,
-    ("slurm/README.md", "Profiles", 2): Footprint,
+    ("slurm/README.md", "Profiles", 2): StewardBlock,
+    ("slurm/README.md", "Profiles", 3): Footprint,
     ("manifests/README.md", "Axes: `[[grid]]`", 0): manifest.Grid,
     ("manifests/README.md", "Leaving cells out: `[[exclude]]`", 0): manifest.Exclude,
     ("manifests/README.md", "Teachers: `[teachers.<role>]`", 0): manifest.Teacher,

@@ -11,7 +11,7 @@ from condhpc.errors import StageError
 def behaviour(ctx):
     """What this stage shall do; read anew at every start, so that a test can mend it between attempts."""
     told = json.loads((Path(ctx.site.root) / "behaviour.json").read_text())
-    return {"steps": 1, "step_s": 0.0, "fail": [], "needs_mb": 0} | told.get(ctx.task.stage, {})
+    return {"steps": 1, "step_s": 0.0, "fail": [], "fail_late": [], "needs_mb": 0} | told.get(ctx.task.stage, {})
 
 
 def _given_mb():
@@ -38,6 +38,8 @@ def run(ctx):
         time.sleep(told["step_s"])
         done = step + 1
         ctx.tick(done, told["steps"], lambda path, done=done: path.write_text(str(done)), loss=1.0 / done)
+    if name in told["fail_late"]:
+        raise StageError(f"{name} was told to fail at its end")
     if ctx.task.stage in {"teacher", "embed", "condense"}:
         names = {"teacher": "model", "embed": "embeddings", "condense": "set"}
         ctx.artefact(names[ctx.task.stage], "h5", lambda path: path.write_bytes(ctx.key.encode()))

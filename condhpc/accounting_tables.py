@@ -1,0 +1,109 @@
+"""The tables of what a run cost: reads its accounts, diaries and records once, and has the rows made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from condhpc import accounts, runs, tries, waste
+from condhpc import profile as profiles
+from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste_rows
+from condhpc.cost_table import COST, CostTable
+from condhpc.errors import InputError, first_few
+from condhpc.findings import Row
+from condhpc.layout import Layout, RunFolder
+from condhpc.ledger import Entry
+from condhpc.lineage import Lineage
+from condhpc.manifest import External
+from condhpc.runs import PlanLine
+from condhpc.spec import STAGES, Stage
+from condhpc.tables import Cell
+from condhpc.task_costs import task_costs
+from condhpc.tries import Try
+from condhpc.waste import Spent
+
+Table = tuple[str, Sequence[str], Iterable[tuple[Cell, ...]]]
+"""File name, columns, rows."""
+
+
+class CostTables(msgspec.Struct, frozen=True):
+    """Tables to be written, and one line per thing that was odd."""
+
+    tables: list[Table]
+    problems: list[str]
+
+
+def tables(
+    run: RunFolder,
+    layout: Layout,
+    plan: Sequence[PlanLine],
+    lineage: Lineage,
+    entries: Mapping[str, Entry],
+    declared: Mapping[str, External],
+    states: Mapping[str, Row],
+) -> CostTables:
+    """`cost.csv`, `attempts.csv` and `waste.csv` of a run; asks nobody, see `accounts.refresh`."""
+    held = accounts.read(run)
+    sent = {one.intent.name: one.intent for one in runs.submissions(run)}
+    found = tries.read(layout, plan, entries)
+    own = [one for one in found.tries if one.run == run.name and one.element]
+    spent, strays = waste.spent(held.charges, own)
+    alone = _exclusive_stages(run)
+    stages = {name: intent.stage or "" for name, intent in sent.items()}
+    usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
+    costs = CostTable(plan, lineage, usable, task_costs(plan, usable, found.tries))
+    written: list[Table] = [
+        ("cost.csv", COST, costs.rows(declared, states)),
+        (
+            "attempts.csv",
+            ATTEMPTS,
+            attempt_rows(
+                spent,
+                lambda charge: stages.get(charge.submission, ""),
+                lambda charge: stages.get(charge.submission, "") in alone,
+            ),
+        ),
+        ("waste.csv", WASTE, waste_rows(spent)),
+    ]
+    negative = [key for key in entries if key not in usable]
+    return CostTables(written, held.problems + found.problems + _oddities(run, spent, strays, negative))
+
+
+def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:
+    """Stages whose elements have whole nodes, as far as the run's profile says."""
+    try:
+        profile = profiles.of_run(run.profile)
+    except InputError:
+        return frozenset()
+    return frozenset(stage for stage in STAGES if profile.stage(stage).sbatch.get("exclusive"))
+
+
+def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try], negative: Sequence[str]) -> list[str]:
+    """One line for each kind of thing that cannot be."""
+    problems = []
+    if negative:
+        problems.append(
+            f"{first_few(negative, 3)}: records with costs below 0, made by other code or by hand; they have no "
+            "part in cost.csv"
+        )
+    back = [t for one in spent for t in one.tries if t.end_s is not None and t.end_s < t.start_s]
+    if back:
+        problems.append(
+            f"{back[0].stage} {back[0].key} and {len(back) - 1} more attempts ended before they started: a node's "
+            "clock was set; their time counts as idle"
+        )
+    if strays:
+        problems.append(
+            f"{run.accounting}: {len(strays)} attempts at tasks are in no charge (first: {strays[0].stage} "
+            f"{strays[0].key}, element {strays[0].element}); their accounting was purged before it was read, "
+            "or clocks disagree"
+        )
+    early = [one.charge for one in spent if one.charge.start_s is not None and queue_s(one.charge) is None]
+    early = [charge for charge in early if charge.eligible_s is not None]
+    if early:
+        problems.append(
+            f"{run.accounting}: {early[0].element} and {len(early) - 1} more started before they were eligible: "
+            "a clock was set; their wait in the queue is left out"
+        )
+    return problems

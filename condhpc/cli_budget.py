@@ -1,0 +1,98 @@
+"""`condhpc budget` and `condhpc steward`: what a run may be charged, and going on with it by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from condhpc.errors import InputError
+from condhpc.talk import say
+
+if TYPE_CHECKING:
+    from condhpc.cli import Session
+    from condhpc.layout import Layout, RunFolder
+    from condhpc.scheduler import Slurm
+    from condhpc.spending import Standing
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--set", "text", metavar="AMOUNT", help="Another bound: 300gpuh, 15kwh, 100cpuh, or several with commas.")
+@click.option("--lift", is_flag=True, help="No bound any more.")
+@click.option("--hard", is_flag=True, help="With --set: when it is used up, end what runs, too.")
+@click.pass_obj
+def budget(session: Session, run: str | None, text: str | None, *, lift: bool, hard: bool) -> None:
+    """What a run was charged of its budget; raise or lift it."""
+    from condhpc import spending
+
+    if text is not None and lift:
+        raise click.UsageError("either --set or --lift")
+    folder, layout = session.run(run)
+    slurm = _slurm_of(session, folder.name)
+    if text is not None or lift:
+        stopped = folder.over_budget.exists()
+        spending.change(folder, layout, slurm, text, say, hard=hard)
+        if stopped and not folder.over_budget.exists():
+            _go_on(folder, layout)
+    at = spending.enforce(folder, layout, slurm, say) or spending.look(folder, layout, slurm)
+    if at is None:
+        raise InputError(f"run {folder.name} has no budget; `condhpc budget {folder.name} --set 200gpuh` gives it one")
+    for line in lines(at):
+        click.echo(line)
+
+
+def _go_on(run: RunFolder, layout: Layout) -> None:
+    """The steward may have ended while nothing moved."""
+    from condhpc import profile, submit
+
+    submit.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
+
+
+def lines(at: Standing) -> list[str]:
+    """Charged, reserved and left by unit, and by run where several share it."""
+    from condhpc.budget import UNITS
+    from condhpc.tables import aligned
+
+    bound = at.pot.budget
+    rows = [
+        (unit, getattr(at.charged, unit), getattr(at.reserved, unit), None if bound is None else getattr(bound, unit))
+        for unit in UNITS
+    ]
+    shown = [(*row, None if row[3] is None else max(0.0, row[3] - row[1] - row[2])) for row in rows]
+    found = list(aligned(("unit", "charged", "reserved", "budget", "left"), shown))
+    if bound is None:
+        found.append("the budget is lifted")
+    elif at.is_used_up:
+        found.append("used up: nothing more is begun, what waits is held")
+    if len(at.by_run) > 1:
+        found += ["", *aligned(("run", "GPU-h", "CPU-h", "kWh"), _by_run(at))]
+    return found
+
+
+def _by_run(at: Standing) -> list[tuple[str, float, float, float]]:
+    return [(name, amounts.gpu_h, amounts.cpu_h, amounts.kwh) for name, amounts in at.by_run.items()]
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.pass_obj
+def steward(session: Session, run: str | None) -> None:
+    """Go on with a run once: keep to its budget, take the accounting, send what is left.
+
+    Slurm jobs do this by themselves; call it from a crontab where nodes cannot submit.
+    """
+    from condhpc import profile
+    from condhpc import steward as work
+
+    folder, layout = session.run(run)
+    more = work.round_(folder, layout, profile.of_run(folder.profile), _slurm_of(session, folder.name), say)
+    click.echo(f"run {folder.name}: {'goes on' if more else 'nothing is left to do'}")
+
+
+def _slurm_of(session: Session, name: str) -> Slurm | None:
+    from condhpc import profile
+    from condhpc.scheduler import Slurm
+
+    held = profile.of_run(session.layout().run(name).profile)
+    return Slurm() if held.backend == "slurm" else None

@@ -1,0 +1,362 @@
+"""What runs have been charged against their budget, and what happens when it is used up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from condhpc import accounts, budget, energy_sums, estimates, files, ledger, reservations, runs, tries
+from condhpc import profile as profiles
+from condhpc.budget import Amounts, Budget
+from condhpc.charges import Charge
+from condhpc.energy import Energy
+from condhpc.errors import InputError, SchedulerError
+from condhpc.estimates import Upper
+from condhpc.layout import Layout, RunFolder
+from condhpc.queue_view import Queue, pool_is_alive
+from condhpc.reservations import Pot, Reserve
+from condhpc.root_lock import root_lock
+from condhpc.run_view import RunView
+from condhpc.runs import Submission
+from condhpc.scheduler import Slurm
+from condhpc.slurm_text import QueueRow, StateClass
+
+Say = Callable[[str], None]
+_FRESH_S = 120.0
+"""The accounting is asked at most so often: squeue knows of what ended since (MinJobAge, by default 300 s)."""
+_SAME_START_S = 5.0
+_NEVER = float("inf")
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a budget stands."""
+
+    pot: Pot
+    charged: Amounts
+    reserved: Amounts
+    """For what waits or runs, at most, beyond what that was charged so far."""
+    by_run: dict[str, Amounts]
+    """What each of its runs was charged."""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the charge has reached the budget in any unit."""
+        return self.pot.budget is not None and bool(budget.reached(self.pot.budget, self.charged))
+
+
+class _Span(NamedTuple):
+    """One allocation of an element."""
+
+    element: str
+    gpus: int
+    cpus: int
+    elapsed_s: int
+
+    @property
+    def amounts(self) -> Amounts:
+        return Amounts(gpu_h=self.gpus * self.elapsed_s / 3600.0, cpu_h=self.cpus * self.elapsed_s / 3600.0)
+
+
+class _Member(NamedTuple):
+    """One run of a budget as it is now."""
+
+    view: RunView
+    spans: list[_Span]
+    own: Amounts
+    """Charged by its own diaries: local work, and all energy."""
+
+    @property
+    def charged(self) -> Amounts:
+        return budget.total([*(span.amounts for span in self.spans), self.own])
+
+
+def look(run: RunFolder, layout: Layout, slurm: Slurm | None, *, fresh: bool = False) -> Standing | None:
+    """Where the budget of a run stands, by one squeue call for all its runs; None where it has none.
+
+    `fresh` asks the accounting, too, whenever it was asked last. Raises SchedulerError where squeue fails.
+    """
+    pot = reservations.pot_of(run, layout)
+    return None if pot is None else standing(pot, layout, slurm, fresh=fresh)
+
+
+def standing(pot: Pot, layout: Layout, slurm: Slurm | None, *, fresh: bool = False) -> Standing:
+    """As `look`, of a budget."""
+    return _standing(pot, layout, _ask(pot, layout, slurm), slurm, fresh=fresh)
+
+
+def _standing(pot: Pot, layout: Layout, queue: Sequence[QueueRow], slurm: Slurm | None, *, fresh: bool) -> Standing:
+    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, fresh=fresh) for name in pot.runs]
+    shown = Queue(queue)
+    return Standing(
+        pot=pot,
+        charged=budget.total(member.charged for member in members),
+        reserved=budget.total(amounts for member in members for amounts in _outstanding(member, shown)),
+        by_run={member.view.run.name: member.charged for member in members},
+    )
+
+
+def _ask(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
+    jobs = sorted(job for name in pot.runs for job in _jobs(layout.run(name)))
+    return slurm.queue(jobs) if slurm is not None and jobs else []
+
+
+def _jobs(run: RunFolder) -> set[str]:
+    return {held.reply.job for held in runs.submissions(run) if held.reply is not None and held.reply.job}
+
+
+# -- what was charged ----------------------------------------------------------------------------------------------
+
+
+def _member(
+    run: RunFolder, layout: Layout, queue: Sequence[QueueRow], bound: Budget | None, slurm: Slurm | None, *, fresh: bool
+) -> _Member:
+    view = RunView(run)
+    view.refresh()
+    if slurm is not None and (fresh or _age_s(run) > _FRESH_S):
+        accounts.refresh(run, layout, slurm)
+        run.accounting.touch()
+    by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
+    spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
+    wants_kwh = bound is not None and bound.kwh is not None
+    is_local = any(held.intent.backend == "local" for held in view.submissions)
+    return _Member(view, spans, _own(run, layout) if wants_kwh or is_local else Amounts())
+
+
+def _age_s(run: RunFolder) -> float:
+    """Since the accounting was asked last, as far as the file tells."""
+    try:
+        return time.time() - run.accounting.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _spans(
+    charged: Sequence[Charge], rows: Sequence[QueueRow], by_job: Mapping[str, Submission], run: RunFolder
+) -> list[_Span]:
+    """One per start of an element. What squeue shows goes on, or has just ended: the longer elapsed time is newer."""
+    found: dict[tuple[str, int], _Span] = {}
+    for row in (row for row in rows if row.start_s is not None and row.elapsed_s and not _waits(row)):
+        held, (element,) = by_job[row.ids.parent], row.ids.elements()[:1]
+        cpus = _cpus(held, run)
+        found[row.job_id, row.start_s or 0] = _Span(element, held.intent.gpus, cpus, row.elapsed_s or 0)
+    began = {span.element: start for (_, start), span in found.items()}
+    for charge in charged:
+        if charge.source == "attempts" and (charge.start_s or 0) >= began.get(charge.element, _NEVER) - _SAME_START_S:
+            continue  # squeue knows this very start, with its waiting and imports
+        key = (charge.raw_id, charge.start_s or 0)
+        shown_s = found[key].elapsed_s if key in found else 0
+        found[key] = _Span(charge.element, charge.gpus, charge.cpus, max(charge.elapsed_s, shown_s))
+    return list(found.values())
+
+
+def _waits(row: QueueRow) -> bool:
+    return row.state_class in {StateClass.WAITING, StateClass.HELD, StateClass.BLOCKED}
+
+
+def _cpus(held: Submission, run: RunFolder) -> int:
+    """Cores of a running element, as the run's profile asks for them; the accounting says later how many it got."""
+    wanted = profiles.of_run(run.profile).stage(held.intent.stage or "evaluate")
+    return wanted.cpus * wanted.ranks
+
+
+def _own(run: RunFolder, layout: Layout) -> Amounts:
+    """By diaries and records: hours of local work, which nobody else counts, and energy of all work."""
+    lines = runs.plan(run)
+    entries = ledger.read(layout, ((line.stage, line.key) for line in lines)).entries
+    found = [one for one in tries.read(layout, lines, entries).tries if one.run == run.name]
+    local = [one.cost for one in found if not one.element]
+    return Amounts(
+        gpu_h=sum(cost.get("gpu_s", 0.0) for cost in local) / 3600.0,
+        cpu_h=sum(cost.get("cpu_s", 0.0) for cost in local) / 3600.0,
+        kwh=sum(_kwh(one.energy, one.cost) for one in found),
+    )
+
+
+def _kwh(energy: Sequence[Energy], cost: Mapping[str, float]) -> float:
+    """Of one attempt; where nobody measured it, the most that it can have been."""
+    gpu_s, cpu_s = cost.get("gpu_s", 0.0), cost.get("cpu_s", 0.0)
+    measured = energy_sums.of_task(energy, gpus=gpu_s > 0.0).kwh
+    return measured if measured is not None else estimates.kwh(gpu_s / 3600.0, cpu_s / 3600.0)
+
+
+# -- what is reserved ----------------------------------------------------------------------------------------------
+
+
+def _outstanding(member: _Member, queue: Queue) -> Iterator[Amounts]:
+    """What each element that may yet compute can still take: released task by task as these are recorded."""
+    charged: dict[str, list[Amounts]] = defaultdict(list)
+    for span in member.spans:
+        charged[span.element].append(span.amounts)
+    kept = reservations.reserved(member.view.run)
+    for held in member.view.submissions:  # refused ones are not among them
+        reserve = kept.get(held.intent.name)
+        if reserve is None:
+            continue
+        for index, pack in enumerate(held.intent.elements):
+            if _may_compute(held, index, queue):
+                element = f"{held.reply.job}_{index}" if held.reply is not None else ""
+                yield _left(member.view, held, reserve, index, pack, budget.total(charged[element]))
+
+
+def _may_compute(held: Submission, index: int, queue: Queue) -> bool:
+    if held.reply is None:
+        return True  # nobody knows: it counts until it is reconciled
+    if held.intent.backend == "local":
+        return pool_is_alive(held.reply) is not False
+    return queue.standing(f"{held.reply.job}_{index}") is not None
+
+
+def _left(
+    view: RunView, held: Submission, reserve: Reserve, index: int, pack: Sequence[str], charged: Amounts
+) -> Amounts:
+    """The smaller of two bounds: its tasks that are not over, and all its tasks less what it was charged."""
+    said = (view.hints.of(held.intent.name, key) for key in pack)
+    over = [hint is not None and hint.result != "stopped" for hint in said]
+    todo = budget.total(reserve.of(index, task) for task, done in enumerate(over) if not done)
+    whole = budget.total(reserve.of(index, task) for task in range(len(pack)))
+    return todo.at_most(msgspec.structs.replace(whole.less(charged), kwh=whole.kwh))
+
+
+# -- what follows from it ------------------------------------------------------------------------------------------
+
+
+def claim(run: RunFolder | None, layout: Layout, said: str, todo: Upper, slurm: Slurm | None, say: Say) -> bool:
+    """Whether a budget bounds a submission: of its run, or of the text that is said of it now. Under the root's lock.
+
+    Raises InputError where upper estimates exceed what is neither charged nor reserved.
+    """
+    given = budget.parse(said) if said else None
+    pot = reservations.shared(layout, given.name) if given is not None and given.name else None
+    if pot is None and run is not None:
+        pot = reservations.pot_of(run, layout)
+    if given is not None and pot is not None and pot.said == said:
+        given = None  # no news: what was set by hand since stands
+    bound = given or (pot.budget if pot is not None else None)
+    if bound is not None:
+        at = standing(pot, layout, slurm, fresh=True) if pot is not None else None
+        _admit(bound, budget.total(todo.amounts.values()), at)
+        if todo.unknown:
+            say(f"what {todo.unknown} tasks may take is not known (no `time_min`, no records): nothing is reserved")
+    return bound is not None or pot is not None
+
+
+def _admit(bound: Budget, wanted: Amounts, at: Standing | None) -> None:
+    charged, reserved = (at.charged, at.reserved) if at is not None else (Amounts(), Amounts())
+    if why := budget.refusal(bound, charged, reserved, wanted):
+        raise InputError(
+            f"the budget of {budget.shown(bound)} does not cover this: {why}. Nothing was sent; plan less, or raise it "
+            f"(`submit --budget`, `condhpc budget RUN --set`)"
+        )
+
+
+def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fresh: bool = False) -> Standing | None:
+    """Where a run's budget stands; when it is used up, all its runs begin nothing more and what waits is held.
+
+    None for a run without a budget, and for another user's, who enforces it. What runs is ended where it is `hard`.
+    """
+    if not run.budget.exists() or run.path.stat().st_uid != os.getuid():
+        return None
+    pot = reservations.pot_of(run, layout)
+    if pot is None:
+        return None
+    rows = _ask(pot, layout, slurm)
+    at = _standing(pot, layout, rows, slurm, fresh=fresh)
+    if at.is_used_up and pot.budget is not None:
+        told = f"budget used up: {budget.used_text(pot.budget, at.charged)}"
+        for name in pot.runs:
+            _stop(layout.run(name), rows, slurm, told, say, hard=pot.hard)
+    return at
+
+
+def _stop(run: RunFolder, rows: Sequence[QueueRow], slurm: Slurm | None, told: str, say: Say, *, hard: bool) -> None:
+    if files.publish(run.over_budget, f"{told}\n".encode()):
+        say(f"run {run.name}: {told}; nothing more is begun, `condhpc budget {run.name}` shows it and raises it")
+    jobs = _jobs(run)
+    own = [row for row in rows if row.ids.parent in jobs]
+    if slurm is not None:
+        hold(slurm, own, say)
+    if hard:
+        _end(run, own, slurm)
+
+
+def hold(slurm: Slurm, rows: Sequence[QueueRow], say: Say) -> None:
+    """Hold what waits; where Slurm refuses that, cancel it: the next submit sends it again."""
+    waiting = sorted({row.ids.parent for row in rows if _is_free_to_start(row)})
+    if not waiting:
+        return
+    try:
+        slurm.hold(waiting)
+    except SchedulerError as error:
+        say(f"scontrol hold: {error}")
+    left = [row for row in slurm.queue(waiting) if _is_free_to_start(row)]
+    if left:
+        elements = [element for row in left for element in row.ids.elements()]
+        say(f"{len(elements)} waiting elements could not be held: cancelled; `submit --continue` sends them again")
+        slurm.cancel_pending(elements)
+
+
+def _is_free_to_start(row: QueueRow) -> bool:
+    """Whether it waits and will start by itself; what is held has priority 0, also while it shows another reason."""
+    return row.state_class is StateClass.WAITING and row.priority > 0
+
+
+def _end(run: RunFolder, rows: Sequence[QueueRow], slurm: Slurm | None) -> None:
+    """End what runs: tasks checkpoint, as on `condhpc cancel`."""
+    from condhpc import launch  # submitit: half a second that looking at a budget need not take
+
+    active = [element for row in rows if row.state_class is StateClass.ACTIVE for element in row.ids.elements()]
+    if slurm is not None and active:
+        slurm.cancel(active)
+    for held in runs.submissions(run):
+        if held.reply is not None and held.intent.backend == "local":
+            launch.Pool.of(held.reply).stop()
+
+
+def change(run: RunFolder, layout: Layout, slurm: Slurm | None, text: str | None, say: Say, *, hard: bool) -> None:
+    """Give the budget of a run, or of all runs that share it, another bound; None lifts it. What it stopped goes on."""
+    with root_lock(layout):
+        pot = reservations.pot_of(run, layout)
+        bound = budget.parse(text) if text is not None else None
+        if bound is not None and pot is None:
+            reservations.join(run, layout, bound, "", hard=hard)
+        elif pot is not None:
+            own = pot.budget.name if pot.budget is not None else ""
+            if bound is not None and bound.name not in {"", own}:
+                raise InputError(
+                    f"run {run.name} is charged to the budget '{own}', not to '{bound.name}'; leave the name out"
+                )
+            reservations.set_limit(pot, None if bound is None else msgspec.structs.replace(bound, name=own), hard=hard)
+        lift(run, layout, slurm, say)
+
+
+def lift(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say) -> Standing | None:
+    """Let go on what a budget stopped, where it is not used up any more: markers go, held elements are released."""
+    pot = reservations.pot_of(run, layout)
+    if pot is None:
+        return None
+    rows = _ask(pot, layout, slurm)
+    at = _standing(pot, layout, rows, slurm, fresh=False)
+    stopped = [one for one in map(layout.run, pot.runs) if one.over_budget.exists()]
+    if at.is_used_up or not stopped:
+        return at
+    jobs = {job for one in stopped for job in _jobs(one)}
+    # What runs was held with the rest of its array, and would stay so when it is requeued.
+    held = sorted({r.ids.parent for r in rows if r.ids.parent in jobs and r.state_class.in_queue and not r.priority})
+    why = runs.over_budget(stopped[0])
+    for one in stopped:  # before the release, or what starts at once would still see it
+        one.over_budget.unlink(missing_ok=True)
+    try:
+        if slurm is not None and held:
+            slurm.release(held)
+    except SchedulerError:
+        for one in stopped:
+            files.publish(one.over_budget, f"{why}\n".encode())
+        raise
+    for one in stopped:
+        say(f"run {one.name}: goes on; `condhpc submit --continue {one.name}` sends what was stopped")
+    return at

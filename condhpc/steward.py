@@ -1,0 +1,152 @@
+"""The steward: goes on with a run after its user has logged out. `python -m condhpc.steward ROOT RUN` is its job.
+
+Each start is short: it keeps to the budget, takes the accounting into the run, sends what is still to be sent, and
+ends. The next start is sent first, so that a node that dies takes no run with it, and cancelled when nothing is left.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from condhpc import accounts, retries, runs, snapshot, spending, steward_job, submit
+from condhpc import profile as profiles
+from condhpc.errors import CondhpcError, SchedulerError, StoreError
+from condhpc.findings import Row, Snapshot
+from condhpc.layout import Layout, RunFolder
+from condhpc.observe import Observer
+from condhpc.profile import Profile
+from condhpc.scheduler import Slurm
+from condhpc.task_state import MOVING
+
+Say = Callable[[str], None]
+MAX_SENT = 4
+"""Times that a task is sent which found its input missing."""
+
+
+def to_leave(rows: Sequence[Row], sent: Counter[str], held: Collection[str]) -> frozenset[str]:
+    """Tasks that must not be sent again by themselves: `held` ones, and those that were in vain too often."""
+    return frozenset(
+        row.key for row in rows if row.key in held or (row.state == "blocked" and sent[row.key] >= MAX_SENT)
+    )
+
+
+def to_send(rows: Sequence[Row], leave: frozenset[str]) -> bool:
+    """Whether anything is left that a submit would send."""
+    return any(row.state in {"new", "lost", "failed", "over_budget"} and row.key not in leave for row in rows)
+
+
+def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None, say: Say) -> bool:
+    """Do once what has to be done for a run; whether there will be more to do. Nothing for a cancelled one."""
+    if run.cancel.exists():
+        return False
+    if slurm is not None:
+        for problem in accounts.refresh(run, layout, slurm):
+            say(problem)
+    at = spending.enforce(run, layout, slurm, say)
+    shot = _look(run, layout, profile, slurm)
+    moving = any(row.state in MOVING for row in shot.rows)
+    if at is not None and at.is_used_up:
+        return moving
+    wrong = {row.key: row.stage for row in shot.rows if row.state in {"failed", "lost"}}
+    held = retries.held(run, layout, slurm, wrong, profile)
+    sent = Counter(k for s in runs.submissions(run) for p in s.intent.elements for k in p)
+    leave = to_leave(shot.rows, sent, held)
+    if not to_send(shot.rows, leave):
+        return moving
+    try:
+        terms = submit.Terms(steward=False, leave=leave)
+        submit.resume(run, layout, profile, accept_code=False, say=say, progress=say, terms=terms)
+    except (SchedulerError, StoreError) as error:  # these pass
+        say(str(error))
+        return True
+    except CondhpcError as error:  # this needs a person
+        say(str(error))
+        return moving
+    return True
+
+
+def _look(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None) -> Snapshot:
+    return Observer(run, layout, slurm, stale_s=profile.lease_stale_s).snapshot()
+
+
+def tend(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm, say: Say) -> None:
+    """One start of the job: the next one first, then the round; none is next where nothing is left to do."""
+    if not run.cancel.exists():
+        try:
+            if why := steward_job.ensure(run, layout, profile, snapshot.take(layout.root), slurm):
+                say(f"no steward after this one: {why}")
+        except CondhpcError as error:
+            say(f"no steward after this one: {error}")
+    if not round_(run, layout, profile, slurm, say):
+        steward_job.stop(run, slurm)
+        say(f"run {run.name}: nothing is left to do")
+
+
+class Beside:
+    """A source of snapshots for `watch` that acts now and then: the budget always, all else where no steward does."""
+
+    def __init__(
+        self, observer: Observer, run: RunFolder, profile: Profile, slurm: Slurm | None, every_s: float = 300.0
+    ) -> None:
+        self._observer = observer
+        self._run = run
+        self._profile = profile
+        self._slurm = slurm
+        self._every_s = every_s
+        self._acted = float("-inf")
+        self._said: list[str] = []
+
+    def forget(self) -> None:
+        """Look at everything anew."""
+        self._observer.forget()
+
+    def snapshot(self) -> Snapshot:
+        """The run now; what was done about it, or why not, is among its problems."""
+        if time.monotonic() - self._acted >= self._every_s:
+            self._acted = time.monotonic()
+            self._said = []
+            try:
+                self._act()
+            except CondhpcError as error:
+                self._said.append(str(error))
+        shot = self._observer.snapshot()
+        shot.problems.extend(self._said)
+        return shot
+
+    def _act(self) -> None:
+        if self._run.path.stat().st_uid != os.getuid():
+            return  # a colleague's
+        layout = self._observer.layout
+        if self._slurm is None or not steward_job.unavailable(layout, self._profile):
+            spending.enforce(self._run, layout, self._slurm, self._said.append)
+        else:
+            round_(self._run, layout, self._profile, self._slurm, self._said.append)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the job."""
+    root, name = sys.argv[1:] if argv is None else argv
+    # Each start inherits the path of the one before, and adds to it.
+    parts = dict.fromkeys(os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, parts))
+    layout = Layout(Path(root))
+    run = layout.run(name)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        tend(run, layout, profiles.of_run(run.profile), Slurm(), say)
+    except CondhpcError as error:
+        say(f"condhpc.steward: {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

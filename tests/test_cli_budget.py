@@ -1,0 +1,71 @@
+"""`condhpc budget` and `condhpc steward` on a local run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from made_runs import MadeRun
+
+from condhpc import cli, profile
+from condhpc.profile import Profile
+
+pytestmark = pytest.mark.usefixtures("no_own_profile")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeRun:
+    """A local run with one record of an hour on a GPU."""
+    found = MadeRun(tmp_path / "root")
+    key = found.condense()
+    found.write()
+    found.pool(key, pids={})
+    found.record(key, environment={"run": found.run.name}, cost={"wall_s": 3600.0, "cpu_s": 1800.0, "gpu_s": 3600.0})
+    held = Profile(name="local", backend="local", root=tmp_path / "root")
+    found.run.profile.write_bytes(profile.encode(held))
+    return found
+
+
+def call(*arguments: str) -> Result:
+    """Run a command under `root` in the current folder."""
+    return CliRunner().invoke(cli.main, ["--root", "root", *arguments])
+
+
+def test_a_run_without_a_budget_says_how_to_give_it_one(made: MadeRun) -> None:
+    """As an error: there is nothing to show."""
+    result = call("budget")
+    assert result.exit_code == 2
+    assert f"condhpc budget {made.run.name} --set" in result.stderr
+
+
+def test_set_shown_used_up_and_lifted(made: MadeRun) -> None:
+    """What is charged is shown by unit; a bound below it stops the run, a higher one lets it go on."""
+    shown = [line.split() for line in call("budget", "--set", "4gpuh").stdout.splitlines()]
+    assert ["gpu_h", "1", "0", "4", "3"] in [[*map(_plain, row)] for row in shown]
+    used_up = call("budget", "--set", "0.5gpuh")
+    assert "used up: nothing more is begun" in used_up.stdout
+    assert made.run.over_budget.exists()
+    call("budget", "--set", "2gpuh")
+    assert not made.run.over_budget.exists()
+    assert "the budget is lifted" in call("budget", "--lift").stdout
+    assert call("budget", "--lift", "--set", "1gpuh").exit_code == 2
+    assert "'days' is no unit" in call("budget", "--set", "7 days").stderr
+
+
+def _plain(cell: str) -> str:
+    return cell.rstrip("0").rstrip(".") or "0"
+
+
+def test_status_says_that_a_budget_is_used_up(made: MadeRun) -> None:
+    """Looking at a run keeps to its budget, too."""
+    assert call("budget", "--set", "4gpuh").exit_code == 0
+    with made.run.budget.open("ab") as file:
+        file.write(made.run.budget.read_bytes().replace(b'"gpu_h":4.0', b'"gpu_h":0.5'))
+    assert "budget used up: 1 of 0.5 GPU-h" in call("status").stderr
+    assert made.run.over_budget.exists()
+
+
+def test_a_round_by_hand_says_whether_there_is_more(made: MadeRun) -> None:
+    """All is recorded here."""
+    assert call("steward").stdout == f"run {made.run.name}: nothing is left to do\n"

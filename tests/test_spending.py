@@ -1,0 +1,294 @@
+"""What a budget was charged, what it reserves, and what happens when it is used up; Slurm is pretended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from made_runs import MadeRun, squeue_row
+
+from condhpc import accounts, budget, profile, reservations, runs, spending
+from condhpc.budget import Amounts
+from condhpc.charges import Charge
+from condhpc.energy import Energy
+from condhpc.errors import InputError, SchedulerError
+from condhpc.estimates import Upper
+from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.scheduler import Slurm
+from condhpc.slurm_text import SEP, QueueRow, parse_squeue
+
+START = 1_795_469_400
+
+
+def shown(ids: str, state: str, elapsed: str = "0:00", priority: int = 1, reason: str = "None") -> str:
+    """One line of squeue."""
+    fields = squeue_row(ids, state, reason).rstrip("\n").split(SEP)
+    fields[1] = ids.replace("_", "9")
+    fields[10] = "N/A" if state == "PENDING" else str(START)
+    fields[12], fields[18] = elapsed, str(priority)
+    return SEP.join(fields) + "\n"
+
+
+class FakeSlurm(Slurm):
+    """Answers squeue with recorded text, one after the other; notes what it was told to do."""
+
+    def __init__(self, *texts: str, refuses: bool = False) -> None:
+        super().__init__(env={})
+        self.texts = list(texts)
+        self.refuses = refuses
+        self.told: list[tuple[str, list[str]]] = []
+
+    def queue(self, jobs: object = None, names: object = None) -> list[QueueRow]:
+        """The next text; the last one stays."""
+        del jobs, names
+        return parse_squeue(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0])
+
+    def hold(self, jobs: Iterable[str]) -> None:
+        """Note, or refuse."""
+        if self.refuses:
+            raise SchedulerError("Access/permission denied")
+        self.told.append(("hold", sorted(jobs)))
+
+    def release(self, jobs: Iterable[str]) -> None:
+        """Note."""
+        self.told.append(("release", sorted(jobs)))
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Note."""
+        self.told.append(("cancel", sorted(ids)))
+
+    def cancel_pending(self, ids: Iterable[str]) -> None:
+        """Note."""
+        self.told.append(("cancel_pending", sorted(ids)))
+
+
+def charge(element: str, elapsed_s: int, **fields: object) -> Charge:
+    """An attempt with two GPUs and four cores."""
+    given: dict[str, object] = {
+        "element": element, "raw_id": element.replace("_", "9"), "restart": 0, "submission": "sub-608",
+        "state": "COMPLETED", "submit_s": START, "eligible_s": START, "start_s": START, "end_s": START + elapsed_s,
+        "elapsed_s": elapsed_s, "suspended_s": 0, "cpus": 4, "mem_mb": None, "nodes": 1, "gpus": 2, "gpu_type": "h100",
+        "energy_j": None, "source": "sacct",
+    }  # fmt: skip
+    return Charge(**{**given, **fields})  # type: ignore[arg-type]
+
+
+def account(made: MadeRun, *charges: Charge) -> None:
+    """The accounting has just said this."""
+    made.run.accounting.touch()
+    accounts._append(made.run, charges)
+
+
+@pytest.fixture
+def made(root: Path) -> MadeRun:
+    """Three elements of two sets each, two GPUs and four cores an element, 1 GPU-h reserved for each task."""
+    found = MadeRun(root)
+    keys = [found.condense(seed=seed) for seed in range(6)]
+    found.write()
+    stages = Stages(default=StageBlock(gpus=2, cpus=4, pack=2))
+    found.run.profile.write_bytes(profile.encode(Profile(name="x", backend="slurm", root=root, stages=stages)))
+    packs = (tuple(keys[:2]), tuple(keys[2:4]), tuple(keys[4:]))
+    reservations.join(found.run, found.layout, budget.parse("10gpuh"), "10gpuh", hard=False)
+    reservations.reserve(found.run, "sub-608", packs, dict.fromkeys(keys, Amounts(gpu_h=1.0, cpu_h=2.0)))
+    intent = runs.Intent(name="sub-608", backend="slurm", stage="condense", elements=packs, gpus=2, time=1.0)
+    runs.append(found.run, intent)
+    runs.append(found.run, runs.Reply(name="sub-608", job="608", time=1.0))
+    return found
+
+
+def at(made: MadeRun, *rows: str) -> spending.Standing:
+    """Where the budget stands."""
+    found = spending.look(made.run, made.layout, FakeSlurm("".join(rows)))
+    assert found is not None
+    return found
+
+
+def test_a_run_without_a_budget_is_not_looked_at(root: Path) -> None:
+    """No squeue, no sacct."""
+    made = MadeRun(root).write()
+    slurm = FakeSlurm("not squeue")
+    assert spending.look(made.run, made.layout, slurm) is None
+    assert spending.enforce(made.run, made.layout, slurm, print) is None
+
+
+def test_every_start_is_charged_once(made: MadeRun) -> None:
+    """Requeued starts each; of a start that both know, the longer time; what waits has cost nothing."""
+    account(
+        made,
+        charge("608_0", 1800, state="REQUEUED", start_s=START - 9000),
+        charge("608_0", 600, state="RUNNING", end_s=None),
+    )
+    found = at(
+        made, shown("608_0", "RUNNING", "30:00"), shown("608_1", "RUNNING", "15:00"), shown("608_[2]", "PENDING")
+    )
+    assert found.charged.gpu_h == pytest.approx(2 * (1800 + 1800 + 900) / 3600)
+    assert found.charged.cpu_h == pytest.approx(4 * (1800 + 1800 + 900) / 3600)
+    assert found.by_run == {made.run.name: found.charged}
+
+
+def test_own_attempts_do_not_count_beside_squeue(made: MadeRun) -> None:
+    """Without slurmdbd diaries tell of past starts, squeue of the present one, imports included."""
+    own = {"source": "attempts", "raw_id": "608_0", "state": "RUNNING"}
+    account(made, charge("608_0", 100, start_s=START - 500, **own), charge("608_0", 1700, start_s=START + 9, **own))
+    assert at(made, shown("608_0", "RUNNING", "30:00")).charged.gpu_h == pytest.approx(2 * (100 + 1800) / 3600)
+
+
+def test_reservations_are_released(made: MadeRun) -> None:
+    """By a record, by what the element was charged already, and when it left the queue."""
+    waiting = [shown("608_[0-2]", "PENDING")]
+    account(made)
+    assert at(made, *waiting).reserved.gpu_h == pytest.approx(6.0)
+    gone = [shown("608_0", "RUNNING", "15:00"), shown("608_1", "COMPLETED", "10:00"), shown("608_[2]", "PENDING")]
+    assert at(made, *gone).reserved.gpu_h == pytest.approx((2.0 - 0.5) + 0.0 + 2.0)
+    made.hint("sub-608", 0, made.lines[0].key, "recorded")
+    made.hint("sub-608", 2, made.lines[4].key, "stopped")
+    assert at(made, *gone).reserved.gpu_h == pytest.approx(1.0 + 0.0 + 2.0), "a stopped task goes on"
+    long = [shown("608_0", "RUNNING", "5:00:00")]
+    assert at(made, *long).reserved.gpu_h == 0.0, "it is past its estimate: the charge tells"
+
+
+def test_used_up_means_marked_and_held(made: MadeRun) -> None:
+    """The marker says why; running work is left alone; a second look does nothing again."""
+    account(made, charge("608_0", 18_000))
+    before = shown("608_1", "RUNNING", "10:00") + shown("608_[2]", "PENDING", reason="JobArrayTaskLimit")
+    after = shown("608_1", "RUNNING", "10:00", priority=0) + shown("608_[2]", "PENDING", priority=0)
+    slurm, said = FakeSlurm(before, after), list[str]()
+    found = spending.enforce(made.run, made.layout, slurm, said.append)
+    assert found is not None
+    assert found.is_used_up
+    assert slurm.told == [("hold", ["608"])]
+    assert runs.over_budget(made.run) == "budget used up: 10.3 of 10 GPU-h"
+    assert len(said) == 1
+    spending.enforce(made.run, made.layout, slurm, said.append)
+    assert (len(slurm.told), len(said)) == (1, 1)
+
+
+def test_what_cannot_be_held_is_cancelled(made: MadeRun) -> None:
+    """And that is said."""
+    account(made, charge("608_0", 18_000))
+    slurm, said = FakeSlurm(shown("608_[1-2]", "PENDING"), refuses=True), list[str]()
+    spending.enforce(made.run, made.layout, slurm, said.append)
+    assert slurm.told == [("cancel_pending", ["608_1", "608_2"])]
+    assert any("2 waiting elements could not be held: cancelled" in text for text in said)
+
+
+def test_hard_ends_what_runs(made: MadeRun) -> None:
+    """Only where that was said."""
+    pot = reservations.pot_of(made.run, made.layout)
+    assert pot is not None
+    reservations.set_limit(pot, budget.parse("1gpuh"), hard=True)
+    account(made)
+    slurm = FakeSlurm(shown("608_0", "RUNNING", "45:00") + shown("608_1", "COMPLETED", "45:00"))
+    spending.enforce(made.run, made.layout, slurm, print)
+    assert slurm.told == [("cancel", ["608_0"])]
+
+
+def test_below_the_budget_nothing_is_touched(made: MadeRun) -> None:
+    """No marker, no scontrol."""
+    account(made, charge("608_0", 3600))
+    slurm = FakeSlurm(shown("608_[1-2]", "PENDING"))
+    found = spending.enforce(made.run, made.layout, slurm, print)
+    assert found is not None
+    assert not found.is_used_up
+    assert (slurm.told, made.run.over_budget.exists()) == ([], False)
+
+
+def test_another_users_run_is_theirs_to_stop(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at a colleague's run changes nothing of it."""
+    account(made, charge("608_0", 18_000))
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    assert spending.enforce(made.run, made.layout, FakeSlurm(""), print) is None
+    assert not made.run.over_budget.exists()
+
+
+def test_raised_it_goes_on(made: MadeRun) -> None:
+    """The marker goes before the release, also of what runs and was held with its array; below the charge it stays."""
+    account(made, charge("608_0", 18_000))
+    held = shown("608_1", "RUNNING", "0:10", priority=0) + shown("608_[2]", "PENDING", priority=0)
+    slurm = FakeSlurm(held)
+    spending.enforce(made.run, made.layout, slurm, print)
+    spending.change(made.run, made.layout, slurm, "10.001gpuh", print, hard=False)
+    assert made.run.over_budget.exists()
+    spending.change(made.run, made.layout, slurm, "30gpuh", print, hard=False)
+    assert not made.run.over_budget.exists()
+    assert slurm.told == [("release", ["608"])]
+    spending.change(made.run, made.layout, slurm, None, print, hard=False)
+    assert at(made, held).pot.budget is None
+    with pytest.raises(InputError, match="leave the name out"):
+        spending.change(made.run, made.layout, slurm, "other:3gpuh", print, hard=False)
+
+
+def test_a_failed_release_leaves_the_marker(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the next try releases what is held."""
+    account(made, charge("608_0", 18_000))
+    slurm = FakeSlurm(shown("608_[2]", "PENDING", priority=0))
+    spending.enforce(made.run, made.layout, slurm, print)
+    why = runs.over_budget(made.run)
+
+    def refused(jobs: Iterable[str]) -> None:
+        raise SchedulerError(f"no {jobs}")
+
+    monkeypatch.setattr(slurm, "release", refused)
+    with pytest.raises(SchedulerError):
+        spending.change(made.run, made.layout, slurm, "30gpuh", print, hard=False)
+    assert runs.over_budget(made.run) == why
+
+
+def test_runs_of_one_name_are_charged_and_stopped_together(made: MadeRun, root: Path) -> None:
+    """What one of them used is gone for the other."""
+    other = MadeRun(root, "other-20260102T000000Z").write()
+    for one in (made, other):
+        reservations.join(one.run, one.layout, budget.parse("both:8gpuh"), "both:8gpuh", hard=False)
+    account(made, charge("608_0", 18_000))
+    found = spending.enforce(other.run, other.layout, FakeSlurm(""), print)
+    assert found is not None
+    assert found.by_run == {made.run.name: found.charged, other.run.name: Amounts()}
+    assert made.run.over_budget.exists()
+    assert other.run.over_budget.exists()
+
+
+def test_a_submission_must_fit_into_what_is_left(made: MadeRun) -> None:
+    """Charged and reserved hours of the run count; without a budget nothing bounds it; old words are no news."""
+    account(made, charge("608_0", 3600))
+    slurm = FakeSlurm(shown("608_[1-2]", "PENDING"))
+
+    def claim(gpu_h: float, said: str = "") -> bool:
+        return spending.claim(made.run, made.layout, said, Upper({"k": Amounts(gpu_h=gpu_h)}, 0), slurm, print)
+
+    assert claim(4.0)
+    with pytest.raises(InputError, match=r"up to 4\.1 GPU-h wanted, 4 left of 10 \(2 charged, 4 reserved"):
+        claim(4.1)
+    assert claim(90.0, "100gpuh")
+    pot = reservations.pot_of(made.run, made.layout)
+    assert pot is not None
+    reservations.set_limit(pot, budget.parse("50gpuh"), hard=False)
+    assert claim(40.0, "10gpuh")
+    assert not spending.claim(None, made.layout, "", Upper({"k": Amounts(gpu_h=1e9)}, 0), slurm, print)
+
+
+def test_tasks_of_unknown_cost_are_told(made: MadeRun) -> None:
+    """They are let through while something is left."""
+    said: list[str] = []
+    assert spending.claim(None, made.layout, "1gpuh", Upper({"k": Amounts()}, 1), None, said.append)
+    assert "1 tasks may take is not known" in said[0]
+
+
+def test_local_work_is_charged_by_its_diaries(root: Path) -> None:
+    """Records of this run alone, in GPU and CPU time; energy as measured, or else the most it can have been."""
+    made = MadeRun(root)
+    keys = [made.condense(seed=seed) for seed in range(3)]
+    made.write()
+    made.pool(*keys, pids={})
+    reservations.join(made.run, made.layout, budget.parse("1kwh"), "1kwh", hard=False)
+    own = {"run": made.run.name, "device": "cpu", "host": "n1"}
+    cost = {"wall_s": 7200.0, "cpu_s": 3600.0, "gpu_s": 0.0}
+    energy = (Energy("cpu", 1.8e6, "B", "RAPL", 7200.0),)
+    made.record(keys[0], environment=own, cost=cost, energy=energy)
+    made.record(keys[1], environment=own, cost=cost | {"gpu_s": 1800.0})
+    made.record(keys[2], environment=own | {"run": "another"}, cost=cost)
+    found = spending.look(made.run, made.layout, None)
+    assert found is not None
+    assert (found.charged.gpu_h, found.charged.cpu_h) == (pytest.approx(0.5), pytest.approx(2.0))
+    assert found.charged.kwh == pytest.approx(0.5 + (0.5 * 1000 + 1.0 * 20) / 1000)
