@@ -47,8 +47,8 @@ def number(value: float) -> str:
     """Two digits: `0.012`, `3.4`, `120`, `5,600`; `0` for what is below a thousandth."""
     if value < _PLAIN_ABOVE:
         return "0"
-    decimals = _DIGITS - 1 - floor(log10(value))
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+    rounded = round(value, _DIGITS - 1 - floor(log10(value)))
+    return f"{rounded:,.{max(0, _DIGITS - 1 - floor(log10(rounded)))}f}"
 
 
 def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
@@ -102,7 +102,7 @@ def _basis(row: CostRow, *, several: bool) -> str:
     where = f"{printable(row.gpu)}: " if several and row.device == "gpu" else ""
     missing = f"; not known for {row.unknown}" if 0 < row.unknown < row.tasks else ""
     if row.expected_h is None:
-        return f"{where}not known: nothing like these is recorded" if row.device == "cpu" else f"{where}not known"
+        return f"{where}not known: no such records" if row.device == "cpu" else f"{where}not known"
     if not row.records:
         return f"{where}the model alone{missing}"
     records = f"{row.records} records" if row.records > 1 else "1 record"

@@ -105,7 +105,7 @@ def test_what_is_not_known_is_said() -> None:
     nothing: dict[str, Any] = {"predicted_h": None, "expected_h": None, "low_h": None, "high_h": None, "unknown": 9}
     lines = _lines(_row(**nothing), _row(stage="prepare", device="cpu", gpu="", kept_unknown=9, **nothing))
     assert lines[2].endswith("  not known")
-    assert lines[3].endswith("not known: nothing like these is recorded")
+    assert lines[3].endswith("not known: no such records")
     assert " ".join(lines[4].split()) == "all 18 tasks that are in neither sum: 18"
     assert lines[-1] == "GB kept is without files whose size is not known before: prepare sre2l"
 
@@ -119,8 +119,8 @@ def test_a_plan_for_a_cpu_without_records_needs_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.0009, "0"), (0.0123, "0.012"), (0.5, "0.50"), (3.44, "3.4"), (99.6, "100"), (123.0, "120"),
-     (5678.0, "5,700")],
+    [(0.0, "0"), (0.0009, "0"), (0.0123, "0.012"), (0.5, "0.50"), (3.44, "3.4"), (9.96, "10"), (99.6, "100"),
+     (123.0, "120"), (5678.0, "5,700")],
 )  # fmt: skip
 def test_two_digits_are_enough(value: float, text: str) -> None:
     """More would claim what a prediction does not know."""
