@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 
 from condhpc import accounts, lease, runs
-from condhpc.accounts import Charge
+from condhpc.charges import Charge
+from condhpc.hints import Hints
 from condhpc.layout import Layout, RunFolder
 from condhpc.lease import Attempt
 from condhpc.retrying import Cause, Given, Seen, cause_of, cause_unstarted
@@ -48,6 +49,8 @@ class Evidence:
     """By submission; 0: not asked for."""
     queue: Mapping[str, str]
     """Element to its state in squeue, which remembers for some minutes how it ended and knows it at once."""
+    spared: frozenset[str] = frozenset()
+    """Tasks that their newest element did not begin, because the budget was used up."""
 
 
 def gather(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Evidence:
@@ -67,7 +70,15 @@ def gather(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Evidence:
         for index, pack in enumerate(held.intent.elements):
             places.update(dict.fromkeys(pack, Place(held, index)))
             sent.update(pack)
-    return Evidence(run, layout, places, sent, charges, limits_min, _ended(slurm, places.values()))
+    ended = _ended(slurm, places.values())
+    return Evidence(run, layout, places, sent, charges, limits_min, ended, _spared(run, places))
+
+
+def _spared(run: RunFolder, places: Mapping[str, Place]) -> frozenset[str]:
+    hints = Hints(run)
+    hints.refresh()
+    said = ((key, hints.of(place.name, key)) for key, place in places.items())
+    return frozenset(key for key, hint in said if hint is not None and hint.result == "over_budget")
 
 
 def _ended(slurm: Slurm | None, places: Iterable[Place]) -> dict[str, str]:
@@ -88,7 +99,7 @@ def failures(evidence: Evidence, stages: Mapping[str, Stage]) -> dict[str, Failu
         place = evidence.places.get(key)
         if place is None and not attempts:
             continue
-        cause = _cause(evidence, place, attempts)
+        cause = None if key in evidence.spared else _cause(evidence, place, attempts)
         if cause is not None:
             found[key] = Failure(cause, _given(evidence, place, attempts), evidence.sent[key])
     return found

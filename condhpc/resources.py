@@ -83,6 +83,23 @@ class StageResources(Value, frozen=True, kw_only=True):
         return max(1, self.cpus // self.concurrent)
 
 
+class StewardBlock(Value, frozen=True, kw_only=True):
+    """`[steward]`: the small job that goes on with a run after its user has logged out."""
+
+    enabled: bool = True
+    """Whether `submit` starts one; without it `watch`, or a crontab of one's own, does the same."""
+    partition: str | None = None
+    """None: as `[stages.default]`, like the next two."""
+    account: str | None = None
+    qos: str | None = None
+    mem_gb: Annotated[float, Meta(gt=0.0)] = 2.0
+    time_min: Positive = 10
+    interval_min: Annotated[float, Meta(gt=0.0)] = 30.0
+    """Between two starts of it."""
+    max_starts: Positive = 2000
+    """Of one run; then no more, whatever is left."""
+
+
 class More(Value, frozen=True, kw_only=True):
     """What an array gets where its stage's resources did not do, and why; None leaves the stage's."""
 
@@ -117,23 +134,6 @@ _N = TypeVar("_N", int, float)
 
 def _larger(one: _N | None, other: _N | None) -> _N | None:
     return max((value for value in (one, other) if value is not None), default=None)
-
-
-class StewardBlock(Value, frozen=True, kw_only=True):
-    """`[steward]`: the small job that goes on with a run after its user has logged out."""
-
-    enabled: bool = True
-    """Whether `submit` starts one; without it `watch`, or a crontab of one's own, does the same."""
-    partition: str | None = None
-    """None: as `[stages.default]`, like the next two."""
-    account: str | None = None
-    qos: str | None = None
-    mem_gb: Annotated[float, Meta(gt=0.0)] = 2.0
-    time_min: Positive = 10
-    interval_min: Annotated[float, Meta(gt=0.0)] = 30.0
-    """Between two starts of it."""
-    max_starts: Positive = 2000
-    """Of one run; then no more, whatever is left."""
 
 
 class Stages(Value, frozen=True, kw_only=True):

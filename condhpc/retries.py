@@ -14,7 +14,7 @@ from condhpc.layout import Layout, RunFolder
 from condhpc.needed import Needed
 from condhpc.planned import Label
 from condhpc.profile import Profile
-from condhpc.retrying import AUTOMATIC, CLASS_OF, Asked, Ceiling, Verdict, decide
+from condhpc.retrying import CLASS_OF, Asked, Ceiling, Verdict, decide
 from condhpc.scheduler import Slurm
 from condhpc.sizing import node_gb, partition_of
 from condhpc.spec import Stage
@@ -60,14 +60,6 @@ def choose(
     if waiting := len(left - waiting_for):
         lines.append(f"{waiting} tasks wait for these")
     return Choice(msgspec.structs.replace(taken, unrecorded=kept), lines)
-
-
-def held(
-    run: RunFolder, layout: Layout, slurm: Slurm | None, stages: Mapping[str, Stage], profile: Profile
-) -> frozenset[str]:
-    """Those of these missing tasks that are not tried again by themselves."""
-    verdicts = _verdicts(run, layout, slurm, stages, profile, AUTOMATIC)
-    return frozenset(key for key, verdict in verdicts.items() if not verdict.send)
 
 
 def _verdicts(

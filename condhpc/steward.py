@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from condhpc import accounts, retries, runs, snapshot, spending, steward_job, submit
+from condhpc import accounts, snapshot, spending, steward_job, submit
 from condhpc import profile as profiles
 from condhpc.errors import CondhpcError, SchedulerError, StoreError
-from condhpc.findings import Row, Snapshot
+from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Observer
 from condhpc.profile import Profile
@@ -24,20 +23,7 @@ from condhpc.scheduler import Slurm
 from condhpc.task_state import MOVING
 
 Say = Callable[[str], None]
-MAX_SENT = 4
-"""Times that a task is sent which found its input missing."""
-
-
-def to_leave(rows: Sequence[Row], sent: Counter[str], held: Collection[str]) -> frozenset[str]:
-    """Tasks that must not be sent again by themselves: `held` ones, and those that were in vain too often."""
-    return frozenset(
-        row.key for row in rows if row.key in held or (row.state == "blocked" and sent[row.key] >= MAX_SENT)
-    )
-
-
-def to_send(rows: Sequence[Row], leave: frozenset[str]) -> bool:
-    """Whether anything is left that a submit would send."""
-    return any(row.state in {"new", "lost", "failed", "over_budget"} and row.key not in leave for row in rows)
+_SETTLED = MOVING | {"recorded"}
 
 
 def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None, say: Say) -> bool:
@@ -52,22 +38,18 @@ def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None
     moving = any(row.state in MOVING for row in shot.rows)
     if at is not None and at.is_used_up:
         return moving
-    wrong = {row.key: row.stage for row in shot.rows if row.state in {"failed", "lost"}}
-    held = retries.held(run, layout, slurm, wrong, profile)
-    sent = Counter(k for s in runs.submissions(run) for p in s.intent.elements for k in p)
-    leave = to_leave(shot.rows, sent, held)
-    if not to_send(shot.rows, leave):
+    if all(row.state in _SETTLED for row in shot.rows):
         return moving
     try:
-        terms = submit.Terms(steward=False, leave=leave)
-        submit.resume(run, layout, profile, accept_code=False, say=say, progress=say, terms=terms)
+        terms = submit.Terms(steward=False)
+        step = submit.advance(run, layout, profile, accept_code=False, say=say, terms=terms)
     except (SchedulerError, StoreError) as error:  # these pass
         say(str(error))
         return True
     except CondhpcError as error:  # this needs a person
         say(str(error))
         return moving
-    return True
+    return moving or step.sent > 0
 
 
 def _look(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None) -> Snapshot:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -69,8 +70,6 @@ class Terms:
     hard: bool = False
     """When the budget is used up, running work is ended, too."""
     steward: bool = True
-    leave: frozenset[str] = frozenset()
-    """Tasks that are not sent, nor what waits for them."""
     asked: Asked = retrying.AUTOMATIC
     """Which failures are tried again, and with what."""
 
@@ -181,7 +180,7 @@ def _claimed(
     run: RunFolder | None, layout: Layout, prepared: Prepared, taken: Survey, said: str, say: Say
 ) -> dict[str, Amounts] | None:
     """Upper estimates of what is new, where a budget covers it; None where none bounds it."""
-    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.overview.costs, prepared.profile)
+    todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.needs, prepared.profile)
     return todo.amounts if spending.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
 
 
@@ -195,10 +194,27 @@ def resume(
     progress: Say,
     terms: Terms = _PLAIN,
 ) -> RunFolder:
-    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed.
+    """Send what a run still misses (`submit --continue`): kept back by a limit, stopped, lost, or failed as asked for.
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
+    step = advance(run, layout, current, accept_code=accept_code, say=say, terms=terms)
+    return _follow(run, step.pool, layout, step.profile, say, progress)
+
+
+class Step(NamedTuple):
+    """What going on with a run came to."""
+
+    sent: int
+    """Tasks that were sent, or that a limit keeps back for now."""
+    pool: launch.Pool | None
+    profile: Profile
+
+
+def advance(
+    run: RunFolder, layout: Layout, current: Profile, *, accept_code: bool, say: Say, terms: Terms = _PLAIN
+) -> Step:
+    """As `resume`, without waiting for local workers."""
     profile = _profile_for(run, layout, current, say)
     prepared = prepare(run.manifest, profile)
     _require_data(prepared)
@@ -209,14 +225,10 @@ def resume(
         )
     with root_lock(layout):
         prepared.indexes.keep()
-        surveyed = survey.without(_survey(prepared, layout, accept_code=accept_code), terms.leave)
-        labels = {item.key: item.label for item in prepared.plan.tasks}
-        taken, lines = retries.choose(run, layout, _slurm(profile), surveyed, labels, profile, terms.asked)
-        for line in lines:
-            say(line)
+        taken = _chosen(run, layout, prepared, _survey(prepared, layout, accept_code=accept_code), terms, say)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
-            return run
+            return Step(0, None, prepared.profile)
         upper = _claimed(run, layout, prepared, taken, terms.budget, say)
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
@@ -225,7 +237,17 @@ def resume(
         spending.lift(run, layout, _slurm(prepared.profile), say)
         pool = _hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
-    return _follow(run, pool, layout, prepared.profile, say, progress)
+    return Step(len(taken.new), pool, prepared.profile)
+
+
+def _chosen(run: RunFolder, layout: Layout, prepared: Prepared, found: Survey, terms: Terms, say: Say) -> Survey:
+    """Without what failed and is not asked for, and all that waits for it."""
+    labels = {item.key: item.label for item in prepared.plan.tasks}
+    profile = prepared.profile
+    taken, lines = retries.choose(run, layout, _slurm(profile), found, labels, profile, terms.asked)
+    for line in lines:
+        say(line)
+    return taken
 
 
 def retry(
@@ -246,7 +268,8 @@ def retry(
         folder = layout.task(line.stage, line.key)
         if problem := store.set_aside_if_corrupt(folder):
             say(f"{problem}\n{line.stage} {line.key} is computed again")
-    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=Terms(asked=asked))
+    terms = Terms(asked=asked)
+    return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=terms)
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:

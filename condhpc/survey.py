@@ -79,17 +79,6 @@ def take(planned: Plan, layout: Layout, slurm: Slurm | None, stale_s: float) -> 
     return Survey(unrecorded, cached, live)
 
 
-def without(found: Survey, leave: frozenset[str]) -> Survey:
-    """A survey without these tasks, and without what waits for them."""
-    if not leave:
-        return found
-    left = set(leave)
-    for key, task in found.unrecorded.items():
-        if key not in found.live and not left.isdisjoint(task.waits_for):
-            left.add(key)
-    return Survey({k: task for k, task in found.unrecorded.items() if k not in left}, found.cached, found.live)
-
-
 def arranged(
     survey: Survey, profile: Profile, slurm: Slurm | None, sizing: Sizing | None = None
 ) -> tuple[Arrangement, list[str]]:

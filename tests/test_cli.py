@@ -46,9 +46,9 @@ class Submission(types.ModuleType):
         super().__init__("condhpc.submit")
         self.run = run
         self.calls: list[tuple[str, Any]] = []
-        self.asked: Any = None
         self.terms: Any = None
         self.Terms = Terms
+        self.asked: Any = None
         self.overview = overview or types.SimpleNamespace(
             rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
         )

@@ -1,10 +1,10 @@
-"""Upper estimates from rows of a prediction, from time limits, and from neither."""
+"""Upper estimates from a plan's needs, from time limits, and from neither."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 from made_runs import MadeRun
 
@@ -12,54 +12,43 @@ from condhpc import estimates
 from condhpc.budget import Amounts
 from condhpc.estimates import Upper
 from condhpc.planned import Plan, Planned
-from condhpc.predictions import CostRow
+from condhpc.predictions import Need
 from condhpc.profile import Profile, StageBlock, Stages
 
-ROW = CostRow(
-    stage="condense", condenser="random", dataset="digits", tasks=2, device="gpu", gpu="H100", predicted_h=4.0,
-    expected_h=4.0, high_h=12.0, unknown=0,
-    records=0, recorded_h=0.0, recorded_predicted_h=0.0,
-)  # fmt: skip
 
-
-def _upper(root: Path, *rows: CostRow, **stage: object) -> tuple[MadeRun, Upper]:
-    """Of two sets by `random`, and one by `herding`."""
+def _upper(root: Path, wall_s: float | None, **stage: Any) -> tuple[Amounts, Amounts, int]:
+    """Of a set that needs so long, of one that the plan does not know, and how many nothing bounds."""
     made = MadeRun(root)
-    for name, seed in (("random", 0), ("random", 1), ("herding", 0)):
-        made.condense(name, seed=seed)
+    first, second = made.condense(seed=0), made.condense(seed=1)
     tasks = [Planned(line.key, made.tasks[line.key], line.label) for line in made.lines]
-    profile = Profile(name="x", backend="slurm", stages=Stages(default=StageBlock(**stage)))  # type: ignore[arg-type]
+    profile = Profile(name="x", backend="slurm", stages=Stages(default=StageBlock(**stage)))
     plan = Plan("made", tasks, [], (), provisional=False)
-    return made, estimates.upper(plan, made.tasks.keys(), rows, profile)
+    found = estimates.upper(plan, made.tasks.keys(), {first: Need(wall_s)}, profile)
+    return found.amounts[first], found.amounts[second], found.unknown
 
 
-def test_predicted_tasks_have_their_kinds_mean_with_a_margin(root: Path) -> None:
-    """The model alone may be wrong by three, records by half; cores are held beside the GPU."""
-    made, found = _upper(root, ROW, gpus=1, cpus=4, time_min=60)
-    first, second, third = (found.amounts[line.key] for line in made.lines)
-    assert first == second
-    assert (first.gpu_h, first.cpu_h) == (pytest.approx(6.0), pytest.approx(24.0))
-    assert first.kwh == pytest.approx(6.0 * 1.0 + 24.0 * 0.02)
-    assert (third.gpu_h, third.cpu_h) == (1.0, 4.0), "its time limit"
-    assert found.unknown == 0
-    _, calibrated = _upper(root / "b", msgspec.structs.replace(ROW, records=3, high_h=6.0), gpus=1)
-    assert max(a.gpu_h for a in calibrated.amounts.values()) == pytest.approx(3.0)
+def test_all_that_an_element_holds_is_charged(root: Path) -> None:
+    """GPUs of all nodes, and the cores beside them; energy at the most they draw."""
+    known, limit, unknown = _upper(root, 7200.0, gpus=2, cpus=4, time_min=60)
+    assert (known.gpu_h, known.cpu_h) == (pytest.approx(4.0), pytest.approx(8.0))
+    assert known.kwh == pytest.approx(4.0 * 1.0 + 8.0 * 0.02)
+    assert (limit.gpu_h, limit.cpu_h) == (2.0, 4.0)
+    assert unknown == 0
 
 
-def test_a_pack_shares_its_time_limit(root: Path) -> None:
-    """Several GPUs and nodes count each, several tasks of an element divide."""
-    _, found = _upper(root, gpus=2, time_min=30, pack=5)
-    assert {a.gpu_h for a in found.amounts.values()} == {0.2}
+def test_tasks_that_run_side_by_side_share_their_element(root: Path) -> None:
+    """The plan's wall time of one of four lanes is a fourth of the GPU's; a pack divides its time limit."""
+    known, limit, _ = _upper(root, 7200.0, gpus=1, pack=5, concurrent=4, time_min=30)
+    assert (known.gpu_h, limit.gpu_h) == (pytest.approx(0.5), pytest.approx(0.1))
 
 
 def test_a_stage_without_gpus_takes_no_gpu_hours(root: Path) -> None:
     """Whatever its hours are."""
-    _, found = _upper(root, msgspec.structs.replace(ROW, device="cpu"), cpus=2)
-    assert max(a.gpu_h for a in found.amounts.values()) == 0.0
-    assert max(a.cpu_h for a in found.amounts.values()) == pytest.approx(6.0)
+    known, _, _ = _upper(root, 3600.0, cpus=2)
+    assert (known.gpu_h, known.cpu_h) == (0.0, pytest.approx(2.0))
 
 
 def test_what_nothing_bounds_is_counted_as_unknown(root: Path) -> None:
     """No prediction and no limit: it is told, not guessed."""
-    made, found = _upper(root, gpus=1)
-    assert found == Upper(dict.fromkeys(made.tasks, Amounts()), 3)
+    assert _upper(root, None, gpus=1) == (Amounts(), Amounts(), 2)
+    assert Upper({}, 0) == estimates.upper(Plan("x", [], [], (), provisional=False), [], {}, Profile(backend="slurm"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,51 +9,32 @@ from typing import Any
 import pytest
 from made_runs import FakeQueue, MadeRun, squeue_row
 
-from condhpc import accounts, budget, reservations, snapshot, spending, steward, steward_job, submit
+from condhpc import accounts, budget, reservations, retrying, snapshot, spending, steward, steward_job, submit
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
-from condhpc.findings import Row
 from condhpc.observe import Observer
-from condhpc.planned import Label
 from condhpc.profile import Profile
-from condhpc.task_state import STATES, State
 
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 PROFILE = Profile(name="x", backend="slurm")
 
 
-def _rows(*states: State) -> list[Row]:
-    return [Row(key=f"k{i}", stage="evaluate", label=Label("d"), state=state) for i, state in enumerate(states)]
-
-
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("held", [False, True])
-def test_what_is_sent_again(state: State, *, held: bool) -> None:
-    """New, lost and failed work unless it is held, and nothing that moves or is done."""
-    rows = _rows(state)
-    leave = steward.to_leave(rows, Counter({"k0": 1}), {"k0"} if held else set())
-    assert steward.to_send(rows, leave) == (state in {"new", "lost", "failed", "over_budget"} and not held)
-
-
-@pytest.mark.parametrize("sent", [0, 1, 3, 4, 9])
-def test_a_missing_input_is_waited_for_some_times(sent: int) -> None:
-    """Then a person has to look."""
-    assert bool(steward.to_leave(_rows("blocked"), Counter({"k0": sent}), set())) == (sent >= steward.MAX_SENT)
-
-
-class Resumed:
-    """In the place of `submit.resume`: notes what is left out, or fails."""
+class Advanced:
+    """In the place of `submit.advance`: says how much it sent, or fails."""
 
     def __init__(self) -> None:
-        self.leave: list[frozenset[str]] = []
+        self.calls = 0
+        self.sent = 1
         self.error: Exception | None = None
 
-    def __call__(self, *_: Any, terms: submit.Terms, **__: Any) -> None:
+    def __call__(self, *_: Any, terms: submit.Terms, **__: Any) -> submit.Step:
         """Note."""
         assert not terms.steward, "it is one itself"
-        self.leave.append(terms.leave)
+        assert terms.asked == retrying.AUTOMATIC, "code is not tried again by itself"
+        self.calls += 1
         if self.error is not None:
             raise self.error
+        return submit.Step(self.sent, None, PROFILE)
 
 
 @pytest.fixture
@@ -68,10 +48,10 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> MadeRun:
 
 
 @pytest.fixture
-def resumed(monkeypatch: pytest.MonkeyPatch) -> Resumed:
-    """Notes calls of `submit.resume`."""
-    found = Resumed()
-    monkeypatch.setattr(submit, "resume", found)
+def advanced(monkeypatch: pytest.MonkeyPatch) -> Advanced:
+    """Notes calls of `submit.advance`."""
+    found = Advanced()
+    monkeypatch.setattr(submit, "advance", found)
     return found
 
 
@@ -83,45 +63,51 @@ def _keys(made: MadeRun) -> list[str]:
     return [line.key for line in made.lines]
 
 
-def test_it_sends_what_was_kept_back_and_leaves_failures(made: MadeRun, resumed: Resumed) -> None:
-    """One runs, one failed, two were never sent."""
-    first, second, *_ = _keys(made)
-    name = made.submit([first], [second])
-    made.ended(second, "failed", "x", job="608_1")
-    made.hint(name, 1, second, "failed")
+def test_it_sends_what_was_kept_back(made: MadeRun, advanced: Advanced) -> None:
+    """One runs, the others were never sent."""
+    made.submit([_keys(made)[0]])
     assert _round(made, squeue_row("608_0", "RUNNING"))
-    assert resumed.leave == [frozenset({second})]
+    assert advanced.calls == 1
 
 
-def test_nothing_to_send_while_things_move(made: MadeRun, resumed: Resumed) -> None:
+@pytest.mark.parametrize(("sent", "more"), [(0, False), (2, True)])
+def test_failures_alone_end_it_unless_some_are_tried_again(
+    made: MadeRun, advanced: Advanced, sent: int, *, more: bool
+) -> None:
+    """Which are is the submit's to say."""
+    advanced.sent = sent
+    for key in _keys(made):
+        made.ended(key, "failed", "x")
+    made.submit(*([key] for key in _keys(made)), sent=1.0)
+    assert _round(made) == more
+    assert advanced.calls == 1
+
+
+def test_nothing_to_send_while_things_move(made: MadeRun, advanced: Advanced) -> None:
     """Then it only looks, and comes again."""
     made.submit(*([key] for key in _keys(made)))
     assert _round(made, squeue_row("608_[0-3]", "PENDING"))
-    assert resumed.leave == []
+    assert advanced.calls == 0
 
 
-@pytest.mark.parametrize("ends", ["recorded", "failed"])
-def test_it_ends_with_the_run(made: MadeRun, resumed: Resumed, ends: str) -> None:
-    """All recorded, or only failures left."""
+def test_it_ends_with_the_run(made: MadeRun, advanced: Advanced) -> None:
+    """All recorded: nothing is planned again."""
     for key in _keys(made):
-        if ends == "recorded":
-            made.record(key)
-        else:
-            made.ended(key, "failed", "x")
+        made.record(key)
     made.submit(*([key] for key in _keys(made)), sent=1.0)
     assert not _round(made)
-    assert resumed.leave == []
+    assert advanced.calls == 0
 
 
-def test_a_cancelled_run_is_left_alone(made: MadeRun, resumed: Resumed) -> None:
+def test_a_cancelled_run_is_left_alone(made: MadeRun, advanced: Advanced) -> None:
     """Not even the queue is asked."""
     made.run.cancel.touch()
     queue = FakeQueue(error=AssertionError("asked"))
     assert not steward.round_(made.run, made.layout, PROFILE, queue, print)
-    assert resumed.leave == []
+    assert advanced.calls == 0
 
 
-def test_over_budget_sends_nothing(made: MadeRun, resumed: Resumed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_budget_sends_nothing(made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes again while something runs, for that may be held or end; else it ends."""
     monkeypatch.setattr(spending, "_own", lambda *_: Amounts(gpu_h=2.0))
     reservations.join(made.run, made.layout, budget.parse("1kwh,1gpuh"), "1kwh,1gpuh", hard=False)
@@ -131,26 +117,26 @@ def test_over_budget_sends_nothing(made: MadeRun, resumed: Resumed, monkeypatch:
     monkeypatch.setattr(spending, "_cpus", lambda *_: 1)
     assert _round(made, squeue_row("608_0", "RUNNING"))
     assert not _round(made, squeue_row("608_0", "COMPLETED", end_s=1))
-    assert resumed.leave == []
+    assert advanced.calls == 0
     assert made.run.over_budget.exists()
 
 
 @pytest.mark.parametrize(("error", "more"), [(SchedulerError("busy"), True), (InputError("other tasks"), False)])
 def test_what_passes_is_tried_again_and_what_does_not_is_not(
-    made: MadeRun, resumed: Resumed, error: Exception, *, more: bool
+    made: MadeRun, advanced: Advanced, error: Exception, *, more: bool
 ) -> None:
     """A controller that is away passes; a plan that has changed needs a person. Both are said."""
-    resumed.error = error
+    advanced.error = error
     said: list[str] = []
     assert _round(made, say=said.append) == more
     assert said == [str(error)]
 
 
 def test_the_next_start_is_sent_before_the_work_and_cancelled_at_the_end(
-    made: MadeRun, resumed: Resumed, monkeypatch: pytest.MonkeyPatch
+    made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that dies during the round takes no run with it."""
-    del resumed
+    del advanced
     done: list[str] = []
     monkeypatch.setattr(snapshot, "take", Path)
     monkeypatch.setattr(steward_job, "ensure", lambda *_: done.append("next") or "")
@@ -167,17 +153,17 @@ def test_the_next_start_is_sent_before_the_work_and_cancelled_at_the_end(
 
 
 def test_watch_acts_only_where_no_steward_does(
-    made: MadeRun, resumed: Resumed, monkeypatch: pytest.MonkeyPatch
+    made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it keeps to the budget alone; it acts once in a while, not at every look."""
     monkeypatch.setattr(steward_job, "unavailable", lambda *_: "")
     queue = FakeQueue()
     beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue)
     beside.snapshot()
-    assert resumed.leave == []
+    assert advanced.calls == 0
     monkeypatch.setattr(steward_job, "unavailable", lambda *_: "nodes cannot submit")
-    resumed.error = InputError("the data is not here")
+    advanced.error = InputError("the data is not here")
     beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue)
     assert "the data is not here" in beside.snapshot().problems
     beside.snapshot()
-    assert len(resumed.leave) == 1
+    assert advanced.calls == 1

@@ -47,16 +47,6 @@ class FakeSlurm(FakeQueue):
         return self.held
 
 
-def test_what_waits_for_what_is_left_is_left(made: MadeRun) -> None:
-    """Without a set its evaluations are not sent either; the others are."""
-    first = next(line.key for line in made.lines if line.stage == "condense")
-    taken = survey.Survey(made.tasks, frozenset(), {})
-    left = survey.without(taken, frozenset({first}))
-    assert len(left.new) == 6
-    assert all(first not in {key, *task.inputs.values()} for key, task in left.new.items())
-    assert survey.without(taken, frozenset()) is taken
-
-
 @pytest.fixture
 def made(root: Path) -> MadeRun:
     """Three sets with two evaluations each."""
