@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from condhpc import steward_job
 from condhpc.check import Check, fail, ok, warn
 from condhpc.errors import SchedulerError
+from condhpc.layout import Layout
 from condhpc.profile import Profile
 from condhpc.resources import StageResources
 from condhpc.scheduler import Slurm
@@ -33,6 +35,15 @@ def slurm_checks(profile: Profile, slurm: Slurm) -> Iterator[Check]:
     yield _array_size(profile, limits)
     yield _submit_limit(profile, limits)
     yield from _stage_checks(profile, limits)
+    yield _steward(profile)
+
+
+def _steward(profile: Profile) -> Check:
+    layout = Layout(profile.root)
+    words = steward_job.in_words(layout, profile)
+    if profile.steward.enabled and steward_job.unavailable(layout, profile):
+        return warn("steward", words, f"remove {layout.no_steward} when nodes can submit")
+    return ok("steward", words)
 
 
 def _array_size(profile: Profile, limits: Limits) -> Check:

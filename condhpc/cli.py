@@ -142,7 +142,7 @@ def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
     """Check a manifest and show what it would submit, and what that takes; writes nothing."""
     import msgspec
 
-    from condhpc import start_times
+    from condhpc import start_times, steward_job
     from condhpc import submit as submission
     from condhpc.status_text import overview_lines
 
@@ -153,16 +153,9 @@ def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
         return
     for line in overview_lines(overview):
         click.echo(line)
-    if why := _no_steward(session.profile()):
-        click.echo(f"no steward: {why}; `condhpc watch`, or `condhpc steward` in a crontab, goes on with the run")
-
-
-def _no_steward(held: Profile) -> str:
-    """Why nobody would act after the user has logged out; empty where the steward does, or nobody need."""
-    from condhpc import steward_job
-    from condhpc.layout import Layout
-
-    return steward_job.unavailable(Layout(held.root), held) if held.backend == "slurm" else ""
+    held = session.profile()
+    if held.backend == "slurm":
+        click.echo(f"steward: {steward_job.in_words(session.layout(), held)}")
 
 
 def _print_json(value: Any) -> None:

@@ -117,7 +117,7 @@ def _member(
 ) -> _Member:
     view = RunView(run)
     view.refresh()
-    if slurm is not None and (fresh or _age_s(run) > _FRESH_S):
+    if slurm is not None and _is_own(run) and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
         run.accounting.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
@@ -125,6 +125,11 @@ def _member(
     wants_kwh = bound is not None and bound.kwh is not None
     is_local = any(held.intent.backend == "local" for held in view.submissions)
     return _Member(view, spans, _own(run, layout) if wants_kwh or is_local else Amounts())
+
+
+def _is_own(run: RunFolder) -> bool:
+    """Whether it is this user's: another's accounting and queue are not ours to ask for, nor its work to stop."""
+    return run.path.stat().st_uid == os.getuid()
 
 
 def _age_s(run: RunFolder) -> float:
@@ -259,7 +264,7 @@ def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fr
 
     None for a run without a budget, and for another user's, who enforces it. What runs is ended where it is `hard`.
     """
-    if not run.budget.exists() or run.path.stat().st_uid != os.getuid():
+    if not run.budget.exists() or not _is_own(run):
         return None
     pot = reservations.pot_of(run, layout)
     if pot is None:
@@ -268,8 +273,8 @@ def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fr
     at = _standing(pot, layout, rows, slurm, fresh=fresh)
     if at.is_used_up and pot.budget is not None:
         told = f"budget used up: {budget.used_text(pot.budget, at.charged)}"
-        for name in pot.runs:
-            _stop(layout.run(name), rows, slurm, told, say, hard=pot.hard)
+        for one in filter(_is_own, map(layout.run, pot.runs)):
+            _stop(one, rows, slurm, told, say, hard=pot.hard)
     return at
 
 
@@ -341,7 +346,7 @@ def lift(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say) -> Stand
         return None
     rows = _ask(pot, layout, slurm)
     at = _standing(pot, layout, rows, slurm, fresh=False)
-    stopped = [one for one in map(layout.run, pot.runs) if one.over_budget.exists()]
+    stopped = [one for one in map(layout.run, pot.runs) if one.over_budget.exists() and _is_own(one)]
     if at.is_used_up or not stopped:
         return at
     jobs = {job for one in stopped for job in _jobs(one)}

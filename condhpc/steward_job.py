@@ -67,6 +67,14 @@ def ensure(run: RunFolder, layout: Layout, profile: Profile, code: Path, slurm: 
     return ""
 
 
+def in_words(layout: Layout, profile: Profile) -> str:
+    """Who acts after the user has logged out: one line for `plan` and `doctor`."""
+    if why := unavailable(layout, profile):
+        return f"none: {why}; `condhpc watch`, or `condhpc steward` in a crontab, goes on with runs"
+    where = steward_resources(profile).partition or "the default partition"
+    return f"a job of one core goes on with a run every {profile.steward.interval_min:g} min, in {where}"
+
+
 def unavailable(layout: Layout, profile: Profile) -> str:
     """Why no steward can be: switched off, or nodes of this cluster cannot submit; empty where one can."""
     if not profile.steward.enabled:

@@ -151,6 +151,9 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, term
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
             say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
+            if terms.budget:
+                reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
+                spending.lift(run, layout, _slurm(prepared.profile), say)
             return run
         said = terms.budget or prepared.budget
         upper = _claimed(None, layout, prepared, taken, said, say)
@@ -198,6 +201,8 @@ def resume(
 
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
+    if not terms.budget:  # else it may be raised now
+        spending.enforce(run, layout, _slurm(profiles.of_run(run.profile)), say)
     step = advance(run, layout, current, accept_code=accept_code, say=say, terms=terms)
     return _follow(run, step.pool, layout, step.profile, say, progress)
 
@@ -228,6 +233,7 @@ def advance(
         taken = _chosen(run, layout, prepared, _survey(prepared, layout, accept_code=accept_code), terms, say)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
+            start_steward(run, layout, prepared.profile, say, wanted=terms.steward and bool(taken.live))
             return Step(0, None, prepared.profile)
         upper = _claimed(run, layout, prepared, taken, terms.budget, say)
         run.cancel.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from made_image_files import imagenette2
 
@@ -15,7 +16,9 @@ from condhpc.check import Check
 from condhpc.check_files import file_system, root_checks
 from condhpc.check_slurm import slurm_checks
 from condhpc.errors import SchedulerError
+from condhpc.layout import Layout
 from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.resources import StewardBlock
 from condhpc.scheduler import Slurm
 from condhpc.slurm_limits import Limits, Partition
 
@@ -231,3 +234,14 @@ def test_python_that_does_not_start_is_a_failure(
     assert found["python"].verdict == "fail"
     assert said in found["python"].found
     assert "profile" in found["python"].advice
+
+
+def test_whether_a_steward_can_be_is_told(tmp_path: Path) -> None:
+    """A node that could not submit left word: that is a warning; a profile that does without is none."""
+    profile = cluster(tmp_path)
+    assert by_name(slurm_checks(profile, FakeSlurm(limits())))["steward"].verdict == "ok"
+    Layout(tmp_path).no_steward.write_bytes(b'{"host":"n7","reason":"no sbatch","time":1.0}')
+    found = by_name(slurm_checks(profile, FakeSlurm(limits())))["steward"]
+    assert (found.verdict, "n7 could not submit: no sbatch" in found.found) == ("warn", True)
+    without = msgspec.structs.replace(profile, steward=StewardBlock(enabled=False))
+    assert by_name(slurm_checks(without, FakeSlurm(limits())))["steward"].verdict == "ok"

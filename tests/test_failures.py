@@ -55,6 +55,14 @@ def _key(made: MadeRun, index: int) -> str:
     return made.lines[index].key
 
 
+def test_what_a_used_up_budget_left_is_no_failure(made: MadeRun) -> None:
+    """Its element ended with 75, which Slurm calls FAILED, before it was begun."""
+    made.hint("sub", 0, _key(made, 0), "over_budget")
+    slurm = FakeSlurm(squeue_row("608_0", "FAILED"), squeue_row("608_1", "FAILED"))
+    assert _failures(made, slurm).keys() >= {"608_1"}
+    assert "608_0" not in _failures(made, slurm)
+
+
 def test_each_set_has_its_own_cause(made: MadeRun) -> None:
     """A traceback, a death that Slurm explains, one that a node explains, and a set that was recorded meanwhile."""
     made.ended(_key(made, 0), "failed", "ValueError: no", job="608_0")

@@ -429,3 +429,20 @@ def test_progress_speaks_only_when_something_changed(made: MadeRun) -> None:
     made.hint(name, 0, a, "recorded")
     made.hint(name, 0, b, "failed")
     assert progress.line() == "teacher 1/1 · condense 1/2 · 1 failed"
+
+
+def test_what_a_budget_stopped_is_over_budget_until_it_is_raised(made: MadeRun) -> None:
+    """Held, not begun and never sent: all for one reason. Raised, what no element has is new, and nothing is lost."""
+    running, held, spared, unsent = (made.condense(seed=seed) for seed in range(4))
+    name = made.write().submit([running], [held], [spared], sent=1.0)
+    made.lease(running, "608_0")
+    made.hint(name, 2, spared, "over_budget")
+    made.run.over_budget.write_text("budget used up: 3 of 2 GPU-h\n")
+    queue = FakeQueue(squeue_row("608_0", "RUNNING"), squeue_row("608_1", "PENDING", "JobHeldUser"))
+    shot = look(made, queue)
+    assert states(shot) == {running: "running", held: "over_budget", spared: "over_budget", unsent: "over_budget"}
+    assert {row.detail for row in shot.rows[1:]} == {"budget used up: 3 of 2 GPU-h"}
+    assert any(problem.startswith("3 over_budget: budget used up: 3 of 2 GPU-h;") for problem in shot.problems)
+    made.run.over_budget.unlink()
+    queue = FakeQueue(squeue_row("608_0", "RUNNING"), squeue_row("608_1", "PENDING"))
+    assert states(look(made, queue)) == {running: "running", held: "queued", spared: "new", unsent: "new"}

@@ -130,8 +130,9 @@ def test_every_start_is_charged_once(made: MadeRun) -> None:
 
 def test_own_attempts_do_not_count_beside_squeue(made: MadeRun) -> None:
     """Without slurmdbd diaries tell of past starts, squeue of the present one, imports included."""
-    own = {"source": "attempts", "raw_id": "608_0", "state": "RUNNING"}
-    account(made, charge("608_0", 100, start_s=START - 500, **own), charge("608_0", 1700, start_s=START + 9, **own))
+    own = {"source": "attempts", "state": "RUNNING"}
+    past = charge("608_0", 100, raw_id="608_0.0", start_s=START - 500, **own)
+    account(made, past, charge("608_0", 1700, raw_id="608_0.1", start_s=START + 9, **own))
     assert at(made, shown("608_0", "RUNNING", "30:00")).charged.gpu_h == pytest.approx(2 * (100 + 1800) / 3600)
 
 

@@ -131,6 +131,14 @@ def test_a_node_that_cannot_submit_leaves_word(
     assert (reason in ensure(made)) == noted
 
 
+def test_who_acts_is_said_in_words(made: MadeRun) -> None:
+    """The job, with its pace and place; or why there is none, and what does instead."""
+    assert steward_job.in_words(made.layout, held()) == "a job of one core goes on with a run every 30 min, in cpu"
+    made.layout.no_steward.write_bytes(b'{"host":"n7","reason":"no sbatch","time":1.0}')
+    assert "none: n7 could not submit: no sbatch" in steward_job.in_words(made.layout, held())
+    assert "switches it off; `condhpc watch`" in steward_job.in_words(made.layout, held(enabled=False))
+
+
 def test_a_profile_does_without(made: MadeRun, sent: Sent) -> None:
     """No squeue and no sbatch."""
     queue = FakeQueue()
