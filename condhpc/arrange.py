@@ -42,7 +42,7 @@ class Array(msgspec.Struct, frozen=True, kw_only=True):
     resources: StageResources | None = None
     """Of each element; None: what the profile gives the stage."""
     why: str = ""
-    """Why these are not the profile's."""
+    """Why these are more than the profile and the plan say."""
 
 
 class Limits(NamedTuple):
@@ -236,7 +236,7 @@ def _merged(stage: Stage, groups: Mapping[frozenset[Ref], list[str]], share: int
 
 
 def raised(arrays: Iterable[Array]) -> list[str]:
-    """`12 evaluate: 90 min: by the plan`: tasks that get other resources than the profile gives their stage."""
+    """`12 evaluate with 24 GB: out of memory`: tasks that get more than the profile and the plan say."""
     counts: Counter[tuple[Stage, str]] = Counter()
     for array in arrays:
         if array.why:

@@ -114,8 +114,13 @@ def site_of(profile: Profile) -> Site:
         compile=profile.compile,
         patience_s=profile.patience_s,
         shards=profile.stage("condense").shards,
-        power=Power(**{name: getattr(profile.energy, name) for name in _POWER}),
+        power=power_of(profile),
     )
+
+
+def power_of(profile: Profile) -> Power:
+    """What a site says of its hardware's power."""
+    return Power(**{name: getattr(profile.energy, name) for name in _POWER})
 
 
 class Context:

@@ -47,8 +47,8 @@ def number(value: float) -> str:
     """Two digits: `0.012`, `3.4`, `120`, `5,600`; `<0.001` for less, `0` for nothing at all."""
     if value < _PLAIN_ABOVE:
         return f"<{_PLAIN_ABOVE:g}" if value > 0.0 else "0"
-    decimals = _DIGITS - 1 - floor(log10(value))
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+    rounded = round(value, _DIGITS - 1 - floor(log10(value)))
+    return f"{rounded:,.{max(0, _DIGITS - 1 - floor(log10(rounded)))}f}"
 
 
 def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
@@ -66,7 +66,6 @@ def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
         )
         for row in costs
     ]
-    unknown = sum(row.unknown for row in costs)
     kept = sum(row.kept_bytes for row in costs)
     total = (
         "all",
@@ -76,7 +75,7 @@ def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
         _sum((row.low_h, row.high_h) for row in costs if row.device == "cpu"),
         _sum((row.low_kwh, row.high_kwh) for row in costs),
         number(kept / _GB) if kept else "",
-        f"tasks that are in neither sum: {unknown:,}" if unknown else "",
+        "",
     )
     header = ("to compute", "dataset", "tasks", "GPU-h", "CPU-h", "kWh", "GB kept", "rests on")
     shown = [at for at in range(len(header)) if at in {0, 2, 7} or any(row[at] for row in rows)]
@@ -102,7 +101,7 @@ def _basis(row: CostRow, *, several: bool) -> str:
     where = f"{printable(row.gpu)}: " if several and row.device == "gpu" else ""
     missing = f"; not known for {row.unknown}" if 0 < row.unknown < row.tasks else ""
     if row.expected_h is None:
-        return f"{where}not known: nothing like these is recorded" if row.device == "cpu" else f"{where}not known"
+        return f"{where}not known: no records" if row.device == "cpu" else f"{where}not known"
     if not row.records:
         return f"{where}the model alone{missing}"
     records = f"{row.records} records" if row.records > 1 else "1 record"
@@ -117,6 +116,8 @@ def _borrowed(row: CostRow) -> bool:
 
 def _notes(costs: Sequence[CostRow], gpus: set[str]) -> Iterator[str]:
     """What hours are of, how wide ranges are, what kWh rest on, which files have no size yet."""
+    if unknown_tasks := sum(row.unknown for row in costs):
+        yield f"Tasks that are in no sum, as nobody knows what they take: {unknown_tasks:,}"
     if len(gpus) == 1:
         yield f"GPU-hours are of: {printable(next(iter(gpus)))}"
     if any(map(_borrowed, costs)):

@@ -16,7 +16,7 @@ from condhpc.lease import Attempt
 from condhpc.retrying import Cause, Given, Seen, cause_of, cause_unstarted
 from condhpc.run_view import Place
 from condhpc.scheduler import Slurm
-from condhpc.spec import Task
+from condhpc.spec import Stage, Task
 
 _MB_PER_GB = 1024
 _BYTES_PER_GB = 1 << 30
@@ -90,11 +90,11 @@ def _ended(slurm: Slurm | None, places: Iterable[Place]) -> dict[str, str]:
     return {element: row.state for row in rows for element in row.ids.elements()}
 
 
-def failures(evidence: Evidence, tasks: Mapping[str, Task]) -> dict[str, Failure]:
+def failures(evidence: Evidence, stages: Mapping[str, Stage]) -> dict[str, Failure]:
     """Those of these unrecorded tasks, on which nobody works, that went wrong."""
     found = {}
-    for key, task in tasks.items():
-        folder = evidence.layout.task(task.stage, key)
+    for key, stage in stages.items():
+        folder = evidence.layout.task(stage, key)
         attempts = lease.attempts(folder)
         place = evidence.places.get(key)
         if place is None and not attempts:

@@ -58,7 +58,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of the plan: inputs first."""
     problems: list[str]
     raised: list[str] = []
-    """Unrecorded tasks that were sent with other resources than the profile's, in words."""
+    """Unrecorded tasks that were sent with more than the profile and the plan say, in words."""
 
     def total(self, *states: State) -> int:
         """Tasks in any of these states; of all tasks where none is named."""

@@ -15,12 +15,13 @@ import msgspec
 
 from condhpc import power, storage
 from condhpc.calibration import FEW, OFF, Basis, Spread, spread
+from condhpc.context import power_of
 from condhpc.cost_model import REFERENCE, Effort, Gpu, gpu_named
 from condhpc.efforts import Efforts, precision_of
 from condhpc.facts import Facts
 from condhpc.layout import Layout
 from condhpc.planned import Plan, Planned
-from condhpc.power import Power
+from condhpc.power import Watts
 from condhpc.profile import Profile
 from condhpc.recorded import Case, Kind, Recorded
 from condhpc.resources import StageResources
@@ -242,14 +243,17 @@ class _Sum:
             kept_unknown=sum(len(group.keys) for group in groups if group.kept_bytes is None),
         )
 
-    def power(self) -> Power:
+    def power(self) -> Watts:
         """Watts of a GPU with its cores, or of a core: recorded where records tell, else nominal."""
         found = power.recorded([(case.energy_j, case.measured_s) for case in self.cases if case.energy_j is not None])
         if found is not None:
             return found
+        site = power_of(self.profile)
         if self.gpu is None:
-            return power.of_core()
-        return power.of_gpu(self.gpu, self.wanted.cpus * self.wanted.ranks_per_node / self.wanted.gpus)
+            return power.of_core(site)
+        return power.of_gpu(
+            self.gpu, self.gpu_name, self.wanted.cpus * self.wanted.ranks_per_node / self.wanted.gpus, site
+        )
 
     def _model_s(self, group: _Group) -> float | None:
         if group.effort is None:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from condhpc import needed, runs
-from condhpc.failures import Failure, dependants, failures, gather
+from condhpc.failures import dependants, failures, gather
 from condhpc.layout import Layout, RunFolder
 from condhpc.needed import Needed
 from condhpc.planned import Label
 from condhpc.profile import Profile
-from condhpc.retrying import Asked, Ceiling, Verdict, decide
+from condhpc.retrying import CLASS_OF, Asked, Ceiling, Verdict, decide
 from condhpc.scheduler import Slurm
 from condhpc.sizing import node_gb, partition_of
 from condhpc.spec import Stage
@@ -40,12 +40,10 @@ def choose(
     asked: Asked,
 ) -> Choice:
     """Look at every missing task that was tried; note what is given to those that get more (under the root's lock)."""
-    found = failures(gather(run, layout, slurm), taken.new)
-    if not found:
+    stages = {key: task.stage for key, task in taken.new.items()}
+    verdicts = _verdicts(run, layout, slurm, stages, profile, asked)
+    if not verdicts:
         return Choice(taken, [])
-    stages = {key: taken.unrecorded[key].stage for key in found}
-    ceilings = _ceilings(slurm, profile, set(stages.values()))
-    verdicts = {key: _verdict(failure, ceilings[stages[key]], asked) for key, failure in found.items()}
     now = runs.now()
     needed.append(
         layout,
@@ -55,23 +53,41 @@ def choose(
             if verdict.send and verdict.more is not None
         ),
     )
-    held = [key for key, verdict in verdicts.items() if not verdict.send]
-    left = dependants(taken.unrecorded, held) & taken.new.keys()
+    waiting_for = {key for key, verdict in verdicts.items() if not verdict.send}
+    left = dependants(taken.unrecorded, waiting_for) & taken.new.keys()
     kept = {key: task for key, task in taken.unrecorded.items() if key not in left}
     lines = [*_lines(verdicts, stages)]
-    if waiting := len(left - set(held)):
+    if waiting := len(left - waiting_for):
         lines.append(f"{waiting} tasks wait for these")
     return Choice(msgspec.structs.replace(taken, unrecorded=kept), lines)
 
 
-def _verdict(failure: Failure, ceiling: Ceiling, asked: Asked) -> Verdict:
-    return decide(failure.cause, failure.sent, failure.given, ceiling, asked)
+def _verdicts(
+    run: RunFolder,
+    layout: Layout,
+    slurm: Slurm | None,
+    stages: Mapping[str, Stage],
+    profile: Profile,
+    asked: Asked,
+) -> dict[str, Verdict]:
+    """What becomes of each of these tasks that failed."""
+    if not stages:
+        return {}
+    found = failures(gather(run, layout, slurm), stages)
+    if not found:
+        return {}
+    limited = {stages[key] for key, failure in found.items() if CLASS_OF[failure.cause] == "limit"}
+    ceilings = _ceilings(slurm, profile, limited)
+    return {
+        key: decide(failure.cause, failure.sent, failure.given, ceilings.get(stages[key], Ceiling()), asked)
+        for key, failure in found.items()
+    }
 
 
 def _ceilings(slurm: Slurm | None, profile: Profile, stages: set[Stage]) -> dict[Stage, Ceiling]:
-    """The most that each stage's partition gives; local work has no bounds that could be raised."""
-    if slurm is None:
-        return dict.fromkeys(stages, Ceiling())
+    """The most that the partitions of these stages give; local work has no bounds that could be raised."""
+    if slurm is None or not stages:
+        return {}
     limits = slurm.limits()
     parts = {stage: partition_of(limits, profile.stage(stage)) for stage in stages}
     return {

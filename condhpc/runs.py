@@ -50,7 +50,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     """Memory per node; 0: the partition's default."""
     concurrent: int = 1
     why: str = ""
-    """Why resources are not the profile's, in words; empty where they are."""
+    """Why resources are more than the profile and the plan say, in words; empty where they are not."""
     time: float
 
 

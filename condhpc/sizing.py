@@ -31,10 +31,10 @@ class Sizing:
         return self.more.get(key)
 
     def sized(self, array: Array, profile: Profile, partition: Partition | None) -> Array:
-        """The array with what each of its elements gets, and why where that is not the profile's."""
+        """The array with what each of its elements gets, and why where the profile and the plan had not been enough."""
         given = profile.stage(array.stage)
         extra = self.more.get(array.packs[0][0])
-        wanted = given if extra is None else extra.of(given)
+        wanted = given if extra is None else _within(extra, given, partition).of(given)
         most_min = partition.max_time_min if partition is not None else None
         reserved_s = profile.signal_s + profile.margin_s
         packs = ([self._wall_s(key) for key in pack] for pack in array.packs)
@@ -51,6 +51,17 @@ class Sizing:
         return need.wall_s if need is not None else None
 
 
+def _within(extra: More, given: StageResources, partition: Partition | None) -> More:
+    """What this partition grants of it: it may have been needed on another. The profile's own is left as it is."""
+    most_min, most_gb = partition.max_time_min if partition is not None else None, node_gb(partition)
+    time_min, mem_gb = extra.time_min, extra.mem_gb
+    if time_min is not None and most_min is not None:
+        time_min = max(min(time_min, most_min), given.time_min or 0)
+    if mem_gb is not None and most_gb is not None:
+        mem_gb = max(min(mem_gb, most_gb), given.mem_gb or 0.0)
+    return msgspec.structs.replace(extra, time_min=time_min, mem_gb=mem_gb)
+
+
 def partition_of(limits: Limits, given: StageResources) -> Partition | None:
     """The partition that a stage asks for; of several the first that exists speaks for all. None: none exists."""
     if not given.partition:
@@ -65,10 +76,10 @@ def node_gb(partition: Partition | None) -> float | None:
 
 
 def _why(given: StageResources, sized: StageResources, extra: More | None) -> str:
-    """`90 min, 24 GB: out of memory`; empty where all is the profile's."""
+    """`90 min, 24 GB: out of memory`; empty where all is the profile's or the plan's."""
+    if extra is None:
+        return ""
     changes = [f"{sized.time_min} min"] if sized.time_min != given.time_min else []
     changes += [f"{sized.mem_gb:g} GB"] if sized.mem_gb is not None and sized.mem_gb != given.mem_gb else []
     changes += [f"{sized.concurrent} at a time"] if sized.concurrent != given.concurrent else []
-    if not changes:
-        return ""
-    return f"{', '.join(changes)}: {extra.why if extra is not None and extra.why else 'by the plan'}"
+    return f"{', '.join(changes)}: {extra.why}" if changes else ""

@@ -48,7 +48,7 @@ class Overview(msgspec.Struct, frozen=True):
     costs: list[CostRow] = []
     """What is to be computed, by stage, condenser and dataset."""
     raised: list[str] = []
-    """Arrays whose resources are not the profile's, in words."""
+    """Tasks that get more than the profile and the plan say, in words."""
     waits: list[Wait] = []
     """When arrays could start; empty where nobody asked."""
     carbon: Carbon | None = None

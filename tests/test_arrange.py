@@ -286,6 +286,6 @@ def test_tasks_that_get_different_resources_share_no_array() -> None:
 
 def test_reasons_are_told_by_stage() -> None:
     """Tasks are counted over arrays and packs."""
-    some = Array(stage="evaluate", packs=(("a", "b"), ("c",)), why="90 min: by the plan")
+    some = Array(stage="evaluate", packs=(("a", "b"), ("c",)), why="24 GB: out of memory")
     plain = Array(stage="evaluate", packs=(("d",),))
-    assert raised([some, plain, some]) == ["6 evaluate with 90 min: by the plan"]
+    assert raised([some, plain, some]) == ["6 evaluate with 24 GB: out of memory"]

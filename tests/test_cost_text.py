@@ -59,7 +59,8 @@ def test_ranges_stand_beside_what_they_rest_on() -> None:
         "teacher         cifar10      2  0.20–1.5               0.90  the model alone",
         "condense sre2l  cifar10      9   1.3–1.7                     12 records, ×1.17",
         "analyze         cifar10      4            0.30–2.0           3 records*; not known for 1",
-        "all                         15   1.5–3.2  0.30–2.0     0.90  tasks that are in neither sum: 1",
+        "all                         15   1.5–3.2  0.30–2.0     0.90",
+        "Tasks that are in no sum, as nobody knows what they take: 1",
         "GPU-hours are of: H100",
         "* records of all datasets",
         "The model alone holds within a factor of 3, up or down; records of real runs narrow it.",
@@ -105,8 +106,9 @@ def test_what_is_not_known_is_said() -> None:
     nothing: dict[str, Any] = {"predicted_h": None, "expected_h": None, "low_h": None, "high_h": None, "unknown": 9}
     lines = _lines(_row(**nothing), _row(stage="prepare", device="cpu", gpu="", kept_unknown=9, **nothing))
     assert lines[2].endswith("  not known")
-    assert lines[3].endswith("not known: nothing like these is recorded")
-    assert " ".join(lines[4].split()) == "all 18 tasks that are in neither sum: 18"
+    assert lines[3].endswith("not known: no records")
+    assert " ".join(lines[4].split()) == "all 18"
+    assert lines[5] == "Tasks that are in no sum, as nobody knows what they take: 18"
     assert lines[-1] == "GB kept is without files whose size is not known before: prepare sre2l"
 
 
@@ -119,8 +121,8 @@ def test_a_plan_for_a_cpu_without_records_needs_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.0009, "<0.001"), (0.0123, "0.012"), (0.5, "0.50"), (3.44, "3.4"), (99.6, "100"), (123.0, "120"),
-     (5678.0, "5,700")],
+    [(0.0, "0"), (0.0009, "<0.001"), (0.0123, "0.012"), (0.5, "0.50"), (3.44, "3.4"), (9.96, "10"), (99.6, "100"),
+     (123.0, "120"), (5678.0, "5,700")],
 )  # fmt: skip
 def test_two_digits_are_enough(value: float, text: str) -> None:
     """More would claim what a prediction does not know."""

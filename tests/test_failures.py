@@ -46,7 +46,7 @@ def made(root: Path) -> MadeRun:
 
 def _failures(made: MadeRun, slurm: FakeSlurm | None) -> dict[str, Failure]:
     """By the number of the set."""
-    found = failures(gather(made.run, made.layout, slurm), made.tasks)
+    found = failures(gather(made.run, made.layout, slurm), {line.key: line.stage for line in made.lines})
     order = [line.key for line in made.lines]
     return {f"608_{order.index(key)}": failure for key, failure in found.items()}
 
@@ -129,7 +129,7 @@ def test_a_worker_of_this_machine_that_was_killed_is_lost(root: Path) -> None:
     first, second = made.condense(seed=0), made.condense(seed=1)
     made.write().pool(first, second, pids={"1": 1})
     made.lease(first, owner=dead_owner())
-    found = failures(gather(made.run, made.layout, None), made.tasks)
+    found = failures(gather(made.run, made.layout, None), {first: "condense", second: "condense"})
     assert {key: failure.cause for key, failure in found.items()} == {first: "infra"}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from made_runs import MadeRun
+from msgspec import structs
 
 from condhpc import handover, launch, payload, runs
 from condhpc.arrange import After, Array, Ref
@@ -17,6 +18,7 @@ from condhpc.errors import SchedulerError
 from condhpc.handover import Handover
 from condhpc.launch import Job
 from condhpc.profile import Footprint, Profile, StageBlock, Stages
+from condhpc.resources import StageResources
 from condhpc.scheduler import Slurm
 
 
@@ -27,10 +29,12 @@ class FakeSbatch:
         self.made = made
         self.answers = list(answers)
         self.jobs: list[Job] = []
+        self.given: list[object] = []
         self.open_before: list[bool] = []
 
-    def __call__(self, job: Job, _profile: object, _resources: object, _code: object, ready: Callable[[], None]) -> str:
+    def __call__(self, job: Job, _profile: object, given: object, _code: object, ready: Callable[[], None]) -> str:
         """The next answer."""
+        self.given.append(given)
         ready()
         held = runs.submissions(self.made.run)[-1]
         self.open_before.append(held.is_open and held.intent.name == job.name and job.payload.is_file())
@@ -98,6 +102,19 @@ def make(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> Make:
         return Handover(made.run, profile, made.tasks, Path("/code"), said.append), sbatch, said
 
     return build
+
+
+def test_an_array_gets_what_it_asks_for(made: MadeRun, make: Make) -> None:
+    """Not its stage's share: sbatch, the payload and the run's own lines all say the same."""
+    work, sbatch, _ = make("608", "609", stages=Stages(condense=StageBlock(time_min=60, mem_gb=16.0)))
+    first, second = _arrays(made)
+    more = StageResources(time_min=90, mem_gb=24.0, cpus=2)
+    work.to_slurm([structs.replace(first, resources=more, why="24 GB: out of memory"), second], FakeSlurm([]))
+    assert sbatch.given == [more, StageResources()]
+    intent = runs.submissions(made.run)[0].intent
+    assert (intent.time_min, intent.mem_gb, intent.why) == (90, 24.0, "24 GB: out of memory")
+    header, _ = payload.read(sbatch.jobs[0].payload, 0)
+    assert (header.time_min, header.site.threads) == (90, 2)
 
 
 def test_intent_and_payload_are_there_before_sbatch(made: MadeRun, make: Make) -> None:

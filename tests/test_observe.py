@@ -399,6 +399,21 @@ def test_live_does_not_guess_when_squeue_fails(made: MadeRun) -> None:
         observe.live(made.layout, FakeQueue(error=SchedulerError("down")))
 
 
+def test_what_was_sent_with_more_is_told_until_it_is_recorded(made: MadeRun) -> None:
+    """By stage and reason; recorded tasks need no explanation."""
+    keys = [made.condense(seed=seed) for seed in range(3)]
+    made.write()
+    intent = runs.Intent(
+        name="more", backend="slurm", elements=tuple((k,) for k in keys), why="24 GB: out of memory", time=1.0
+    )
+    runs.append(made.run, intent)
+    runs.append(made.run, runs.Reply(name="more", job="608", time=1.0))
+    made.record(keys[0])
+    made.hint("more", 0, keys[0], "recorded")
+    queue = FakeQueue(squeue_row("608_[1-2]", "PENDING"))
+    assert look(made, queue).raised == ["2 condense with 24 GB: out of memory"]
+
+
 # -- progress ----------------------------------------------------------------------------------------------------
 
 

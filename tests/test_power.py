@@ -6,7 +6,7 @@ import pytest
 
 from condhpc import power
 from condhpc.cost_model import gpu_named
-from condhpc.energy import Energy, Part
+from condhpc.energy import Energy, Part, Power
 
 
 def _part(part: Part, joules: float | None) -> Energy:
@@ -27,10 +27,19 @@ def test_rated_power_is_the_upper_end() -> None:
     """A GPU with its cores, by the data sheet."""
     gpu = gpu_named("NVIDIA A100-SXM4-80GB")
     assert gpu is not None
-    found = power.of_gpu(gpu, cores=4)
+    found = power.of_gpu(gpu, "a100", 4, Power())
     assert found.high_w == 400 + 4 * power.CORE_W
     assert found.low_w < found.mid_w < found.high_w
-    assert power.of_core().high_w == power.CORE_W
+    assert power.of_core(Power()).high_w == power.CORE_W
+
+
+def test_a_site_knows_its_hardware_better() -> None:
+    """Its figures go before the data sheet's, each with its source."""
+    gpu = gpu_named("a100")
+    assert gpu is not None
+    site = Power(gpu_tdp_w={"a100": 250.0}, gpu_tdp_source="PCIe cards", cpu_w_per_core=5.0, cpu_w_source="BMC")
+    found = power.of_gpu(gpu, "NVIDIA A100-PCIE-40GB", 2, site)
+    assert (found.high_w, found.source) == (260.0, "PCIe cards, 250 W, and 5 W a core (BMC)")
 
 
 def test_parts_are_summed_and_a_node_stands_in() -> None:

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from made_runs import DATASET, MadeRun
 
-from condhpc import keys, sharding
+from condhpc import keys, predictions, sharding
 from condhpc import recorded as store_records
 from condhpc.cost_model import Effort
 from condhpc.efforts import Efforts
+from condhpc.energy import Energy
 from condhpc.errors import StoreError
 from condhpc.file_index import Index, SplitIndex
 from condhpc.ledger import Entry
@@ -221,3 +222,66 @@ def test_a_recorded_set_is_predicted_on_its_own_gpu(made: MadeRun) -> None:
     assert found[""] is None
     assert found[A100] > 1.5 * found[H100]
     assert found[H100] > 100
+
+
+def test_each_dataset_has_its_row_and_its_own_records_where_they_suffice(made: MadeRun) -> None:
+    """Five of its own speak alone; fewer share with those of other datasets."""
+    for seed in range(4):
+        recorded(made, made.condense(seed=seed), 6.002)
+    elsewhere = msgspec.structs.replace(DATASET, name="others")
+    for seed in range(6):
+        key = made.condense(seed=10 + seed)
+        task = made.tasks.pop(key)
+        spec = msgspec.structs.replace(task.spec, dataset=elsewhere)
+        line = made.lines.pop()
+        key = made.add("condense", spec, msgspec.structs.replace(line.label, dataset="others"))
+        if seed:
+            recorded(made, key, 30.01)
+    made.condense(seed=20)
+    other, row = rows_of(made)
+    assert (row.dataset, row.of_dataset, row.records, row.tasks) == ("digits", False, 9, 1)
+    assert (other.dataset, other.of_dataset, other.records, other.tasks) == ("others", True, 5, 1)
+    assert [other.low_h, other.expected_h, other.high_h] == pytest.approx([30.01 / 3600] * 3)
+    assert row.high_h == pytest.approx(30.01 / 3600)
+    assert row.off == pytest.approx((4 * 6.002 + 5 * 30.01) / (9 * 3.001))
+
+
+def rows_of(made: MadeRun) -> list[CostRow]:
+    """All rows."""
+    tasks = [Planned(line.key, made.tasks[line.key], line.label) for line in made.lines]
+    new = {key for key in made.tasks if not made.folder(key).record.exists()}
+    profile = Profile(name="site", backend="local", stages=Stages(default=StageBlock(gpus=1)))
+    return cost_rows(Plan("made", tasks, [], (), provisional=False), new, {}, profile, made.layout)
+
+
+def test_recorded_energy_of_the_kind_gives_kwh(made: MadeRun) -> None:
+    """Joules per GPU-second times the hours; without any the GPU's rated power, which is more."""
+    made.condense(seed=9)
+    (rated,) = rows_of(made)
+    assert rated.high_kwh == pytest.approx(rated.high_h * (700 + 8) / 1000)  # type: ignore[operator]
+    for seed in range(5):
+        environment = {"gpu": H100, "threads": 1}
+        energy = (Energy("gpu", 600.2, "A", "counter", 6.0), Energy("cpu", 60.02, "A", "counter", 6.0))
+        cost = {"wall_s": 6.002, "cpu_s": 6.0, "gpu_s": 6.002}
+        made.record(made.condense(seed=seed), environment=environment, cost=cost, energy=energy)
+    (row,) = rows_of(made)
+    assert row.expected_h is not None
+    assert [row.low_kwh, row.expected_kwh, row.high_kwh] == pytest.approx([row.expected_h * 0.11] * 3)
+    assert row.power_source == "recorded energy of 5 tasks"
+
+
+def test_time_limits_rest_on_the_upper_end(made: MadeRun) -> None:
+    """Of one task with all GPUs of its element, shared by tasks that run at a time; on a CPU by recorded wall time."""
+    key = made.condense()
+    tasks = [Planned(line.key, made.tasks[line.key], line.label) for line in made.lines]
+    plan = Plan("made", tasks, [], (), provisional=False)
+
+    def wall_s(**stage: Any) -> float | None:
+        profile = Profile(name="site", backend="slurm", stages=Stages(default=StageBlock(**stage)))
+        return predictions.forecast(plan, {key}, {}, profile, made.layout).needs[key].wall_s
+
+    assert wall_s(gpus=1) == pytest.approx(3 * 3.001)
+    assert wall_s(gpus=2, pack=4, concurrent=4) == pytest.approx(3 * 3.001 * 4 / 2)
+    assert wall_s() is None
+    recorded(made, made.condense(seed=1), 5.0, gpu="")
+    assert wall_s() == pytest.approx(5.0 * 2)

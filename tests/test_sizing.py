@@ -38,7 +38,7 @@ def test_the_plan_gives_a_limit_where_the_profile_has_none() -> None:
     known = Sizing({"a": Need(1800.0), "b": Need(1800.0), "c": Need(60.0)})
     found = _sized(known)
     assert _resources(found).time_min == 95  # 2 + 1.5 × 60 + 3 min
-    assert found.why == "95 min: by the plan"
+    assert found.why == "", "the column of limits says it"
     assert _resources(_sized(known, time_min=240)).time_min == 240
     assert _resources(_sized(known, time_min=240, time_from_plan=True)).time_min == 95
     assert _resources(_sized(Sizing({"a": Need(1800.0), "b": Need(None), "c": Need(60.0)}))).time_min is None
@@ -60,6 +60,15 @@ def test_raised_time_is_not_lowered_by_the_plan() -> None:
     short = dict.fromkeys(("a", "b", "c"), Need(1.0))
     more = dict.fromkeys(("a", "b", "c"), More(time_min=90, why="its time limit was too short"))
     assert _resources(_sized(Sizing(short, more), time_min=60, time_from_plan=True)).time_min == 90
+
+
+def test_what_another_partition_gave_is_cut_to_this_one() -> None:
+    """Or sbatch would refuse the array; what the profile itself asks for is its own affair."""
+    more = dict.fromkeys(("a", "b", "c"), More(time_min=9000, mem_gb=512.0, why="out of memory"))
+    cut = _resources(_sized(Sizing(more=more), time_min=60, mem_gb=16.0))
+    assert (cut.time_min, cut.mem_gb) == (600, 64.0)
+    own = _resources(_sized(Sizing(more=more), time_min=700, mem_gb=96.0))
+    assert (own.time_min, own.mem_gb) == (700, 96.0)
 
 
 def test_of_several_partitions_the_first_speaks() -> None:
