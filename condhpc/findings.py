@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from condhpc.outlook import Outlook
 from condhpc.planned import Label
 from condhpc.spec import STAGES, Stage
 from condhpc.task_state import BAD, MOVING, STATES, State
@@ -59,6 +60,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
     raised: list[str] = []
     """Unrecorded tasks that were sent with more than the profile and the plan say, in words."""
+    outlook: Outlook = Outlook()
+    """Pace, cost, failures by cause, results."""
 
     def total(self, *states: State) -> int:
         """Tasks in any of these states; of all tasks where none is named."""
