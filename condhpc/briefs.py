@@ -1,25 +1,38 @@
-"""What an outlook keeps of a task's record or diaries: a few numbers, so that 100,000 of them fit into little memory."""
+"""What an outlook keeps of a task's record or diaries: few numbers, so that 100,000 of them fit into little memory."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+import os
+from pathlib import Path
+from sys import intern
+from typing import Any
 
 import msgspec
 
 from condhpc import energy_sums, lease
 from condhpc.energy import Energy, Grade
+from condhpc.energy_sums import Used
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
 from condhpc.spec import Stage
 from condhpc.task_costs import UNKNOWN_TYPE
-from condhpc.tries import Try, of_attempt
+from condhpc.tries import End, Try, of_attempt
+
+_MOST_BYTES = 1 << 16
 
 
-class Spent(NamedTuple):
-    """What one attempt took by its own meters."""
+class Tried(msgspec.Struct, frozen=True, gc=False):
+    """One attempt, and what it took by its own meters."""
 
+    run: str
+    element: str
+    """`608_3`; empty outside Slurm."""
+    restarts: int
+    start_s: float
+    end_s: float | None
+    outcome: End
+    productive: bool
+    """It led to the record."""
     gpu_type: str
     """Empty on CPUs."""
     gpu_s: float
@@ -27,17 +40,13 @@ class Spent(NamedTuple):
     joules: float | None
     """None: not measured."""
     grade: Grade
-    productive: bool
-    """It led to the record."""
 
 
 class Brief(msgspec.Struct, frozen=True, gc=False):
     """One task."""
 
-    tries: tuple[Try, ...] = ()
-    """Of all runs, without costs and energy."""
-    spent: tuple[Spent, ...] = ()
-    """One for each of `tries`."""
+    tried: tuple[Tried, ...] = ()
+    """Of all runs."""
     value: float | None = None
     """Accuracy of an evaluation in percent, value of an analysis."""
     shards_gpu_s: float = 0.0
@@ -81,30 +90,26 @@ _decoder = msgspec.json.Decoder(_Record)
 
 def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
     """Of a recorded task, with the attempts before; raises OSError or ValueError where that cannot be read."""
-    with open(layout.task(stage, key).record, "rb") as file:  # noqa: PTH123 - the hot path
-        found = _decoder.decode(file.read())
+    found = _decoder.decode(_bytes(layout.record_text(stage, key)))
     environment, values = found.environment, found.values
-    last = Try(
-        key=key,
-        stage=stage,
-        number=found.attempt,
-        run=sys.intern(environment.run),
-        element=sys.intern(environment.job),
+    gpu_s, cpu_s, used = _used(found.cost, found.energy)
+    last = Tried(
+        run=intern(environment.run),
+        element=intern(environment.job),
         restarts=environment.restarts,
-        host=sys.intern(environment.host),
         start_s=found.started,
         end_s=found.ended,
         outcome="recorded",
-        reason="",
         productive=True,
-        cost=_NO_COST,
-        energy=(),
+        gpu_type=intern(str(environment.gpu or UNKNOWN_TYPE)) if gpu_s else "",
+        gpu_s=gpu_s,
+        cpu_s=cpu_s,
+        joules=used.joules,
+        grade=used.grade,
     )
-    before = [of_attempt(stage, key, held, recorded=True) for held in found.attempts]
-    own = _spent(str(environment.gpu or ""), found.cost, found.energy, productive=True)
+    before = [_tried(of_attempt(stage, key, held, recorded=True)) for held in found.attempts]
     return Brief(
-        tries=(*map(_bare, before), last),
-        spent=(*map(_of_try, before), own),
+        tried=(*before, last),
         value=_number(values.top1_pct if stage == "evaluate" else values.value),
         shards_gpu_s=_number(values.shards_gpu_s) or 0.0,
         shards_cpu_s=_number(values.shards_cpu_s) or 0.0,
@@ -112,54 +117,56 @@ def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
     )
 
 
+def _bytes(path: str) -> bytes:
+    """A small file in three calls: a hundred thousand of them are read."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(handle, _MOST_BYTES)
+        if len(data) < _MOST_BYTES:
+            return data
+    finally:
+        os.close(handle)
+    return Path(path).read_bytes()
+
+
 def of_diaries(layout: Layout, stage: Stage, key: str, *, running: bool) -> Brief:
     """Of a task without a record; the attempt that goes on (`running`) is left out."""
     held = lease.attempts(layout.task(stage, key))
     if running and held and held[-1].end is None:
         held = held[:-1]
-    found = [of_attempt(stage, key, one, recorded=False) for one in held]
-    return Brief(tries=tuple(map(_bare, found)), spent=tuple(map(_of_try, found)))
+    return Brief(tried=tuple(_tried(of_attempt(stage, key, one, recorded=False)) for one in held))
 
 
 def lost_h(brief: Brief) -> tuple[float | None, float | None]:
     """GPU-hours and core-hours that led to nothing; None where nobody counted any."""
-    lost = [one for one in brief.spent if not one.productive and (one.gpu_s or one.cpu_s)]
+    lost = [one for one in brief.tried if not one.productive and (one.gpu_s or one.cpu_s)]
     if not lost:
         return None, None
     return sum(one.gpu_s for one in lost) / 3600, sum(one.cpu_s for one in lost) / 3600
 
 
-def elements(brief: Brief, run: str) -> Iterator[str]:
-    """Elements in which a run tried the task."""
-    return (one.element for one in brief.tries if one.element and one.run == run)
-
-
-_NO_COST: dict[str, float] = {}
-
-
-def _bare(one: Try) -> Try:
-    """Without what is summed elsewhere; equal texts once."""
-    return msgspec.structs.replace(
-        one,
-        run=sys.intern(one.run),
-        element=sys.intern(one.element),
-        host=sys.intern(one.host),
-        reason="",
-        cost=_NO_COST,
-        energy=(),
+def _tried(one: Try) -> Tried:
+    gpu_s, cpu_s, used = _used(one.cost, one.energy)
+    return Tried(
+        run=intern(one.run),
+        element=intern(one.element),
+        restarts=one.restarts,
+        start_s=one.start_s,
+        end_s=one.end_s,
+        outcome=one.outcome,
+        productive=one.productive,
+        gpu_type=UNKNOWN_TYPE if gpu_s else "",  # diaries do not say it
+        gpu_s=gpu_s,
+        cpu_s=cpu_s,
+        joules=used.joules,
+        grade=used.grade,
     )
 
 
-def _of_try(one: Try) -> Spent:
-    return _spent(one.gpu, one.cost, one.energy, productive=one.productive)
-
-
-def _spent(gpu_type: str, cost: dict[str, float], energy: Iterable[Energy], *, productive: bool) -> Spent:
-    """Negative costs, of other code or by hand, count as none."""
+def _used(cost: dict[str, float], energy: tuple[Energy, ...]) -> tuple[float, float, Used]:
+    """GPU and CPU seconds, and energy; negative costs, of other code or by hand, count as none."""
     gpu_s, cpu_s = max(0.0, cost.get("gpu_s", 0.0)), max(0.0, cost.get("cpu_s", 0.0))
-    used = energy_sums.of_task(tuple(energy), gpus=gpu_s > 0)
-    kind = sys.intern(gpu_type or UNKNOWN_TYPE) if gpu_s > 0 else ""
-    return Spent(kind, gpu_s, cpu_s, used.joules, used.grade, productive)
+    return gpu_s, cpu_s, energy_sums.of_task(energy, gpus=gpu_s > 0)
 
 
 def _number(value: Any) -> float | None:

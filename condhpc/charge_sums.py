@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from condhpc import accounts, waste
+from condhpc.briefs import Tried
 from condhpc.charges import Charge
 from condhpc.layout import RunFolder
 from condhpc.tries import Try
@@ -36,8 +37,9 @@ class ChargeSums:
         self._lines = 1
         self._charges: dict[str, dict[tuple[str, str, int | None], Charge]] = defaultdict(dict)
         """By element."""
-        self._tries: dict[str, dict[str, tuple[Try, ...]]] = defaultdict(dict)
+        self._tried: dict[str, dict[str, tuple[Tried, ...]]] = defaultdict(dict)
         """By element and key."""
+        self._sources: set[str] = set()
         self._sums: dict[str, _Sums] = {}
         self._dirty: dict[str, None] = {}
         self.gpu_h: dict[str, float] = defaultdict(float)
@@ -51,8 +53,7 @@ class ChargeSums:
     @property
     def source(self) -> str:
         """`sacct` where it has said anything, else `attempts`; empty without charges."""
-        sources = {charge.source for of_element in self._charges.values() for charge in of_element.values()}
-        return "sacct" if "sacct" in sources else "attempts" if sources else ""
+        return "sacct" if "sacct" in self._sources else "attempts" if self._sources else ""
 
     def read(self) -> bool:
         """Take in lines that were added since; whether there were any."""
@@ -70,21 +71,18 @@ class ChargeSums:
             held = _shared(charge)
             self._charges[held.element][accounts.identity(held)] = held
             self._dirty[held.element] = None
+            self._sources.add(held.source)
         self._offset += len(data)
         self._lines += data.count(b"\n")
         return bool(data)
 
-    def change(self, key: str, before: Iterable[Try], after: Iterable[Try]) -> None:
+    def change(self, key: str, before: Sequence[Tried], after: tuple[Tried, ...]) -> None:
         """The attempts at a task are others now; those of other runs are left out."""
         for one in before:
-            if self._tries.get(one.element, {}).pop(key, None) is not None:
+            if self._tried.get(one.element, {}).pop(key, None) is not None:
                 self._dirty[one.element] = None
-        found: dict[str, list[Try]] = defaultdict(list)
-        for one in after:
-            if one.element and one.run == self._run.name:
-                found[one.element].append(one)
-        for element, tries in found.items():
-            self._tries[element][key] = tuple(tries)
+        for element in dict.fromkeys(one.element for one in after if one.element and one.run == self._run.name):
+            self._tried[element][key] = after
             self._dirty[element] = None
 
     def sum_up(self, until_s: float = float("inf"), clock: Callable[[], float] = time.monotonic) -> bool:
@@ -95,7 +93,7 @@ class ChargeSums:
             self._add(self._sums.pop(element, None), -1.0)
             charges = self.of_element(element)
             if charges:
-                self._sums[element] = _summed(charges, self._tries.get(element, {}))
+                self._sums[element] = _summed(charges, _tries(self._tried.get(element, {}), self._run.name, element))
                 self._add(self._sums[element], 1.0)
         return not self._dirty
 
@@ -124,11 +122,36 @@ class ChargeSums:
                     del whole[name]
 
 
-def _summed(charges: Sequence[Charge], tries: Mapping[str, Sequence[Try]]) -> _Sums:
+def _tries(tried: Mapping[str, Sequence[Tried]], run: str, element: str) -> list[Try]:
+    """As `waste` takes them, without what it does not look at."""
+    return [
+        Try(
+            key=key,
+            stage="evaluate",
+            number=0,
+            run=run,
+            element=element,
+            restarts=one.restarts,
+            host="",
+            start_s=one.start_s,
+            end_s=one.end_s,
+            outcome=one.outcome,
+            reason="",
+            productive=one.productive,
+            cost={},
+            energy=(),
+        )
+        for key, of_key in tried.items()
+        for one in of_key
+        if (one.run, one.element) == (run, element)
+    ]
+
+
+def _summed(charges: Sequence[Charge], tries: Sequence[Try]) -> _Sums:
     gpu_h = accounts.charged_gpu_h(charges)
     waste_gpu_h: dict[str, float] = defaultdict(float)
     waste_cpu_h: dict[str, float] = defaultdict(float)
-    spent, _ = waste.spent(charges, (one for of_key in tries.values() for one in of_key))
+    spent, _ = waste.spent(charges, tries)
     for one in spent:
         for purpose, seconds in one.seconds.items():
             if waste.is_waste(purpose):

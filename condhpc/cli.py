@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from condhpc.observe import Observer
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
+    from condhpc.spending import Standing
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -224,27 +225,30 @@ def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
 def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
     """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
     folder, layout = session.run(run)
-    _keep_to_budget(folder, layout)
+    standing = _keep_to_budget(folder, layout)
     shot = observer_of(folder, layout).snapshot(rescan=rescan)
     if shot.state != "running":
         _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
-    _print_json(shot)
+    from condhpc.outlooks import Outlooks
+
+    _print_json(Outlooks(folder, layout).added(shot, standing))
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
-def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
-    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+def _keep_to_budget(run: RunFolder, layout: Layout) -> Standing | None:
+    """Where it stands. A queue that does not answer is asked another time: looking at a run must not fail of it."""
     from condhpc import spending
     from condhpc.errors import SchedulerError
 
     if not run.budget.exists():
-        return
+        return None
     try:
-        spending.enforce(run, layout, _slurm(_profile_of(run)), say)
+        return spending.enforce(run, layout, _slurm(_profile_of(run)), say)
     except SchedulerError as error:
         say(f"the budget could not be looked at: {error}")
+        return None
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from condhpc.briefs import Brief, Spent
+from condhpc.briefs import Brief, Tried
 from condhpc.energy import GRADES, Grade
 from condhpc.outlook import CostLine
 from condhpc.planned import Label
@@ -25,7 +25,7 @@ class _Sum:
         """Attempts whose energy nobody measured."""
         self.grades: Counter[Grade] = Counter()
 
-    def add(self, key: str, one: Spent, sign: int) -> None:
+    def add(self, key: str, one: Tried, sign: int) -> None:
         """Add an attempt, or take it away again."""
         self.tasks[key] += sign
         if not self.tasks[key]:
@@ -50,9 +50,10 @@ class _Sum:
 
 
 class CostSums:
-    """Of all attempts that ended, recorded or not."""
+    """Of all attempts of one run that ended, recorded or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
+        self._run = run
         self._sums: dict[tuple[Stage, str, str], _Sum] = defaultdict(_Sum)
         self.waste_gpu_h: dict[str, float] = defaultdict(float)
         """By how attempts ended that led to nothing: of use where nobody keeps accounts."""
@@ -62,11 +63,13 @@ class CostSums:
         """A task's attempts are others now."""
         condenser = (label.condenser or "") if stage in _OWNED else ""
         for brief, sign in ((before, -1), (after, 1)):
-            for one, tried in zip(brief.spent, brief.tries, strict=True):
+            for one in brief.tried:
+                if one.run != self._run:
+                    continue
                 self._sums[stage, condenser, one.gpu_type].add(key, one, sign)
                 if not one.productive:
-                    self.waste_gpu_h[tried.outcome] += sign * one.gpu_s / 3600
-                    self.waste_cpu_h[tried.outcome] += sign * one.cpu_s / 3600
+                    self.waste_gpu_h[one.outcome] += sign * one.gpu_s / 3600
+                    self.waste_cpu_h[one.outcome] += sign * one.cpu_s / 3600
 
     def lines(self) -> list[CostLine]:
         """In the order of the stages."""

@@ -165,6 +165,18 @@ def plan(run: RunFolder) -> list[PlanLine]:
     return list(_lines(run.plan, _plan_lines))
 
 
+class _Inputs(msgspec.Struct, gc=False):
+    inputs: dict[str, str] = {}
+
+
+_input_lines = msgspec.json.Decoder(_Inputs)
+
+
+def inputs(run: RunFolder) -> Iterator[dict[str, str]]:
+    """Inputs of the planned tasks, in the plan's order, for whoever has the rest from elsewhere."""
+    return (line.inputs for line in _lines(run.plan, _input_lines))
+
+
 def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
     """Decoded lines; a torn one (its writer was killed) is left out. Raises StoreError for one of another version."""
     try:

@@ -369,6 +369,7 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
     run = _new_folder(layout, prepared.plan.name)
     files.publish(run.manifest, prepared.source)
     files.publish(run.profile, profiles.encode(prepared.profile))
+    files.publish(run.forecast, msgspec.json.encode(prepared.overview.costs))
     runs.write_plan(
         run,
         (
