@@ -51,12 +51,19 @@ class FailureGroups:
     """Keeps what it found out of a task until its row changes."""
 
     def __init__(
-        self, run: RunFolder, layout: Layout, charges: Callable[[str], Sequence[Charge]], brief: Callable[[str], Brief]
+        self,
+        run: RunFolder,
+        layout: Layout,
+        charges: Callable[[str], Sequence[Charge]],
+        brief: Callable[[str], Brief],
+        position: Callable[[str], int],
     ) -> None:
+        """By element its charges; by key what is known of a task, and where it stands in the plan."""
         self._run = run
         self._layout = layout
         self._charges = charges
         self._brief = brief
+        self._position = position
         self._rows: dict[str, Row] = {}
         self._known: dict[str, _Bad] = {}
         self._sent: list[Submission] = []
@@ -75,12 +82,12 @@ class FailureGroups:
         self._known.clear()
 
     def now(self) -> list[FailureGroup]:
-        """The most frequent first."""
+        """The most frequent first, tasks in the order of the plan."""
         unknown = [row for key, row in self._rows.items() if key not in self._known]
         if unknown:
             self._known.update(self._looked_at(unknown))
         groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-        for row in self._rows.values():
+        for row in sorted(self._rows.values(), key=lambda row: self._position(row.key)):
             known = self._known[row.key]
             line = row.detail or _FALLBACK.get(row.state, "")
             groups[signature(line), row.state, known.slurm_state, known.cause].append(row)

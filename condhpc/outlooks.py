@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SLICE_S = 1.5
 """For a screen that asks every few seconds."""
+_READING, _ADDING = 0.7, 0.9
+"""Share of a slice after which reading ends, and adding up results: what was read is shown at once."""
 _BATCH = 200
 """Records between two looks at the clock."""
 _DECIMALS = 6
@@ -70,7 +72,9 @@ class Outlooks:
         self._charges = ChargeSums(self._run)
         self._costs = CostSums(self._run.name)
         self._paces = Paces()
-        self._failures = FailureGroups(self._run, self._layout, self._charges.of_element, self._brief_of)
+        self._failures = FailureGroups(
+            self._run, self._layout, self._charges.of_element, self._brief_of, self._at.__getitem__
+        )
         self._pivot = Pivot(self._run, self._row, self._brief)
         if rows:
             self._pivot.plan(rows, runs.inputs(self._run), self._at)
@@ -81,13 +85,13 @@ class Outlooks:
 
     def of(self, shot: Snapshot, standing: Standing | None = None) -> Outlook:
         """What there is to say of a snapshot beyond its tasks."""
-        until_s = self._clock() + self._slice_s
+        now_s = self._clock()
         self._take(shot.rows)
-        self._read(until_s)
+        self._read(now_s + _READING * self._slice_s)
         if self._charges.read():
             self._failures.charged_anew()
-        summed = self._charges.sum_up(until_s, self._clock)
-        shown = self._pivot.compute(until_s, self._clock)
+        shown = self._pivot.compute(now_s + _ADDING * self._slice_s, self._clock)
+        summed = self._charges.sum_up(now_s + self._slice_s, self._clock)
         pace, left_s = self._paces.now(shot.taken_s)
         costs = self._costs_now(standing)
         return Outlook(
