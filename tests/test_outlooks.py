@@ -121,7 +121,7 @@ def world(root: Path) -> World:
 
 def _tables(world: World, folder: Path) -> dict[str, list[dict[str, str]]]:
     collect.collect(world.made.run, world.made.layout, folder, world.shot())
-    return {path.stem: list(csv.DictReader(path.open())) for path in folder.glob("*.csv")}
+    return {path.stem: list(csv.DictReader(path.read_text().splitlines())) for path in folder.glob("*.csv")}
 
 
 def _which(cell: CellResult | dict[str, str]) -> tuple[str, ...]:
