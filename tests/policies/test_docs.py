@@ -105,7 +105,7 @@ def commands_of(group: click.Group, prefix: str = "") -> dict[str, click.Command
 def test_every_command_and_option_is_in_the_readme() -> None:
     """The table of commands is the command line's: no command and no option is missing or too much."""
     rows = tables(section("README.md", "Commands"))[0]
-    words = [re.sub(r" *\[?[A-Z]+\]?$", "", row[0].strip("`")) for row in rows]
+    words = [re.sub(r"( +\[?[A-Z]+\]?)+$", "", row[0].strip("`")) for row in rows]
     documented = {name: set(re.findall(r"`(--[a-z-]+)", row[2])) for name, row in zip(words, rows, strict=True)}
     assert documented == {name: options_of(command) for name, command in commands_of(cli.main).items()}
     named = set(re.findall(r"`(--[a-z-]+)", section("README.md", "Commands").partition("|")[0]))
