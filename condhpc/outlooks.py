@@ -80,7 +80,7 @@ class Outlooks:
             self._pivot.plan(rows, runs.inputs(self._run), self._at)
 
     def added(self, shot: Snapshot, standing: Standing | None = None) -> Snapshot:
-        """The snapshot with its outlook. `standing` is where the budget stands, for whoever has just asked."""
+        """The snapshot with its outlook; counts of calls stay. `standing` is what whoever just asked heard of the budget."""
         return msgspec.structs.replace(shot, outlook=self.of(shot, standing))
 
     def of(self, shot: Snapshot, standing: Standing | None = None) -> Outlook:
@@ -97,6 +97,7 @@ class Outlooks:
         return Outlook(
             pace=pace,
             left_s=left_s,
+            calls=shot.outlook.calls,
             costs=costs,
             failures=self._failures.now(),
             cells=self._pivot.now(),
