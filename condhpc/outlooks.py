@@ -80,7 +80,7 @@ class Outlooks:
             self._pivot.plan(rows, runs.inputs(self._run), self._at)
 
     def added(self, shot: Snapshot, standing: Standing | None = None) -> Snapshot:
-        """The snapshot with its outlook; counts of calls stay. `standing` is what whoever just asked heard of the budget."""
+        """The snapshot with its outlook; counts of calls stay. `standing`: what the budget was just heard to be."""
         return msgspec.structs.replace(shot, outlook=self.of(shot, standing))
 
     def of(self, shot: Snapshot, standing: Standing | None = None) -> Outlook:

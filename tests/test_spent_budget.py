@@ -34,7 +34,8 @@ def test_planned_hours_are_added_up_by_gpu_type(made: MadeRun) -> None:
     """All at their least to all at their most; what nobody knows is left out, and said."""
     rows = [
         _row(low_h=1.0, high_h=3.0), _row(low_h=2.0, high_h=4.0, stage="teacher"),
-        _row(low_h=5.0, high_h=6.0, gpu="A100"), _row(low_h=7.0, high_h=8.0, device="cpu", gpu=""), _row(expected_h=None, unknown=4),
+        _row(low_h=5.0, high_h=6.0, gpu="A100"), _row(low_h=7.0, high_h=8.0, device="cpu", gpu=""),
+        _row(expected_h=None, unknown=4),
     ]  # fmt: skip
     made.run.forecast.write_bytes(msgspec.json.encode(rows))
     held = Budgets(made.run, made.layout)
