@@ -19,7 +19,7 @@ from condhpc.spec import Stage
 Backend = Literal["local", "slurm"]
 
 
-class PlanLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class PlanLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One planned task; lines are in an order in which inputs come first."""
 
     key: str
@@ -122,13 +122,46 @@ def now() -> float:
 
 def submissions(run: RunFolder) -> list[Submission]:
     """All submissions of a run in order, each with its latest fate."""
-    found: dict[str, Submission] = {}
-    for event in _lines(run.submissions, _events):
+    diary = Diary(run)
+    diary.refresh()
+    return list(diary.held.values())
+
+
+class Diary:
+    """The submissions of a run as they grow; what was read is not read again."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.submissions
+        self._read = 0
+        self._lines = 0
+        self.held: dict[str, Submission] = {}
+        """By name, in order."""
+
+    def refresh(self) -> set[str]:
+        """Names of the submissions that are new or that something new became of; raises StoreError."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return set()
+        if size == self._read:
+            return set()
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        data = data[: data.rfind(b"\n") + 1]
+        events = list(_decoded(self._path, data, self._lines + 1, _events))
+        self._read += len(data)
+        self._lines += data.count(b"\n")
+        return {event.name for event in events if self._apply(event)}
+
+    def _apply(self, event: Event) -> bool:
         if isinstance(event, Intent):
-            found[event.name] = Submission(intent=event)
-        elif event.name in found:
-            found[event.name] = _updated(found[event.name], event)
-    return list(found.values())
+            self.held[event.name] = Submission(intent=event)
+        elif event.name in self.held:
+            self.held[event.name] = _updated(self.held[event.name], event)
+        else:
+            return False
+        return True
 
 
 def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
@@ -166,7 +199,12 @@ def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
         data = path.read_bytes()
     except FileNotFoundError:
         return
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n"), 1):
+    yield from _decoded(path, data[: data.rfind(b"\n") + 1], 1, decoder)
+
+
+def _decoded(path: Path, data: bytes, first: int, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
+    """Values of complete lines, of which the first has that number in the file."""
+    for number, line in enumerate(data.split(b"\n"), first):
         try:
             if line:
                 yield decoder.decode(line)
