@@ -6,6 +6,7 @@ A hint saves looking at every task. It is never the meaning of "done", and may b
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,7 @@ class Hints:
                 continue
             held = said.get(line.key)
             if held is None or held.result not in RECORDED:
-                said[line.key] = Hint(line.result, line.time)
+                key = sys.intern(line.key)
+                said[key] = Hint(line.result, line.time)
                 recorded = line.result in RECORDED
-                self._new.append(Word(submission, int(element) if element.isdigit() else -1, line.key, recorded))
+                self._new.append(Word(submission, int(element) if element.isdigit() else -1, key, recorded))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -50,6 +51,8 @@ class Folders:
         self._layout = layout
         self._clock = clock
         self._diaries: dict[str, _Diary] = {}
+        self._paths: dict[str, str] = {}
+        """Key to its folder: a Path for each of thousands costs more than the look."""
         self.corrupt: dict[str, str] = {}
         """Key to what is wrong with its record."""
 
@@ -71,12 +74,15 @@ class Folders:
 
     def attempt(self, line: PlanLine) -> Attempt | None:
         """The newest attempt; None where nobody began or its diary is gone."""
-        folder = self._layout.task(line.stage, line.key)
+        path = self._paths.get(line.key)
+        if path is None:
+            path = self._paths[line.key] = str(self._layout.task(line.stage, line.key).path)
         try:
-            changed_ns = os.stat(folder.path).st_mtime_ns  # noqa: PTH116 - thousands of these at a time
+            changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116
         except FileNotFoundError:
             self._diaries.pop(line.key, None)
             return None
+        folder = TaskFolder(Path(path))
         diary = self._diaries.setdefault(line.key, _Diary())
         self._number(diary, folder, changed_ns)
         self._read_on(diary, folder)

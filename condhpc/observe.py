@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+from typing import cast
 
 import msgspec
 
@@ -28,6 +29,7 @@ from condhpc.row_words import described, head
 from condhpc.run_view import Place, RunView
 from condhpc.runs import PlanLine, Submission
 from condhpc.scheduler import Slurm
+from condhpc.slurm_text import QueueRow
 from condhpc.tally import Tally
 from condhpc.task_state import BAD, Evidence, InQueue
 
@@ -35,7 +37,7 @@ __all__ = ["Live", "Observer", "Progress", "Row", "Snapshot", "live", "snapshot"
 
 GRACE_S = 60.0
 """An element that left the queue, or was just submitted, may still be heard of for this long."""
-_LOOKS_AT_ONCE = 1000
+_LOOKS_AT_ONCE = 400
 """Folders of tasks that may run that one snapshot looks at again, beside those that do run."""
 
 
@@ -80,9 +82,16 @@ class Observer:
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""
+        if self._asker is not None:
+            self._asker.hurry()
         self._looks.clear()
         self._folders.forget()
         self._hot.update(at for at, row in enumerate(self._rows) if row is not None and row.state != "recorded")
+
+    def touch(self) -> None:
+        """Somebody is at the keyboard: Slurm may be asked."""
+        if self._asker is not None:
+            self._asker.touch()
 
     def snapshot(self, *, rescan: bool = False) -> Snapshot:
         """The run now. `rescan` trusts no hint and looks at every task's record."""
@@ -180,7 +189,7 @@ class Observer:
 
     def _judge(self, places: Sequence[int]) -> None:
         """New rows for these, in the order of the plan, and for what consumes one that went wrong or right."""
-        known = set(places)
+        known = places if isinstance(places, range) else set(places)
         more: list[int] = []
         for at in places:
             while more and more[0] < at:
@@ -189,7 +198,7 @@ class Observer:
         while more:
             self._judge_one(heappop(more), known, more)
 
-    def _judge_one(self, at: int, known: set[int], more: list[int]) -> None:
+    def _judge_one(self, at: int, known: set[int] | range, more: list[int]) -> None:
         before = self._rows[at]
         line = self._plan[at]
         place, hint = self._placed(line.key)
@@ -200,7 +209,7 @@ class Observer:
         self._tally.put(at, before, row, place.submission.intent.why if place is not None else "")
         if before is not None and (before.state in BAD) != (row.state in BAD):
             for other in self._dependants.get(at, ()):
-                if other not in known:
+                if isinstance(known, set) and other not in known:  # else its turn comes anyway
                     known.add(other)
                     heappush(more, other)
 
@@ -209,7 +218,7 @@ class Observer:
         self._hot.discard(at)
         if self._is_known(line, submission, hint):
             return Row(**head(line), state="recorded", since_s=self._recorded[line.key][1])
-        element, standing, grace = self._whereabouts(place)
+        element, standing, queued, grace = self._whereabouts(place)
         look = self._look(line, submission, hint, standing, grace=grace)
         if look.recorded:
             self._recorded[line.key] = (submission, None)
@@ -229,26 +238,34 @@ class Observer:
             over_budget=bool(self._over_budget) and (place is None or line.key in self._own.places),
             within_grace=grace,
         )
-        return described(line, evidence, attempt, element, self._queue.row(element), self._over_budget)
+        return described(line, evidence, attempt, element, queued, self._over_budget)
 
-    def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, bool]:
-        """Id and standing of an element, and whether it may still be heard of."""
+    def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, QueueRow | None, bool]:
+        """Id, standing and row of an element, and whether it may still be heard of."""
         if place is None:
-            return "", None, False
+            return "", None, None, False
         if place.is_local:
-            return "", self._pools[place.name], False
+            return "", self._pools[place.name], None, False
         element = self._queue.element(place)
-        return element, self._queue.standing(place, element), self._queue.within_grace(place, element, self._eye.now)
+        standing, row = self._queue.standing(place, element)
+        return element, standing, row, self._queue.within_grace(place, element, row, self._eye.now)
 
     def _has_bad_input(self, at: int, line: PlanLine) -> bool:
-        sources = (self._index.get(key, at) for key in line.inputs.values())
-        return any((row := self._rows[source]) is not None and row.state in BAD for source in sources if source < at)
+        for key in line.inputs.values():
+            source = self._index.get(key, at)
+            row = self._rows[source] if source < at else None
+            if row is not None and row.state in BAD:
+                return True
+        return False
 
     def _placed(self, key: str) -> tuple[Place | None, Hint | None]:
-        for view in self._views():
-            if (place := view.places.get(key)) is not None:
-                return place, view.hints.of(place.name, key)
-        return None, None
+        view = self._own
+        place = view.places.get(key)
+        for other in self._others.views if place is None else ():
+            view, place = other, other.places.get(key)
+            if place is not None:
+                break
+        return place, None if place is None else view.hints.of(place.name, key)
 
     def _is_known(self, line: PlanLine, submission: str, hint: Hint | None) -> bool:
         """Whether it is recorded, as far as the plan, hints of its newest element and earlier looks tell."""
@@ -286,7 +303,7 @@ class Observer:
     # -- all of them ---------------------------------------------------------------------------------------------
 
     def _summed(self) -> Snapshot:
-        rows = [row for row in self._rows if row is not None]
+        rows = cast("list[Row]", self._rows.copy())  # all of them are judged by now
         name = self._own.run.name
         problems = [f"the queue could not be asked: {self._queue.error}"] if self._queue.error else []
         problems += [

@@ -64,12 +64,7 @@ class Queue:
 
     def standing(self, element: str) -> InQueue | None:
         """Where an element is; None for one that has ended or that squeue does not show."""
-        row = self.row(element)
-        if row is None or not row.state_class.in_queue:
-            return None
-        if row.state_class in _STUCK:
-            return "stuck"
-        return "waiting" if row.state_class is StateClass.WAITING else "active"
+        return standing_of(self.row(element))
 
     def changed_since(self, before: Queue) -> dict[str, set[int] | None]:
         """Array to its elements whose state, reason or end is another one; None: any of them may be."""
@@ -85,6 +80,18 @@ class Queue:
             if now is None or then is None or (now.state, now.reason) != (then.state, then.reason):
                 found[parent] = None
         return found
+
+
+def standing_of(row: QueueRow | None) -> InQueue | None:
+    """Where the element of a row is; None for one that has ended, and without a row."""
+    if row is None:
+        return None
+    found = row.state_class
+    if found is StateClass.WAITING:
+        return "waiting"
+    if not found.in_queue:
+        return None
+    return "stuck" if found in _STUCK else "active"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +113,12 @@ class Asker(Protocol):
 
     def calls(self) -> SlurmCalls:
         """How often Slurm was asked."""
+
+    def hurry(self) -> None:
+        """Somebody wants to know now."""
+
+    def touch(self) -> None:
+        """Somebody is at the keyboard."""
 
 
 class Direct:
@@ -131,6 +144,12 @@ class Direct:
     def calls(self) -> SlurmCalls:
         """Nobody counts single looks."""
         return SlurmCalls()
+
+    def hurry(self) -> None:
+        """Each look asks anyway."""
+
+    def touch(self) -> None:
+        """Each look asks anyway."""
 
 
 class Eye(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from condhpc.queue_view import Answer, Asker, Queue
+from condhpc.queue_view import Answer, Asker, Queue, standing_of
 from condhpc.run_view import Place
 from condhpc.runs import Submission
 from condhpc.slurm_text import QueueRow
@@ -80,15 +80,15 @@ class QueueWatch:
         """Its row in squeue."""
         return self.queue.row(element) if self.queue is not None and element else None
 
-    def standing(self, place: Place, element: str) -> InQueue | None:
-        """Where an element is; `active` where nobody can tell: that is no reason to call it lost."""
-        if self.queue is None or place.sent > (self.asked_s or 0.0):
-            return "active"
-        return self.queue.standing(element) if element else None
-
-    def within_grace(self, place: Place, element: str, now: float) -> bool:
-        """Whether it was sent or left the queue so recently that it may still be heard of."""
+    def standing(self, place: Place, element: str) -> tuple[InQueue | None, QueueRow | None]:
+        """Where an element is, and its row; `active` where nobody can tell: that is no reason to call it lost."""
         row = self.row(element)
+        if self.queue is None or place.sent > (self.asked_s or 0.0):
+            return "active", row
+        return standing_of(row), row
+
+    def within_grace(self, place: Place, element: str, row: QueueRow | None, now: float) -> bool:
+        """Whether it was sent or left the queue so recently that it may still be heard of."""
         ended = float(row.end_s) if row is not None and row.end_s is not None else 0.0
         last = max(place.sent, self._last_seen.get(element, 0.0), ended if ended <= now else 0.0)
         return now - last < self._grace_s

@@ -10,10 +10,13 @@ from condhpc.runs import PlanLine
 from condhpc.slurm_text import QueueRow
 from condhpc.task_state import Evidence, State, state_of
 
+_NOTHING: dict[str, float] = {}
+"""Shared by all rows that report nothing; nobody writes to it."""
+
 
 def head(line: PlanLine) -> dict[str, Any]:
     """What a row has from the plan."""
-    return {"key": line.key, "stage": line.stage, "label": line.label}
+    return {"key": line.key, "stage": line.stage, "label": line.label, "values": _NOTHING}
 
 
 def described(
@@ -26,12 +29,14 @@ def described(
     if attempt is not None:
         since = attempt.end.time if attempt.end is not None else attempt.owner.started
     return Row(
-        **head(line),
+        key=line.key,
+        stage=line.stage,
+        label=line.label,
         state=state,
         detail=over_budget if state == "over_budget" else _detail(state, seen, attempt, element, queued),
         step=pulse.step if pulse is not None else 0,
         total=pulse.total if pulse is not None else 0,
-        values=pulse.values if pulse is not None else {},
+        values=pulse.values if pulse is not None else _NOTHING,
         element=element,
         attempts=attempt.number if attempt is not None else None,
         since_s=since,

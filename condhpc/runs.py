@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -149,14 +150,15 @@ class Diary:
             file.seek(self._read)
             data = file.read()
         data = data[: data.rfind(b"\n") + 1]
-        events = list(_decoded(self._path, data, self._lines + 1, _events))
+        events = list(_decoded(self._path, data.splitlines(keepends=True), self._lines + 1, _events))
         self._read += len(data)
         self._lines += data.count(b"\n")
         return {event.name for event in events if self._apply(event)}
 
     def _apply(self, event: Event) -> bool:
         if isinstance(event, Intent):
-            self.held[event.name] = Submission(intent=event)
+            elements = tuple(tuple(map(sys.intern, pack)) for pack in event.elements)
+            self.held[event.name] = Submission(intent=msgspec.structs.replace(event, elements=elements))
         elif event.name in self.held:
             self.held[event.name] = _updated(self.held[event.name], event)
         else:
@@ -189,24 +191,31 @@ def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
 
 
 def plan(run: RunFolder) -> list[PlanLine]:
-    """The planned tasks of a run, inputs first."""
-    return list(_lines(run.plan, _plan_lines))
-
-
-def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
-    """Decoded lines; a torn one (its writer was killed) is left out. Raises StoreError for one of another version."""
+    """The planned tasks of a run, inputs first. Equal texts are one object: plans are long and say much twice."""
+    texts: dict[object, Any] = {}
     try:
-        data = path.read_bytes()
+        with run.plan.open("rb") as file:
+            return [_shared(line, texts) for line in _decoded(run.plan, file, 1, _plan_lines)]
     except FileNotFoundError:
-        return
-    yield from _decoded(path, data[: data.rfind(b"\n") + 1], 1, decoder)
+        return []
 
 
-def _decoded(path: Path, data: bytes, first: int, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
-    """Values of complete lines, of which the first has that number in the file."""
-    for number, line in enumerate(data.split(b"\n"), first):
+def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
+    label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
+    inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
+    return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
+
+
+def _decoded(path: Path, lines: Iterable[bytes], first: int, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
+    """Values of lines, of which the first has that number in the file.
+
+    A torn one (its writer was killed) is left out. Raises StoreError for one of another version.
+    """
+    for number, line in enumerate(lines, first):
+        if not line.endswith(b"\n"):
+            return
         try:
-            if line:
+            if line != b"\n":
                 yield decoder.decode(line)
         except msgspec.ValidationError as error:
             raise StoreError(f"{path}:{number}: not a line that this condhpc knows ({error})") from error

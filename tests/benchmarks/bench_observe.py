@@ -30,7 +30,7 @@ ARRAYS, ELEMENTS, PACK = 10, 1_000, 10
 RUNNING = 100
 ROUNDS = 20
 TARGET_S = 0.05
-MEASURED_RATIO = 50.0
+MEASURED_RATIO = 90.0
 GATE_RATIO = 0.7 * MEASURED_RATIO
 
 
@@ -55,6 +55,7 @@ class Result(NamedTuple):
     """What was measured."""
 
     first_s: float
+    first_cpu_s: float
     refresh_s: float
     refresh_cpu_s: float
     longest_s: float
@@ -118,9 +119,9 @@ def measure(root: Path) -> Result:
     """One first snapshot and some that follow small changes."""
     made, queue = Made(root), Queue()
     observer = Observer(made.run, made.layout, queue)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     shot = observer.snapshot()
-    first_s = time.perf_counter() - began
+    first_s, first_cpu_s = time.perf_counter() - began, time.process_time() - cpu
     walls, cpus, counts = [], [], []
     for turn in range(ROUNDS):
         for held in made.leases[20 + turn : 40 + turn]:
@@ -134,9 +135,8 @@ def measure(root: Path) -> Result:
         counts.append(len(changed(shot, after)))
         shot = after
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Result(
-        first_s, statistics.median(walls), statistics.median(cpus), max(walls), int(statistics.median(counts)), rss_mb
-    )
+    middle = statistics.median
+    return Result(first_s, first_cpu_s, middle(walls), middle(cpus), max(walls), int(middle(counts)), rss_mb)
 
 
 @pytest.mark.bench
@@ -144,13 +144,13 @@ def test_a_refresh_costs_a_fraction_of_the_first_snapshot(tmp_path: Path) -> Non
     """The ratio holds at 70 % of what was measured; the target is printed beside it."""
     found = measure(tmp_path)
     print(
-        f"\n{ARRAYS * ELEMENTS * PACK} tasks: first {found.first_s:.2f} s, refresh {found.refresh_s * 1000:.0f} ms wall, "
-        f"{found.refresh_cpu_s * 1000:.0f} ms CPU (target < {TARGET_S * 1000:.0f} ms), longest "
-        f"{found.longest_s * 1000:.0f} ms, {found.changed} rows changed, peak {found.rss_mb:.0f} MB: "
-        f"ratio {found.first_s / found.refresh_cpu_s:.0f} (gate {GATE_RATIO:.0f})"
+        f"\n{ARRAYS * ELEMENTS * PACK} tasks: first {found.first_s:.2f} s wall, {found.first_cpu_s:.2f} s CPU; refresh "
+        f"{found.refresh_s * 1000:.0f} ms wall, {found.refresh_cpu_s * 1000:.0f} ms CPU (target < "
+        f"{TARGET_S * 1000:.0f} ms), longest {found.longest_s * 1000:.0f} ms, {found.changed} rows changed, peak "
+        f"{found.rss_mb:.0f} MB: ratio {found.first_cpu_s / found.refresh_cpu_s:.0f} (gate {GATE_RATIO:.0f})"
     )
     assert 0 < found.changed < 100
-    assert found.first_s / found.refresh_cpu_s >= GATE_RATIO
+    assert found.first_cpu_s / found.refresh_cpu_s >= GATE_RATIO
 
 
 if __name__ == "__main__":
