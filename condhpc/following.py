@@ -22,15 +22,11 @@ class Source(Protocol):
     def snapshot(self) -> Snapshot:
         """The run now."""
 
-    def touch(self) -> None:
-        """Somebody wants to know."""
-
 
 def follow(source: Source, say: Callable[[str], object], wait: Callable[[], object], *, as_json: bool) -> Snapshot:
     """Say what changed, look by look; the last snapshot. Between two looks `wait` is called."""
     said: list[str] = []
     while True:
-        source.touch()
         shot = source.snapshot()
         lines = list(_lines(shot))
         if lines != said:

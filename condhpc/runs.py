@@ -193,17 +193,22 @@ def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
 def plan(run: RunFolder) -> list[PlanLine]:
     """The planned tasks of a run, inputs first. Equal texts are one object: plans are long and say much twice."""
     texts: dict[object, Any] = {}
-    try:
-        with run.plan.open("rb") as file:
-            return [_shared(line, texts) for line in _decoded(run.plan, file, 1, _plan_lines)]
-    except FileNotFoundError:
-        return []
+    return [_shared(line, texts) for line in _lines(run.plan, _plan_lines)]
 
 
 def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
     label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
     inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
     return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
+
+
+def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
+    """Decoded lines; none without the file."""
+    try:
+        with path.open("rb") as file:
+            yield from _decoded(path, file, 1, decoder)
+    except FileNotFoundError:
+        return
 
 
 def _decoded(path: Path, lines: Iterable[bytes], first: int, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:

@@ -53,22 +53,22 @@ class SharedQueue:
         self._backs_off = backs_off
         self._idle_s = idle_s
         self._clock = clock
-        self._touched_s = clock()
+        self._touched_s: float | None = None
+        """None: nobody tells of a keyboard, and nobody is ever idle."""
         self._hurry = False
         self._thread: threading.Thread | None = None
 
     def touch(self) -> None:
-        """Somebody is at the keyboard."""
+        """Somebody is at the keyboard. Without a first touch there is none, and looks go on for ever."""
         self._touched_s = self._clock()
 
     def hurry(self) -> None:
         """Somebody wants to know now: the next look asks, unless somebody did within seconds."""
-        self.touch()
         self._hurry = True
 
     @property
     def _idle(self) -> bool:
-        return self._clock() - self._touched_s > self._idle_s
+        return self._touched_s is not None and self._clock() - self._touched_s > self._idle_s
 
     def answer(self, jobs: Sequence[str] | None, newest_s: float) -> Answer:
         """The newest rows of this user, whichever arrays are asked for; waits a little where new ones are due."""
