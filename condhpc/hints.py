@@ -18,6 +18,8 @@ from condhpc.layout import RunFolder
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
 RECORDED: frozenset[Result] = frozenset({"recorded", "cached"})
+LEFT: frozenset[Result] = frozenset({"stopped", "over_budget"})
+"""What an element did not finish, or not begin, through no fault of the task or its own."""
 _SETTLED_S = 5.0
 """A folder that changed less than this ago may have changed once more since."""
 _AT_ONCE = 1000
