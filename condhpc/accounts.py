@@ -63,7 +63,7 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     """
     known = _newest(run, [])
     open_ = _unsettled(run, known)
-    if not open_:
+    if not open_ or (slurm is not None and not slurm.may_ask_history()):
         return []
     rows, why = _history(slurm, open_)
     told = {charge.element for charge in known if charge.source == "sacct"}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import is_not
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -209,6 +209,25 @@ class Outlooks:
             yield "the accounting has said nothing so far: hours are those of condhpc's own attempts"
         yield from self._budgets.notes()
         yield from self._charges.problems
+
+
+class Source(Protocol):
+    """Where snapshots come from: `observe.Observer`."""
+
+    def snapshot(self) -> Snapshot:
+        """The run now."""
+
+
+class Filled:
+    """Snapshots of a source with their outlooks."""
+
+    def __init__(self, source: Source, outlooks: Outlooks) -> None:
+        self._source = source
+        self._outlooks = outlooks
+
+    def snapshot(self) -> Snapshot:
+        """The run now."""
+        return self._outlooks.added(self._source.snapshot())
 
 
 def _by_type(found: Iterator[tuple[str, float]]) -> dict[str, float]:
