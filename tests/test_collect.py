@@ -14,8 +14,13 @@ from scipy import stats
 
 from condhpc import collect, observe
 from condhpc.attempts_table import ATTEMPTS, WASTE
-from condhpc.collect import CELLS, FAILURES, METRIC_CELLS, METRICS, RESULTS, SCORES, SETS, Collected
+from condhpc.cells_tables import CELLS, SCORES
+from condhpc.collect import Collected
 from condhpc.cost_table import COST
+from condhpc.failures_table import FAILURES
+from condhpc.measures import METRIC_CELLS, METRICS
+from condhpc.results_table import RESULTS
+from condhpc.sets_table import SETS
 
 COLUMNS = (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES, COST, ATTEMPTS, WASTE)
 
