@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -78,20 +78,27 @@ def generator(*names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=stream(*names)))
 
 
+@lru_cache(maxsize=2)
+def image_counts(name: str, images: int) -> NDArray[np.uint8]:
+    """How often each test image was drawn (B, N), with replacement; the same draws for all runs of that name."""
+    draw = generator("images", name, images)
+    counts = np.empty((RESAMPLES, images), dtype=np.uint8)
+    for row in counts:
+        row[:] = np.bincount(draw.integers(0, images, size=images, dtype=np.int32), minlength=images)
+    return counts
+
+
 def resampled(correct_RN: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
-    """Accuracies (B, R) on test images drawn with replacement, the same draws for all runs of that name.
+    """Accuracies (B, R) on drawn test images.
 
     Counts times bits are whole numbers below 2^24, which float32 adds up exactly in any order.
     """
     runs, images = correct_RN.shape
-    draw = generator("images", name, images)
+    counts = image_counts(name, images)
     right_NR = np.ascontiguousarray(correct_RN.T, dtype=np.float32)
     found = np.empty((RESAMPLES, runs))
     for start in range(0, RESAMPLES, _AT_A_TIME):
-        count = min(_AT_A_TIME, RESAMPLES - start)
-        drawn = draw.integers(0, images, size=(count, images), dtype=np.int32)
-        counts = np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.float32)
-        found[start : start + count] = counts @ right_NR
+        found[start : start + _AT_A_TIME] = counts[start : start + _AT_A_TIME].astype(np.float32) @ right_NR
     return found / images
 
 
@@ -128,7 +135,7 @@ class _Contrast(NamedTuple):
 
 
 def differences(pairs: Sequence[tuple[Arm, Arm]]) -> list[Difference | None]:
-    """First minus second of each pair, with intervals that hold all at once (studentised maximum); None without runs."""
+    """First minus second of each pair, with intervals that hold all at once; None where two share no runs."""
     contrasts = _pooled([_contrast(*pair) for pair in pairs])
     level = _level([one for one in contrasts if one is not None])
     return [None if one is None else _with_interval(one, level) for one in contrasts]
@@ -180,24 +187,29 @@ def _pooled(contrasts: Sequence[_Contrast | None]) -> list[_Contrast | None]:
     """Seed variances at their mean over like comparisons where that is larger than their own, with all their df.
 
     As in Dunnett's test: the spread of three seeds alone has a t quantile beyond 4, and is small by luck in one
-    comparison of ten. A comparison whose own spread is larger keeps it. Variances of differences that share an arm
-    correlate by 1/4, so that many df fewer stand behind their mean.
+    comparison of ten. A comparison whose own spread is larger keeps it.
     """
     designs: dict[tuple[object, ...], list[Spread]] = {}
     for one in contrasts:
         if one is not None and one.seeds is not None:
-            designs.setdefault((one.n, one.n_sets, one.seeds.over), []).append(one.seeds)
-    found: list[_Contrast | None] = []
-    for one in contrasts:
-        if one is None or one.seeds is None:
-            found.append(one)
-            continue
-        like = designs[one.n, one.n_sets, one.seeds.over]
-        df = sum(held.df for held in like)
-        mean = sum(held.variance * held.df for held in like) / df
-        pooled = one.seeds._replace(variance=max(mean, one.seeds.variance), df=max(one.seeds.df, df / (1 + (len(like) - 1) / 4)))
-        found.append(one._replace(seeds=pooled))
-    return found
+            designs.setdefault(_design(one, one.seeds), []).append(one.seeds)
+    return [
+        one
+        if one is None or one.seeds is None
+        else one._replace(seeds=_with_others(one.seeds, designs[_design(one, one.seeds)]))
+        for one in contrasts
+    ]
+
+
+def _design(one: _Contrast, seeds: Spread) -> tuple[object, ...]:
+    return one.n, one.n_sets, seeds.over
+
+
+def _with_others(own: Spread, alike: Sequence[Spread]) -> Spread:
+    """Variances of differences that share an arm correlate by 1/4: so much fewer df stand behind their mean."""
+    df = sum(held.df for held in alike)
+    mean = sum(held.variance * held.df for held in alike) / df
+    return own._replace(variance=max(mean, own.variance), df=max(own.df, df / (1 + (len(alike) - 1) / 4)))
 
 
 def _level(contrasts: Sequence[_Contrast]) -> float:

@@ -59,9 +59,9 @@ def _plain(values: Sequence[float], over: str) -> Spread | None:
 
 
 def _crossed(values_ST: NDArray[np.float64]) -> Spread:
-    """Two-way random effects: (MS sets + MS students − MS rest) / ST, a component below 0 taken as 0; Satterthwaite's df."""
+    """Two-way random effects: (MS sets + MS students − MS rest) / ST; a component below 0 is 0; df by Satterthwaite."""
     sets, students = values_ST.shape
-    of_set, of_student, all_ = values_ST.mean(axis=1), values_ST.mean(axis=0), values_ST.mean()
+    of_set, of_student, all_ = values_ST.mean(axis=1), values_ST.mean(axis=0), float(values_ST.mean())
     rest_df = (sets - 1) * (students - 1)
     rest = float(((values_ST - of_set[:, None] - of_student + all_) ** 2).sum()) / rest_df
     main = [
@@ -71,7 +71,7 @@ def _crossed(values_ST: NDArray[np.float64]) -> Spread:
     held = [(mean_square, df) for mean_square, df in main if mean_square > rest]
     total = rest + sum(mean_square - rest for mean_square, _ in held)
     below = sum(mean_square**2 / df for mean_square, df in held) + (1 - len(held)) ** 2 * rest**2 / rest_df
-    df = total**2 / below if below > 0 else float(rest_df)
+    df = float(total**2 / below) if below > 0 else float(rest_df)
     return Spread(total / values_ST.size, max(df, 1.0), (SETS, STUDENTS))
 
 
