@@ -99,7 +99,8 @@ def resampled(correct_RN: NDArray[np.uint8], name: str) -> NDArray[np.float64]:
     found = np.empty((RESAMPLES, runs))
     for start in range(0, RESAMPLES, _AT_A_TIME):
         found[start : start + _AT_A_TIME] = counts[start : start + _AT_A_TIME].astype(np.float32) @ right_NR
-    return found / images
+    found /= images
+    return found
 
 
 @cache

@@ -70,7 +70,7 @@ def _crossed(values_ST: NDArray[np.float64]) -> Spread:
     ]
     held = [(mean_square, df) for mean_square, df in main if mean_square > rest]
     total = rest + sum(mean_square - rest for mean_square, _ in held)
-    below = sum(mean_square**2 / df for mean_square, df in held) + (1 - len(held)) ** 2 * rest**2 / rest_df
+    below = float(sum(mean_square**2 / df for mean_square, df in held)) + (1 - len(held)) ** 2 * rest**2 / rest_df
     df = float(total**2 / below) if below > 0 else float(rest_df)
     return Spread(total / values_ST.size, max(df, 1.0), (SETS, STUDENTS))
 
@@ -78,11 +78,11 @@ def _crossed(values_ST: NDArray[np.float64]) -> Spread:
 def over_images(values_RN: NDArray[np.int8], weights_R: NDArray[np.float64]) -> float:
     """Variance of the weighted mean from the draw of test images; what differs from run to run is the seeds' share."""
     runs, images = values_RN.shape
-    per_image_N = weights_R.astype(np.float32) @ values_RN.astype(np.float32)
-    together = float(per_image_N.var(ddof=1, dtype=np.float64))
+    per_image_N: NDArray[np.float32] = weights_R.astype(np.float32) @ values_RN.astype(np.float32)
+    variance = float(per_image_N.var(ddof=1, dtype=np.float64))
     if runs > 1:
-        together -= float((weights_R**2).sum()) * _interaction(values_RN)
-    return max(together, 0.0) / images
+        variance -= float((weights_R**2).sum()) * _interaction(values_RN)
+    return max(variance, 0.0) / images
 
 
 def _interaction(values_RN: NDArray[np.int8]) -> float:
