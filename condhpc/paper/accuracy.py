@@ -20,10 +20,14 @@ ACCURACY = (
 _DECIMALS = 6
 LEGEND = (
     "Mean ± sd over students (number of students) after the last step, percent; every condensed set weighs the same.",
-    "Bold: the highest mean. Italic or underlined: not told apart from it, because the 95 % interval of the difference "
-    + "(of all pairs of condensers at once) holds 0.",
-    "Δ: points over random, paired by seeds and test images, with the 95 % interval of all condensers at once, over "
-    + "set seeds, student seeds and test images unless a note says otherwise.",
+    (
+        "Bold: the highest mean. Italic or underlined: not told apart from it, because the 95 % interval of the "
+        "difference (of all pairs of condensers at once) holds 0."
+    ),
+    (
+        "Δ: points over random, paired by seeds and test images, with the 95 % interval of all condensers at once, "
+        "over set seeds, student seeds and test images unless a note says otherwise."
+    ),
 )
 
 

@@ -32,10 +32,14 @@ _SHOWN = (
     ("students' GPU-h", "evaluation_gpu_h"),
 )  # fmt: skip
 LEGEND = (
-    "Of one condensed set, mean over the sets that are recorded: the attempts that led to the record. Alone: with "
-    + "everything that it rests on. Shared: with its share of that. Students' hours are of all students of a set.",
-    "n/a: not measured, or hours on several types of GPU, which are never added. ÷ full training is in GPU-hours where "
-    + "both have them, else in CPU-hours; break-even counts the trainings that a set must replace.",
+    (
+        "Of one condensed set, mean over the sets that are recorded: the attempts that led to the record. Alone: with "
+        "everything that it rests on. Shared: with its share of that. Students' hours are of all students of a set."
+    ),
+    (
+        "n/a: not measured, or hours on several types of GPU, which are never added. ÷ full training is in GPU-hours "
+        "where both have them, else in CPU-hours; break-even counts the trainings that a set must replace."
+    ),
 )
 _MB = 1e6
 

@@ -82,7 +82,7 @@ def over_images(values_RN: NDArray[np.int8], weights_R: NDArray[np.float64]) -> 
     variance = float(per_image_N.var(ddof=1, dtype=np.float64))
     if runs > 1:
         variance -= float((weights_R**2).sum()) * _interaction(values_RN)
-    return max(variance, 0.0) / images
+    return max(variance, 0.0) / int(images)
 
 
 def _interaction(values_RN: NDArray[np.int8]) -> float:
@@ -92,7 +92,7 @@ def _interaction(values_RN: NDArray[np.int8]) -> float:
     of_run = values_RN.mean(axis=1, dtype=np.float64)
     of_image = values_RN.sum(axis=0, dtype=np.int32).astype(np.float64) / runs
     rest = squares - images * (of_run**2).sum() - runs * (of_image**2).sum() + runs * images * of_run.mean() ** 2
-    return float(rest) / ((runs - 1) * (images - 1))
+    return float(rest / ((runs - 1) * (images - 1)))
 
 
 def together(seeds: Spread | None, images: tuple[float, int] | None) -> Spread | None:
