@@ -190,26 +190,27 @@ def _pooled(contrasts: Sequence[_Contrast | None]) -> list[_Contrast | None]:
     As in Dunnett's test: the spread of three seeds alone has a t quantile beyond 4, and is small by luck in one
     comparison of ten. A comparison whose own spread is larger keeps it.
     """
-    designs: dict[tuple[object, ...], list[Spread]] = {}
+    alike: dict[tuple[str, ...], list[tuple[Spread, int]]] = {}
     for one in contrasts:
         if one is not None and one.seeds is not None:
-            designs.setdefault(_design(one, one.seeds), []).append(one.seeds)
+            alike.setdefault(one.seeds.over, []).append((one.seeds, _units(one)))
     return [
         one
         if one is None or one.seeds is None
-        else one._replace(seeds=_with_others(one.seeds, designs[_design(one, one.seeds)]))
+        else one._replace(seeds=_with_others(one.seeds, _units(one), alike[one.seeds.over]))
         for one in contrasts
     ]
 
 
-def _design(one: _Contrast, seeds: Spread) -> tuple[object, ...]:
-    return one.n, one.n_sets, seeds.over
+def _units(one: _Contrast) -> int:
+    """By which the variance of a mean falls: sets, else students."""
+    return one.n_sets if one.n_sets > 1 else one.n
 
 
-def _with_others(own: Spread, alike: Sequence[Spread]) -> Spread:
+def _with_others(own: Spread, units: int, alike: Sequence[tuple[Spread, int]]) -> Spread:
     """Variances of differences that share an arm correlate by 1/4: so much fewer df stand behind their mean."""
-    df = sum(held.df for held in alike)
-    mean = sum(held.variance * held.df for held in alike) / df
+    df = sum(held.df for held, _ in alike)
+    mean = sum(held.variance * count * held.df for held, count in alike) / df / units
     return own._replace(variance=max(mean, own.variance), df=max(own.df, df / (1 + (len(alike) - 1) / 4)))
 
 

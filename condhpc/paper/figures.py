@@ -6,6 +6,7 @@ Every condenser has one colour and one marker in all figures of a run; the legen
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,8 @@ _COLOURS = (
 )  # fmt: skip
 _MARKERS = "os^Dvp<*>hXP"
 _PANEL_INCHES = 2.5, 2.2
+_TICKS = 4
+"""At most so many steps between decades."""
 
 
 class Drawn(NamedTuple):
@@ -97,7 +100,7 @@ def _panel(axes: Axes, plot: Plot, panel: Panel, names: Sequence[str]) -> None:
         _series(axes, plot, [point for point in panel.points if point.condenser == name], _look(names, name))
     _SCALES[plot.x_scale](axes, panel)
     if plot.y_ranks:
-        axes.invert_yaxis()
+        axes.set_ylim(max([point.y for point in panel.points], default=1) + 0.5, 0.5)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if plot.has_front:
         _front(axes, panel.points)
@@ -125,13 +128,22 @@ def _linear(axes: Axes, panel: Panel) -> None:
 
 
 def _log(axes: Axes, panel: Panel) -> None:
-    """Costs of 0 have no place on it: they stand at the left edge, in front of a line."""
+    """Decades; costs of 0 have no place there and stand at the left edge, in front of a line."""
     axes.set_xscale("log")
-    edge = min((point.x for point in panel.points if point.at_zero), default=None)
-    if edge is not None:
-        axes.axvline(edge * 2.0, color="black", linewidth=0.5)
-        axes.annotate("0", (edge, 0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-                      ha="center", va="bottom", fontsize=7)  # fmt: skip
+    if not panel.points:
+        return
+    edge = min((point.x for point in panel.points if point.at_zero), default=0.0)
+    spent = [point.x for point in panel.points if not point.at_zero] or [edge * 10]
+    low, high = math.floor(math.log10(min(spent))), math.ceil(math.log10(max(spent)))
+    step = max(1, -(-(high - low) // _TICKS))
+    ticks = [value for power in range(high, low - 1, -step) if (value := 10.0**power) > 3 * edge]
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(0.6 * (edge or 10.0**low), 1.6 * 10.0**high)
+    if edge:
+        axes.axvline(2 * edge, color="black", linewidth=0.5)
+        axes.annotate("0", (edge, 0), xycoords=("data", "axes fraction"), xytext=(0, -4), textcoords="offset points",
+                      ha="center", va="top")  # fmt: skip
 
 
 def _ipc(axes: Axes, panel: Panel) -> None:

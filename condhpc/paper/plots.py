@@ -164,4 +164,6 @@ def _ranks(blocks: Sequence[Block]) -> Plot | None:
             order = sorted(common, key=lambda name: (-means[protocol][name], name))
             points += [Point(name, float(i), float(rank)) for rank, name in enumerate(order, start=1)]
         panels.append(Panel(0, column, f"ipc {ipc}", points, shown))
-    return Plot("rank-by-protocol", "rank by protocol", "", "rank", panels, "words", joined=True, y_ranks=True)
+    return Plot(
+        "rank-by-protocol", "rank by protocol", "", "rank", panels, "words", joined=True, y_ranks=True, shares_y=False
+    )

@@ -167,7 +167,7 @@ def _hours(one: SetCosts) -> str:
         if (value := one.number(name)) is not None and (name != "gpu_h" or one.gpu_types)
     ]
     over = one.number("over_full")
-    full = f", {significant(over)} of one full training ({one.full_training})" if over is not None else ""
+    full = f", {significant(over)} times one full training ({one.full_training})" if over is not None else ""
     return f"`{one.condenser}` {', '.join(figures) or 'n/a'}{full}, n = {one.n} sets"
 
 

@@ -88,8 +88,8 @@ class MadePaper:
             for student in self.student_seeds:
                 found = self.made.evaluate(key, student, protocol, teacher)
                 self.evaluations[name, ipc, protocol, seed, student] = found
-        own = self.own_embedding if name == "sre2l" else self.embedding
-        measure = self.made.analyze(key, "coverage", {"embedding": own})
+        judge, embedding = (self.teacher, self.own_embedding) if name == "sre2l" else (self.judge, self.embedding)
+        measure = self.made.analyze(key, "coverage", {"embedding": embedding, "encoder": judge})
         covers = {"random": 0.2, "herding": 0.3, "kcenter": 0.35}.get(name, 0.15) * (1 + ipc / 20)
         value = covers + 0.01 * float(self.draw.standard_normal())
         self.made.record(measure, {"value": value, "unit": "share", "better": "higher", "reference": 0.2})
