@@ -61,7 +61,9 @@ def _digest(study: Study) -> str:
 
 
 def _files(study: Study, folder: Path) -> Iterator[Path]:
+    said = len(study.problems)
     kinds = Kinds(study)
+    del study.problems[said:]  # the plain tables have said it
     found = blocks.blocks(study, kinds)
     judged = [judge(block) for block in found]
     spent = costs.of_study(study, kinds)

@@ -68,7 +68,9 @@ def draw(plot: Plot, names: Sequence[str]) -> Drawn:
             _panel(axes[panel.row][panel.column], plot, panel, names)
         figure.suptitle(plot.title, fontsize=9)
         figure.legend(handles=list(_legend(plot, names)), loc="outside right upper")
-        return Drawn(_saved(figure, "png", {"Software": None}), _saved(figure, "svg", {"Date": None, "Creator": None}))
+        png = _saved(figure, "png", {"Software": None})
+        figure.set_layout_engine("none")  # all is in its place now: not again for the other format
+        return Drawn(png, _saved(figure, "svg", {"Date": None, "Creator": None}))
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:

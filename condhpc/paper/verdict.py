@@ -45,8 +45,8 @@ def text(judged: Sequence[Judged], costs: Sequence[SetCosts], sets: Sequence[Set
 def _how() -> list[str]:
     sentences = (
         f"Every sentence is computed. Intervals are 95 %, from {RESAMPLES:,} resamples of set seeds, student seeds and",
-        "test images, with students paired by their seed. Those of one comparison at one ipc hold all at once, whichever",
-        "condenser turned out best; they do not over several datasets, protocols or ipc. n counts pairs of students.",
+        "test images, with students paired by their seed. Those of one comparison at one ipc hold all at once,",
+        "whichever condenser turned out best; they do not over several datasets, protocols or ipc. n counts pairs of students.",
         '"Not told apart" means that the interval holds 0, not that two are equal. Random images are not a coreset',
         "strategy here, and sets made elsewhere count on neither side.",
     )
@@ -68,8 +68,8 @@ def _short(judged: Sequence[Judged], sets: Sequence[Sets]) -> Iterator[str]:
         counts = Counter(found for _, found in duels)
         yield (
             f"- Best distilled set against best coreset, {len(duels)} comparisons: distilled better in "
-            f"{counts['first']}, coreset better in {counts['second']}, not told apart in {counts['open']}, not enough seeds in "
-            f"{counts['unknown']}."
+            f"{counts['first']}, coreset better in {counts['second']}, not told apart in {counts['open']}, not enough "
+            f"seeds in {counts['unknown']}."
         )
     else:
         yield "- No place has both a distilled set and a coreset recorded."

@@ -69,9 +69,9 @@ class MadePaper:
             self._record(key, {"source": "trained"}, gpu_s=600.0)
         for (name, ipc, _), key in self.sets.items():
             self._record(key, {"count": 10 * ipc, "set_bytes": 1920 * ipc, "soft_label_bytes": 0}, GPU_S[name] * ipc)
-        for (name, ipc, protocol, seed, student), key in self.evaluations.items():
+        for (name, ipc, protocol, _, student), key in self.evaluations.items():
             if not self._is_hole(name, ipc, protocol, student):
-                self._evaluated(name, ipc, protocol, seed, student, key)
+                self._evaluated(name, ipc, protocol, student, key)
         return self
 
     def _set(self, name: str, ipc: int, seed: int | None) -> None:
@@ -100,7 +100,7 @@ class MadePaper:
             return True
         return (name, ipc, protocol, student) == ("sre2l", 1, "erm", 2)
 
-    def _evaluated(self, name: str, ipc: int, protocol: str, seed: int | None, student: int, key: str) -> None:
+    def _evaluated(self, name: str, ipc: int, protocol: str, student: int, key: str) -> None:
         level = LEVEL_PCT[name] + 1.2 * ipc + (8.0 if protocol == "single_teacher" else 0.0)
         level += (14.0 if name == "sre2l" and protocol == "single_teacher" else 0.0) + self.draw.standard_normal()
         other = name == "rded" and ipc == 1 and student == 2
