@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from condhpc.paper.plots import Panel, Plot, Point
+from condhpc.paper.plots import Panel, Plot, Point, front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,10 +166,6 @@ _SCALES: dict[str, Callable[[Axes, Panel], None]] = {"linear": _linear, "log": _
 
 
 def _front(axes: Axes, points: Sequence[Point]) -> None:
-    """Steps through the points that nothing cheaper matches."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.x, -point.y)):
-        if not best or point.y > best[-1].y:
-            best.append(point)
+    best = front(points)
     if len(best) > 1:
         axes.step([p.x for p in best], [p.y for p in best], where="post", color="black", linestyle=":", linewidth=1)

@@ -149,10 +149,12 @@ def signed(value: float, decimals: int = 1) -> str:
 
 
 def significant(value: float) -> str:
-    """Three significant digits, without an exponent where that is readable."""
+    """Three significant digits; all before the point of a large number, no exponent where that is readable."""
     if value == 0.0:
         return "0"
-    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.2e}"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if 1e-4 <= abs(value) < 1000 else f"{value:.2e}"
 
 
 def words(names: Sequence[str]) -> str:

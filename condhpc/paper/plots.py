@@ -117,6 +117,15 @@ def _cost_points(block: Block, spent: Mapping[tuple[str, int | None], float]) ->
     return points
 
 
+def front(points: Sequence[Point]) -> list[Point]:
+    """The Pareto front by rising x: points that no other matches at the same or a smaller x."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+        if not best or point.y > best[-1].y:
+            best.append(point)
+    return best
+
+
 def _by_ipc(blocks: Sequence[Block]) -> Plot:
     points: dict[str, list[Point]] = defaultdict(list)
     for block in blocks:

@@ -78,8 +78,8 @@ def _crossed(values_ST: NDArray[np.float64]) -> Spread:
 def over_images(values_RN: NDArray[np.int8], weights_R: NDArray[np.float64]) -> float:
     """Variance of the weighted mean from the draw of test images; what differs from run to run is the seeds' share."""
     runs, images = values_RN.shape
-    per_image_N: NDArray[np.float32] = weights_R.astype(np.float32) @ values_RN.astype(np.float32)
-    variance = float(per_image_N.var(ddof=1, dtype=np.float64))
+    per_image_N: NDArray[np.float64] = weights_R @ values_RN.astype(np.float64)
+    variance = float(per_image_N.var(ddof=1))
     if runs > 1:
         variance -= float((weights_R**2).sum()) * _interaction(values_RN)
     return max(variance, 0.0) / int(images)

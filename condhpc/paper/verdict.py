@@ -46,9 +46,9 @@ def _how() -> list[str]:
     sentences = (
         f"Every sentence is computed. Intervals are 95 %, from {RESAMPLES:,} resamples of set seeds, student seeds and",
         "test images, with students paired by their seed. Those of one comparison at one ipc hold all at once,",
-        "whichever condenser turned out best; they do not over several datasets, protocols or ipc. n counts pairs of students.",
-        '"Not told apart" means that the interval holds 0, not that two are equal. Random images are not a coreset',
-        "strategy here, and sets made elsewhere count on neither side.",
+        "whichever condenser turned out best; they do not over several datasets, protocols or ipc.",
+        'n counts pairs of students. "Not told apart" means that the interval holds 0, not that two are equal.',
+        "Random images are not a coreset strategy here, and sets made elsewhere count on neither side.",
     )
     return [" ".join(sentences)]
 
