@@ -50,11 +50,18 @@ def evaluation(right_N: np.ndarray[Any, Any]) -> dict[str, Any]:
 class MadePaper:
     """Plans and records a small grid; `without` names condensers to leave out."""
 
-    def __init__(self, root: Path, without: frozenset[str] = frozenset(), student_seeds: tuple[int, ...] = (0, 1, 2)):
+    def __init__(
+        self,
+        root: Path,
+        without: frozenset[str] = frozenset(),
+        student_seeds: tuple[int, ...] = (0, 1, 2),
+        sets: int | None = None,
+    ) -> None:
         self.made = MadeRun(root)
         self.draw = np.random.default_rng(7)
         self.hardness_N = self.draw.standard_normal(IMAGES)
         self.student_seeds = student_seeds
+        self.count = sets
         self.condensers = [name for name in LEVEL_PCT if name not in without]
         self.teacher = self.made.teacher()
         self.judge = self.made.teacher("judge", seed=5)
@@ -67,7 +74,7 @@ class MadePaper:
         """Plan and record everything but the holes."""
         for ipc in (1, 10):
             for name in self.condensers:
-                for seed in SET_SEEDS.get(name, (0, 1, 2)):
+                for seed in SET_SEEDS.get(name, (0, 1, 2))[: self.count]:
                     self._set(name, ipc, seed)
         references = [self.made.reference("full_schedule", None, "erm", seed) for seed in self.student_seeds]
         self.made.write()
@@ -127,11 +134,12 @@ class MadePaper:
         cost = {"wall_s": wall_s, "gpu_s": gpu_s, "cpu_s": 2 * wall_s}
         self.made.record(key, values, cost=cost, environment={**told, **environment}, energy=used)
 
-    def rewrite(self, key: str, **values: Any) -> None:
-        """Replace values of a record."""
+    def rewrite(self, key: str, environment: dict[str, Any] | None = None, **values: Any) -> None:
+        """Replace values of a record, or what it says of its environment."""
         path = self.made.folder(key).record
         record = msgspec.json.decode(path.read_bytes())
         record["values"] |= values
+        record["environment"] |= environment or {}
         path.write_bytes(msgspec.json.encode(record))
 
 

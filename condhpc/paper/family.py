@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,11 +53,12 @@ def _held(folder: Path) -> _Made | None:
 
 
 def _digest(study: Study) -> str:
-    """Of the plan, the identity of every record, what is declared, and this code."""
+    """Of the plan, the identity of every record, what is declared, this code, and whether it can draw."""
     records = sorted((key, entry.attempt, entry.ended) for key, entry in study.entries.items())
     states = sorted((row.key, row.state) for row in study.states.values() if row.key not in study.entries)
     code = [keys.digest(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    content = [condhpc.__version__, code, study.plan, records, states, sorted(study.declared.items())]
+    draws = importlib.util.find_spec("matplotlib") is not None
+    content = [condhpc.__version__, code, draws, study.plan, records, states, sorted(study.declared.items())]
     return keys.digest(msgspec.json.encode(content))
 
 

@@ -168,7 +168,11 @@ def _hours(one: SetCosts) -> str:
     ]
     over = one.number("over_full")
     full = f", {significant(over)} times one full training ({one.full_training})" if over is not None else ""
-    return f"`{one.condenser}` {', '.join(figures) or 'n/a'}{full}, n = {one.n} sets"
+    return f"`{one.condenser}` {', '.join(figures) or 'n/a'}{full}, n = {_sets(one.n)}"
+
+
+def _sets(count: int) -> str:
+    return "1 set" if count == 1 else f"{count} sets"
 
 
 def _times(distilled: SetCosts, coreset: SetCosts) -> str:
@@ -203,7 +207,7 @@ def _coverage(dataset: str, judged: Sequence[Judged], sets: Sequence[Sets]) -> I
 
 
 def _covered(found: Coverage) -> str:
-    sides = [f"`{s.condenser}` {significant(s.statistics.mean or 0.0)} (n = {len(s.values)} sets)"
+    sides = [f"`{s.condenser}` {significant(s.statistics.mean or 0.0)} (n = {_sets(len(s.values))})"
              for s in (found.coreset, found.distilled)]  # fmt: skip
     said = {
         "first": "the coreset covers the data better",
