@@ -102,8 +102,9 @@ def _panel(axes: Axes, plot: Plot, panel: Panel, names: Sequence[str]) -> None:
         _series(axes, plot, [point for point in panel.points if point.condenser == name], _look(names, name))
     _SCALES[plot.x_scale](axes, panel)
     if plot.y_ranks:
-        axes.set_ylim(max([point.y for point in panel.points], default=1) + 0.5, 0.5)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        last = int(max([point.y for point in panel.points], default=1))
+        axes.set_yticks(range(1, last + 1))
+        axes.set_ylim(last + 0.5, 0.5)
     if plot.has_front:
         _front(axes, panel.points)
 
