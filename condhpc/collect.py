@@ -11,7 +11,6 @@ from condhpc import accounting_tables, failures_table, measures, results_table, 
 from condhpc.cells_tables import SCORE_TABLE, TABLE, Cells
 from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
-from condhpc.paper import family as paper
 from condhpc.study import Study
 from condhpc.tables import Cell, Table, write_csv
 
@@ -19,7 +18,15 @@ __all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect"]
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
-FAMILIES: tuple[Family, ...] = (paper.write,)
+
+
+def _paper(study: Study, out_dir: Path) -> list[Path]:
+    from condhpc.paper import family
+
+    return family.write(study, out_dir)
+
+
+FAMILIES: tuple[Family, ...] = (_paper,)
 """Beside the plain tables, in the order of their files."""
 
 

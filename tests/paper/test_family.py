@@ -10,7 +10,7 @@ from made_papers import MadePaper
 from made_runs import MadeRun, made_study
 
 import condhpc.paper
-from condhpc.paper import blocks, family
+from condhpc.paper import family, making
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_nothing_changed_writes_nothing(paper: MadePaper, tmp_path: Path, monkey
     first = made_study(paper.made)
     paths = family.write(first, tmp_path)
     times = {path: path.stat().st_mtime_ns for path in paths}
-    monkeypatch.delattr(blocks, "blocks")
+    monkeypatch.delattr(making, "files")
     again = made_study(paper.made)
     assert family.write(again, tmp_path) == paths
     assert {path: path.stat().st_mtime_ns for path in paths} == times
