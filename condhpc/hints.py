@@ -15,6 +15,8 @@ from condhpc.layout import RunFolder
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
 RECORDED: frozenset[Result] = frozenset({"recorded", "cached"})
+LEFT: frozenset[Result] = frozenset({"stopped", "over_budget"})
+"""What an element did not finish, or not begin, through no fault of the task or its own."""
 
 
 class _Line(msgspec.Struct, gc=False):

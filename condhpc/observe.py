@@ -307,8 +307,8 @@ class Observer:
 
 
 def _outcome(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
-    """How it ended last. Of a task that an element did not begin, because a budget was used up, only a hint tells."""
-    if hint is not None and hint.result == "over_budget":
+    """How it ended last. Of a task that an element left before it began, only a hint tells."""
+    if hint is not None and (hint.result == "over_budget" or (hint.result == "stopped" and attempt is None)):
         return "stopped"
     return attempt.end.outcome if attempt is not None and attempt.end is not None else None
 

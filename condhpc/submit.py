@@ -120,6 +120,8 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
     more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
     arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
+    if loaded.precision == "bf16":
+        misfits += survey.on_cpus(taken, profile, gpu_here=survey.gpu_here())
     warnings = [*planned.warnings, *outside.problems(taken_in, profile, os.environ), *misfits]
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(

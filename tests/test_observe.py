@@ -431,6 +431,14 @@ def test_progress_speaks_only_when_something_changed(made: MadeRun) -> None:
     assert progress.line() == "teacher 1/1 · condense 1/2 · 1 failed"
 
 
+def test_what_a_stopped_element_never_reached_is_new(made: MadeRun) -> None:
+    """Its element says so, as it left the queue; of another one nobody knows anything: lost."""
+    left, silent = made.condense(seed=0), made.condense(seed=1)
+    name = made.write().submit([left], [silent], sent=1.0)
+    made.hint(name, 0, left, "stopped")
+    assert states(look(made, FakeQueue())) == {left: "new", silent: "lost"}
+
+
 def test_what_a_budget_stopped_is_over_budget_until_it_is_raised(made: MadeRun) -> None:
     """Held, not begun and never sent: all for one reason. Raised, what no element has is new, and nothing is lost."""
     running, held, spared, unsent = (made.condense(seed=seed) for seed in range(4))
