@@ -102,9 +102,8 @@ def tasks(app: Watch) -> Tasks:
 def keys(app: Watch) -> list[str]:
     """Keys of the tasks that pass the filters, in order, whether their groups are open or not."""
     table = tasks(app)._rows.table
-    return [
-        member for key in table.shown if table.is_group(key) or table._group_by is None for member in table.members(key)
-    ]
+    lines = table.shown if table._group_by is None else filter(table.is_group, table.shown)
+    return [member for line in lines for member in table.members(line)]
 
 
 def below(app: Watch) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tui.made_shots import Source, row, shot
+from made_shots import Source, row, shot
 
 from condhpc.tui.poller import Poller, Trouble
 
