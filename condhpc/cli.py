@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,11 +256,18 @@ def watch(session: Session, run: str | None) -> None:
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
     from condhpc.steward import Beside
     from condhpc.tui.app import Watch
+    from condhpc.tui.view import Setting
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
     source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
-    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    app = Watch(
+        source,
+        poll_s=held.poll_s if held.backend == "slurm" else 1.0,
+        setting=Setting(clock=time.time, folder=folder, layout=layout),
+    )
+    app.run()
+    click.get_current_context().exit(app.return_code or 0)
 
 
 @main.command()

@@ -1,0 +1,244 @@
+"""The lines behind a grid: rows filtered, sorted and grouped. No widget; work over all rows comes in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from condhpc.tui.matching import Matcher
+
+R = TypeVar("R")
+T = TypeVar("T")
+Pieces = Generator[None, None, T]
+"""Work that pauses every few milliseconds and answers at its end."""
+Order = float | str
+Tone = Literal["", "good", "busy", "warn", "bad", "dim"]
+"""What a line's colour says; its text says it too."""
+PIECE = 2_000
+"""Rows between two pauses: a few milliseconds."""
+_GROUP = "\0"
+"""Begins the keys of group lines; no task's key does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[R]):
+    """One column: what it shows of a row and of a group of rows, how wide it is, what it is sorted by."""
+
+    title: str
+    text: Callable[[R], str]
+    width: int
+    """In cells; what is longer is cut."""
+    grow: int = 0
+    """Share of what a wide screen has left over."""
+    right: bool = False
+    order: Callable[[R], Order] | None = None
+    """By what rows are sorted; None: by the text. One type per column."""
+    group: Callable[[Sequence[R]], str] | None = None
+    group_order: Callable[[Sequence[R]], Order] | None = None
+    from_width: int = 0
+    """Shown on screens that are at least so wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[R]):
+    """What a table's rows are and how they look."""
+
+    columns: tuple[Column[R], ...]
+    key: Callable[[R], str]
+    text: Callable[[R], str]
+    """What filters look through."""
+    tone: Callable[[R], Tone] = field(default=lambda _: "")
+    group_tone: Callable[[Sequence[R]], Tone] = field(default=lambda _: "")
+
+
+class Table(Generic[R]):
+    """Rows by key, and the keys of the lines that are shown, in order.
+
+    `arrange` brings the lines up to date; it is a generator that pauses every few milliseconds, and swaps the new
+    lines in at its end. What it found of a row is kept until the row or the question changes.
+    """
+
+    def __init__(self, shape: Shape[R]) -> None:
+        self.shape = shape
+        self.rows: dict[str, R] = {}
+        self.shown: list[str] = []
+        self.open: set[str] = set()
+        """Groups that show their rows."""
+        self.by: Column[R] | None = None
+        self.descending = False
+        self._members: dict[str, list[str]] = {}
+        self._matcher: Matcher | None = None
+        self._keep: Callable[[R], bool] | None = None
+        self._group_by: Callable[[R], str] | None = None
+        self._passes: dict[str, bool] = {}
+        self._orders: dict[str, Order] = {}
+        self._group_orders: dict[str, Order] = {}
+        self._groups: dict[str, str] = {}
+
+    # -- what is asked -------------------------------------------------------------------------------------------
+
+    def replace(self, rows: Iterable[R]) -> None:
+        """Other rows altogether."""
+        self.rows = {self.shape.key(row): row for row in rows}
+        for kept in (self._passes, self._orders, self._group_orders, self._groups):
+            kept.clear()
+
+    def change(self, rows: Iterable[R]) -> bool:
+        """Take rows that changed; whether lines have to be arranged anew for them."""
+        stale = False
+        for row in rows:
+            key = self.shape.key(row)
+            stale = stale or key not in self.rows
+            self.rows[key] = row
+            if (group := self._groups.get(key)) is not None and self._group_by is not None:
+                stale = stale or _GROUP + self._group_by(row) != group
+                if self.by is not None and self._group_orders.pop(group, None) is not None:
+                    stale = True
+            if (passed := self._passes.pop(key, None)) is not None:
+                self._passes[key] = self._passing(row)
+                stale = stale or passed != self._passes[key]
+            if (order := self._orders.pop(key, None)) is not None:
+                self._orders[key] = self._order(row)
+                stale = stale or order != self._orders[key]
+        if stale:
+            self._groups.clear()
+        return stale
+
+    def where(self, matcher: Matcher | None, keep: Callable[[R], bool] | None = None) -> None:
+        """Show rows whose text matches and that are to be kept."""
+        self._matcher, self._keep = matcher, keep
+        self._passes.clear()
+
+    def sort(self, by: Column[R] | None, *, descending: bool = False) -> None:
+        """Sort by a column; None: the order in which rows came."""
+        self.by, self.descending = by, descending
+        self._orders.clear()
+        self._group_orders.clear()
+
+    def group(self, by: Callable[[R], str] | None) -> None:
+        """Collapse rows for which `by` gives the same text into a group of that name; None: no groups."""
+        self._group_by = by
+        self.open.clear()
+        self._groups.clear()
+        self._group_orders.clear()
+
+    # -- what is answered ----------------------------------------------------------------------------------------
+
+    def is_group(self, key: str) -> bool:
+        """Whether a line stands for several rows."""
+        return key.startswith(_GROUP)
+
+    def members(self, key: str) -> list[str]:
+        """Keys of the rows behind a line: those of a group that pass the filters, or the row itself."""
+        return self._members.get(key, []) if self.is_group(key) else [key] if key in self.rows else []
+
+    def rows_of(self, key: str) -> list[R]:
+        """The rows behind a line."""
+        return [self.rows[member] for member in self.members(key)]
+
+    def group_of(self, key: str) -> str | None:
+        """The group line that a row belongs to."""
+        return self._groups.get(key)
+
+    def cells(self, key: str) -> tuple[str, ...]:
+        """A line's texts, column by column."""
+        if not self.is_group(key):
+            row = self.rows[key]
+            return tuple(column.text(row) for column in self.shape.columns)
+        rows = self.rows_of(key)
+        return tuple("" if column.group is None else column.group(rows) for column in self.shape.columns)
+
+    def tone(self, key: str) -> Tone:
+        """What a line's colour says."""
+        return self.shape.group_tone(self.rows_of(key)) if self.is_group(key) else self.shape.tone(self.rows[key])
+
+    # -- arranging -----------------------------------------------------------------------------------------------
+
+    def arrange(self) -> Iterator[None]:
+        """Bring the lines up to date, in pieces."""
+        keys = yield from self._filtered()
+        if self.by is not None:
+            yield from self._ordered(keys)
+        if self._group_by is None:
+            self._members, self.shown = {}, keys
+            return
+        members = yield from self._grouped(keys, self._group_by)
+        if self.by is not None:
+            members = yield from self._ordered_groups(members)
+        self._members = members
+        self.unfold()
+
+    def arrange_now(self) -> None:
+        """All of it at once: for few rows, and for tests."""
+        for _ in self.arrange():
+            pass
+
+    def unfold(self) -> None:
+        """Lines after groups were opened or closed; everything else is as it was arranged last."""
+        if self._group_by is None:
+            return
+        lines: list[str] = []
+        for group, keys in self._members.items():
+            lines.append(group)
+            if group in self.open:
+                lines += keys
+        self.shown = lines
+
+    def _filtered(self) -> Pieces[list[str]]:
+        if self._matcher is None and self._keep is None:
+            return list(self.rows)
+        kept = []
+        for count, (key, row) in enumerate(list(self.rows.items())):
+            passes = self._passes.get(key)
+            if passes is None:
+                passes = self._passes[key] = self._passing(row)
+            if passes:
+                kept.append(key)
+            if count % PIECE == PIECE - 1:
+                yield
+        return kept
+
+    def _passing(self, row: R) -> bool:
+        if self._keep is not None and not self._keep(row):
+            return False
+        return self._matcher is None or self._matcher(self.shape.text(row).casefold())
+
+    def _order(self, row: R) -> Order:
+        assert self.by is not None
+        return self.by.text(row).casefold() if self.by.order is None else self.by.order(row)
+
+    def _ordered(self, keys: list[str]) -> Pieces[None]:
+        for count, key in enumerate(keys):
+            if key not in self._orders:
+                self._orders[key] = self._order(self.rows[key])
+            if count % PIECE == PIECE - 1:
+                yield
+        keys.sort(key=self._orders.__getitem__, reverse=self.descending)
+
+    def _grouped(self, keys: list[str], by: Callable[[R], str]) -> Pieces[dict[str, list[str]]]:
+        members: dict[str, list[str]] = {}
+        for count, key in enumerate(keys):
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _GROUP + by(self.rows[key])
+            members.setdefault(group, []).append(key)
+            if count % PIECE == PIECE - 1:
+                yield
+        return members
+
+    def _ordered_groups(self, members: dict[str, list[str]]) -> Pieces[dict[str, list[str]]]:
+        assert self.by is not None
+        for count, (group, keys) in enumerate(members.items()):
+            if group not in self._group_orders:
+                self._group_orders[group] = self._group_order([self.rows[key] for key in keys])
+            if count % 200 == 199:
+                yield
+        ordered = sorted(members, key=self._group_orders.__getitem__, reverse=self.descending)
+        return {group: members[group] for group in ordered}
+
+    def _group_order(self, rows: Sequence[R]) -> Order:
+        assert self.by is not None
+        if self.by.group_order is not None:
+            return self.by.group_order(rows)
+        return self._order(rows[0]) if self.by.group is None else self.by.group(rows).casefold()
