@@ -15,10 +15,8 @@ _SHOWN = 3
 
 def cancel_question(stakes: Stakes) -> list[str]:
     """What cancelling concerns: how many, what goes with them, hours at stake, what will not start."""
-    lines = [
-        f"Cancel {counted(len(stakes.keys), 'task')} in {counted(stakes.elements, 'element')}:"
-        f" {stakes.running} running, {stakes.waiting} waiting?"
-    ]
+    where = f"{counted(len(stakes.keys), 'task')} in {counted(stakes.elements, 'element')}"
+    lines = [f"Cancel {where}: {stakes.running} running, {stakes.waiting} waiting?"]
     if stakes.others:
         lines.append(
             f"{counted(len(stakes.others), 'other task')} of the same elements "

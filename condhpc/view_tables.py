@@ -13,7 +13,7 @@ ACCURACY, OVER_RANDOM = "top1_pct", "over_random_pct"
 """Measures that every cell has; the others are named by the cells."""
 WHOLE = "all data"
 """The column of cells that train on all data by the whole schedule."""
-FAILURES = ("tasks", "state", "stages", "slurm", "class", "nodes", "gpu_h_lost", "cpu_h_lost", "signature")
+FAILURES = ("tasks", "state", "class", "slurm", "signature", "stages", "gpu_h_lost", "cpu_h_lost", "nodes")
 COSTS = ("stage", "condenser", "gpu_type", "tasks", "gpu_h", "cpu_h", "kwh", "grade")
 WASTE = ("cause", "gpu_h", "cpu_h")
 SEEDS = ("ipc", "set_seed", "student_seed", "state", "top1_pct", "task")
@@ -50,13 +50,13 @@ def failures(groups: Iterable[FailureGroup]) -> Table:
             (
                 len(group.keys),
                 group.state,
-                " ".join(group.stages),
-                group.slurm_state,
                 group.cause,
-                _some(group.nodes),
+                group.slurm_state,
+                group.signature,
+                " ".join(group.stages),
                 group.gpu_h_lost,
                 group.cpu_h_lost,
-                group.signature,
+                _some(group.nodes),
             ),
             tuple(group.keys),
         )

@@ -94,7 +94,7 @@ def test_failures_have_a_line_per_cause() -> None:
     )
     (line,) = view_tables.failures([group]).lines
     assert line.cells == (
-        2, "failed", "condense evaluate", "OUT_OF_MEMORY", "limit", "n1 n2 n3 and 2 more", 1.5, None, "ValueError: N",
+        2, "failed", "limit", "OUT_OF_MEMORY", "ValueError: N", "condense evaluate", 1.5, None, "n1 n2 n3 and 2 more",
     )  # fmt: skip
     assert line.tasks == ("a", "b")
 
