@@ -48,7 +48,9 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, columns: int, lin
         " " * _LEFT_CHARS + " +" + "-" * width,
         " " * (_LEFT_CHARS + 2) + f"{left} {right:>{width - len(left) - 1}}",
     ]
-    legend = f"{y_name}: " + ", ".join(f"{mark} {printable(name)}" for name, mark in marks.items())
+    unmarked = sorted({point.name for point in points} - marks.keys())
+    missing = f"; without {x_name}: {', '.join(map(printable, unmarked))}" if unmarked else ""
+    legend = f"{y_name}: " + ", ".join(f"{mark} {printable(name)}" for name, mark in marks.items()) + missing
     return [legend, *body, *axis]
 
 

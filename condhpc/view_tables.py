@@ -171,25 +171,23 @@ def value(cell: CellResult | None, measure: str) -> float | None:
 
 
 def cell_text(cell: CellResult | None, measure: str) -> str:
-    """`71.34 ±0.52 (9) *`: mean, deviation, count; `*` the best; `3 to come`, `2 failed` what is missing.
+    """`*71.34 ±0.52 (9)`: mean, deviation, count; `*` the best; `(7/9)` where some are to come; `2 failed`.
 
     Empty where the manifest has no such cell, `-` where it has one without a value.
     """
     if cell is None:
         return ""
     found = value(cell, measure)
-    parts = ["-" if found is None else f"{found:+.2f}" if measure == OVER_RANDOM else _short(found, measure)]
-    if measure == ACCURACY and found is not None:
+    if found is None:
+        parts = [" -", f"({cell.n}/{cell.planned})"]
+    elif measure == ACCURACY:
+        parts = [f"{'*' if cell.is_best else ' '}{found:.2f}"]
         parts += [f"±{cell.sd_pct:.2f}"] if cell.sd_pct is not None else []
-        parts += [f"({cell.n})"]
-        parts += ["*"] if cell.is_best else []
-    parts += [f"{cell.pending} to come"] if cell.pending else []
+        parts += [f"({cell.n})" if cell.n == cell.planned else f"({cell.n}/{cell.planned})"]
+    else:
+        parts = [f" {found:+.2f}" if measure == OVER_RANDOM else f" {found:.4g}"]
     parts += [f"{cell.failed} failed"] if cell.failed else []
     return " ".join(parts)
-
-
-def _short(found: float, measure: str) -> str:
-    return f"{found:.2f}" if measure == ACCURACY else f"{found:.4g}"
 
 
 def seeds(line: PivotLine) -> Table:

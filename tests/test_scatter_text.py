@@ -23,6 +23,12 @@ def test_points_stand_where_their_values_say() -> None:
     assert body[6].split() == ["0.1", "10", "GPU-hours", "(log)"]
 
 
+def test_names_without_a_point_are_told() -> None:
+    """What cost nothing has no place on a logarithmic axis, and is not forgotten."""
+    legend, *_ = scatter([Point("a", 1.0, 1.0), Point("free", 0.0, 2.0)], "GPU-hours", "y", 40, 8)
+    assert legend == "y: A a; without GPU-hours: free"
+
+
 def test_points_that_meet_are_marked() -> None:
     """Two names at one place give `#`; one name there twice keeps its letter."""
     both = scatter([Point("a", 1.0, 1.0), Point("b", 1.0, 1.0)], "h", "y", 20, 6)

@@ -29,11 +29,13 @@ def cell(condenser: str, ipc: int | None, mean_pct: float | None, **fields: obje
 def test_a_cell_tells_value_count_and_what_is_missing() -> None:
     """Deviation only from two on, the mark of the best, what is to come or failed; nothing where nothing is planned."""
     full = cell("random", 1, 71.336, sd_pct=0.517, is_best=True, over_random_pct=-0.5, measures={"coverage": 0.123456})
-    assert view_tables.cell_text(full, "top1_pct") == "71.34 ±0.52 (2) *"
-    assert view_tables.cell_text(full, "over_random_pct") == "-0.50"
-    assert view_tables.cell_text(full, "coverage") == "0.1235"
-    waiting = cell("random", 1, None, pending=1, failed=1)
-    assert view_tables.cell_text(waiting, "top1_pct") == "- 1 to come 1 failed"
+    assert view_tables.cell_text(full, "top1_pct") == "*71.34 ±0.52 (2)"
+    assert view_tables.cell_text(full, "over_random_pct") == " -0.50"
+    assert view_tables.cell_text(full, "coverage") == " 0.1235"
+    part = cell("random", 1, 71.336, sd_pct=0.5, planned=4, pending=1, failed=1)
+    assert view_tables.cell_text(part, "top1_pct") == " 71.34 ±0.50 (2/4) 1 failed"
+    waiting = cell("random", 1, None, pending=2)
+    assert view_tables.cell_text(waiting, "top1_pct") == " - (0/2)"
     assert view_tables.cell_text(None, "top1_pct") == ""
     assert view_tables.value(None, "top1_pct") is view_tables.value(waiting, "coverage") is None
 
@@ -51,10 +53,10 @@ def test_pivot_keeps_groups_together_and_sorts_ipc() -> None:
     table = pivot.table()
     assert table.header == ("dataset", "protocol", "student", "condenser", "ipc 1", "ipc 10", "all data")
     assert [line.cells[1:] for line in table.lines] == [
-        ("erm", "convnet3", "random", "", "50.00 (2)", ""),
-        ("erm", "convnet3", "rded", "60.00 (2)", "", ""),
-        ("erm", "convnet3", "all", "", "", "90.00 (2)"),
-        ("soft", "convnet3", "random", "", "40.00 (2)", ""),
+        ("erm", "convnet3", "random", "", " 50.00 (2)", ""),
+        ("erm", "convnet3", "rded", " 60.00 (2)", "", ""),
+        ("erm", "convnet3", "all", "", "", " 90.00 (2)"),
+        ("soft", "convnet3", "random", "", " 40.00 (2)", ""),
     ]
     assert table.lines[0].tasks == ("random100", "random101")
     exported = pivot.numbers()

@@ -21,7 +21,7 @@ from condhpc.tui.view import Setting, Update, View
 from condhpc.view_tables import ACCURACY, Line, PivotLine
 
 _NAME_CHARS, _CELL_CHARS = 16, 18
-"""`71.34 ±0.52 (9) *`."""
+"""`*71.34 ±0.52 (7/9)`."""
 _COSTS = ("gpu_h", "cpu_h", "kwh")
 _COST_WORDS = {"gpu_h": "GPU-hours", "cpu_h": "CPU-hours", "kwh": "kWh"}
 
@@ -64,7 +64,7 @@ class Results(View):
             columns=(
                 Column("condenser", _cell(3), _NAME_CHARS, grow=1, group=names[0], group_order=_as_they_come),
                 *(
-                    Column(title, _cell(4 + i), _CELL_CHARS, order=self._order(i), group_order=_as_they_come,
+                    Column(title, _cell(4 + i), _CELL_CHARS, grow=1, order=self._order(i), group_order=_as_they_come,
                            group=names[1 + i] if i < 2 else None)
                     for i, title in enumerate(columns)
                 ),
