@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic
 
@@ -19,7 +20,8 @@ from textual.worker import Worker
 from condhpc.tables import printable
 from condhpc.tui.columns import GUTTER, column_at, laid_out, widths
 from condhpc.tui.matching import matcher
-from condhpc.tui.table import PIECE, Column, R, Shape, Table
+from condhpc.tui.members import R
+from condhpc.tui.table import PIECE, Column, Shape, Table
 from condhpc.tui.tones import tone_style
 
 _HEADER = Style(bold=True, underline=True)
@@ -70,6 +72,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         super().__init__(id=id)
         self.table = Table(shape)
         self.marks: set[str] = set()
+        self._marked: Counter[str] = Counter()
+        """Marked rows of each line."""
         self._empty = empty
         self._cursor = 0
         self._held = ""
@@ -144,6 +148,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._cursor = next((shown.index(key) for key in wanted if key in shown), self._cursor)
         self._cursor = min(self._cursor, max(len(shown) - 1, 0))
         self._held = shown[self._cursor] if shown else ""
+        self._count_marks()
         self.virtual_size = Size(self.size.width, len(shown) + 1)
         self.repaint()
 
@@ -174,8 +179,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def repaint(self) -> None:
         """Paint lines that are not what they were, and say where the cursor is."""
-        held = self.table.rows_of(self._held)
-        self.post_message(self.Pointed(self, self._held if held else None))
+        self.post_message(self.Pointed(self, self._held or None))
         lines = [self._line(y) for y in range(self.size.height)]
         if len(lines) != len(self._painted):
             self.refresh()
@@ -206,9 +210,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return text, style + _CURSOR if index == self._cursor else style
 
     def _gutter(self, key: str) -> str:
-        members = self.table.members(key)
-        marked = sum(member in self.marks for member in members) if self.marks else 0
-        mark = " " if not marked else "*" if marked == len(members) else "+"
+        marked = self._marked[key]
+        mark = " " if not marked else "*" if marked == len(self.table.members(key)) else "+"
         fold = " " if not self.table.is_group(key) else "▾" if key in self.table.open else "▸"
         return f"{mark}{fold} ".ljust(GUTTER)
 
@@ -257,11 +260,13 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         """Mark all rows that pass the filters."""
         for key in self.table.shown:
             self.marks.update(self.table.members(key))
+        self._count_marks()
         self.repaint()
 
     def action_unmark(self) -> None:
         """No marks."""
         self.marks.clear()
+        self._count_marks()
         self.repaint()
 
     def _mark(self, key: str, *, on: bool | None) -> None:
@@ -270,7 +275,12 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self.marks |= members
         else:
             self.marks -= members
+        self._count_marks()
         self.repaint()
+
+    def _count_marks(self) -> None:
+        self._marked = Counter(self.marks)
+        self._marked.update(group for key in self.marks if (group := self.table.group_of(key)) is not None)
 
     # -- groups --------------------------------------------------------------------------------------------------
 

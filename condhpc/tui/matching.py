@@ -18,10 +18,10 @@ def matcher(needle: str) -> Matcher | None:
     """
     text = needle.strip()
     inverse = text.startswith("!")
-    folded = text[inverse:].strip().casefold()
-    if not folded:
+    wanted = text[inverse:].strip()
+    if not wanted:
         return None
-    found = _plain(folded) if _REGEX.search(folded) is None else _regex(folded)
+    found = _plain(wanted.casefold()) if _REGEX.search(wanted) is None else _regex(wanted)
     return _inverse(found) if inverse else found
 
 
@@ -29,9 +29,10 @@ def _plain(folded: str) -> Matcher:
     return lambda hay: folded in hay
 
 
-def _regex(folded: str) -> Matcher:
+def _regex(wanted: str) -> Matcher:
+    folded = wanted.casefold()
     try:
-        pattern = re.compile(folded)
+        pattern = re.compile(wanted, re.IGNORECASE)
     except (re.error, OverflowError, RecursionError):
         return _plain(folded)
     return lambda hay: folded in hay or pattern.search(hay) is not None

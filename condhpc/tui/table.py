@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from condhpc.tui.matching import Matcher
+from condhpc.tui.members import Members, R
 
-R = TypeVar("R")
 T = TypeVar("T")
 Pieces = Generator[None, None, T]
 """Work that pauses every few milliseconds and answers at its end."""
@@ -21,7 +21,7 @@ _GROUP = "\0"
 """Begins the keys of group lines; no task's key does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column(Generic[R]):
     """One column: what it shows of a row and of a group of rows, how wide it is, what it is sorted by."""
 
@@ -34,13 +34,13 @@ class Column(Generic[R]):
     right: bool = False
     order: Callable[[R], Order] | None = None
     """By what rows are sorted; None: by the text. One type per column."""
-    group: Callable[[Sequence[R]], str] | None = None
-    group_order: Callable[[Sequence[R]], Order] | None = None
+    group: Callable[[Members[R]], str] | None = None
+    group_order: Callable[[Members[R]], Order] | None = None
     from_width: int = 0
     """Shown on screens that are at least so wide."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape(Generic[R]):
     """What a table's rows are and how they look."""
 
@@ -49,7 +49,9 @@ class Shape(Generic[R]):
     text: Callable[[R], str]
     """What filters look through."""
     tone: Callable[[R], Tone] = field(default=lambda _: "")
-    group_tone: Callable[[Sequence[R]], Tone] = field(default=lambda _: "")
+    group_tone: Callable[[Members[R]], Tone] = field(default=lambda _: "")
+    kind: Callable[[R], str] = field(default=lambda _: "")
+    """What `Members.tally` counts by."""
 
 
 class Table(Generic[R]):
@@ -67,7 +69,7 @@ class Table(Generic[R]):
         """Groups that show their rows."""
         self.by: Column[R] | None = None
         self.descending = False
-        self._members: dict[str, list[str]] = {}
+        self._members: dict[str, Members[R]] = {}
         self._matcher: Matcher | None = None
         self._keep: Callable[[R], bool] | None = None
         self._group_by: Callable[[R], str] | None = None
@@ -89,21 +91,29 @@ class Table(Generic[R]):
         stale = False
         for row in rows:
             key = self.shape.key(row)
-            stale = stale or key not in self.rows
+            old = self.rows.get(key)
             self.rows[key] = row
-            if (group := self._groups.get(key)) is not None and self._group_by is not None:
-                stale = stale or _GROUP + self._group_by(row) != group
-                if self.by is not None and self._group_orders.pop(group, None) is not None:
-                    stale = True
+            if old is None or self._has_moved(key, old, row):
+                stale = True
             if (passed := self._passes.pop(key, None)) is not None:
                 self._passes[key] = self._passing(row)
                 stale = stale or passed != self._passes[key]
             if (order := self._orders.pop(key, None)) is not None:
                 self._orders[key] = self._order(row)
                 stale = stale or order != self._orders[key]
-        if stale:
-            self._groups.clear()
         return stale
+
+    def _has_moved(self, key: str, old: R, new: R) -> bool:
+        """Whether a changed row belongs to another group now, or its group to another place."""
+        group = self._groups.get(key)
+        if group is None or self._group_by is None:
+            return False
+        if group in self._members and self._passes.get(key, True):
+            self._members[group].changed(old, new)
+        if _GROUP + self._group_by(new) != group:
+            del self._groups[key]
+            return True
+        return self.by is not None and self._group_orders.pop(group, None) is not None
 
     def where(self, matcher: Matcher | None, keep: Callable[[R], bool] | None = None) -> None:
         """Show rows whose text matches and that are to be kept."""
@@ -131,11 +141,13 @@ class Table(Generic[R]):
 
     def members(self, key: str) -> list[str]:
         """Keys of the rows behind a line: those of a group that pass the filters, or the row itself."""
-        return self._members.get(key, []) if self.is_group(key) else [key] if key in self.rows else []
+        return self.rows_of(key).keys
 
-    def rows_of(self, key: str) -> list[R]:
+    def rows_of(self, key: str) -> Members[R]:
         """The rows behind a line."""
-        return [self.rows[member] for member in self.members(key)]
+        if (members := self._members.get(key)) is not None:
+            return members
+        return Members([key] if key in self.rows else [], self.rows, self.shape.kind)
 
     def group_of(self, key: str) -> str | None:
         """The group line that a row belongs to."""
@@ -179,20 +191,20 @@ class Table(Generic[R]):
         if self._group_by is None:
             return
         lines: list[str] = []
-        for group, keys in self._members.items():
+        for group, members in self._members.items():
             lines.append(group)
             if group in self.open:
-                lines += keys
+                lines += members.keys
         self.shown = lines
 
     def _filtered(self) -> Pieces[list[str]]:
         if self._matcher is None and self._keep is None:
             return list(self.rows)
         kept = []
-        for count, (key, row) in enumerate(list(self.rows.items())):
+        for count, key in enumerate(list(self.rows)):
             passes = self._passes.get(key)
-            if passes is None:
-                passes = self._passes[key] = self._passing(row)
+            if passes is None:  # of the row as it is now: it may have changed during a pause
+                passes = self._passes[key] = self._passing(self.rows[key])
             if passes:
                 kept.append(key)
             if count % PIECE == PIECE - 1:
@@ -216,7 +228,7 @@ class Table(Generic[R]):
                 yield
         keys.sort(key=self._orders.__getitem__, reverse=self.descending)
 
-    def _grouped(self, keys: list[str], by: Callable[[R], str]) -> Pieces[dict[str, list[str]]]:
+    def _grouped(self, keys: list[str], by: Callable[[R], str]) -> Pieces[dict[str, Members[R]]]:
         members: dict[str, list[str]] = {}
         for count, key in enumerate(keys):
             group = self._groups.get(key)
@@ -225,19 +237,19 @@ class Table(Generic[R]):
             members.setdefault(group, []).append(key)
             if count % PIECE == PIECE - 1:
                 yield
-        return members
+        return {group: Members(of_group, self.rows, self.shape.kind) for group, of_group in members.items()}
 
-    def _ordered_groups(self, members: dict[str, list[str]]) -> Pieces[dict[str, list[str]]]:
+    def _ordered_groups(self, members: dict[str, Members[R]]) -> Pieces[dict[str, Members[R]]]:
         assert self.by is not None
-        for count, (group, keys) in enumerate(members.items()):
+        for count, (group, rows) in enumerate(members.items()):
             if group not in self._group_orders:
-                self._group_orders[group] = self._group_order([self.rows[key] for key in keys])
+                self._group_orders[group] = self._group_order(rows)
             if count % 200 == 199:
                 yield
         ordered = sorted(members, key=self._group_orders.__getitem__, reverse=self.descending)
         return {group: members[group] for group in ordered}
 
-    def _group_order(self, rows: Sequence[R]) -> Order:
+    def _group_order(self, rows: Members[R]) -> Order:
         assert self.by is not None
         if self.by.group_order is not None:
             return self.by.group_order(rows)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,22 +16,31 @@ from condhpc.planned import Label
 from condhpc.spec import STAGES
 from condhpc.status_text import step_text
 from condhpc.tables import duration
-from condhpc.task_state import BAD, STATES
+from condhpc.task_state import BAD, STATES, State
 from condhpc.tui.grid import Grid
 from condhpc.tui.line import Line
-from condhpc.tui.table import Column, Shape, Tone
+from condhpc.tui.members import Members
+from condhpc.tui.table import Column, Shape
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
+_MATTERS: tuple[State, ...] = ("failed", "lost", "blocked", "over_budget", "running", "queued", "new", "recorded")
+"""What is wrong first, then what moves."""
+
+
+def cell_of(row: Row) -> str:
+    """Equal for tasks that differ in seeds, shard and metric only; made for 100,000 of them at a time."""
+    held = row.label
+    return f"{row.stage} {held.dataset} {held.condenser} {held.ipc} {held.protocol} {held.student} {held.role}"
+
 
 def cell_text(row: Row) -> str:
-    """What a task's seeds, shards and metrics have in common: `evaluate digits random ipc 10 erm resnet18`."""
-    label = msgspec.structs.replace(row.label, set_seed=None, student_seed=None, shard=None, metric=None)
-    return f"{row.stage} {label_text(label)}"
+    """What such tasks have in common: `digits random ipc 10 erm resnet18`."""
+    return label_text(msgspec.structs.replace(row.label, set_seed=None, student_seed=None, shard=None, metric=None))
 
 
 GROUPINGS: dict[str, Callable[[Row], str] | None] = {
-    "cell": cell_text,
+    "cell": cell_of,
     "array": lambda row: f"{row.stage} {row.element.partition('_')[0] or 'without an array'}",
     "stage": lambda row: row.stage,
     "task": None,
@@ -46,10 +54,9 @@ def own_text(row: Row) -> str:
     return label_text(Label(set_seed=own.set_seed, student_seed=own.student_seed, metric=own.metric, shard=own.shard))
 
 
-def states_text(rows: Sequence[Row]) -> str:
+def states_text(rows: Members[Row]) -> str:
     """`3 recorded, 1 failed`."""
-    counts = Counter(row.state for row in rows)
-    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return ", ".join(f"{rows.tally[state]} {state}" for state in STATES if rows.tally[state])
 
 
 class Tasks(View):
@@ -106,11 +113,11 @@ class Tasks(View):
     @on(Grid.Pointed)
     def describe(self, message: Grid.Pointed) -> None:
         """The row under the cursor in full; of a group, its states and what is wrong first."""
-        rows = [] if message.key is None else self._rows.table.rows_of(message.key)
+        rows = self._rows.table.rows_of(message.key or "")
         if not rows:
             self._line.say("")
         elif self._rows.table.is_group(message.key or ""):
-            wrong = next((f": {row.detail}" for row in rows if row.state in BAD and row.detail), "")
+            wrong = f": {detail}" if (detail := _group_detail(rows)) else ""
             self._line.say(f"{_group_title(rows, self._by)}: {states_text(rows)}{wrong}")
         else:
             self._line.say(_whole(rows[0]))
@@ -120,26 +127,26 @@ class Tasks(View):
     def _shape(self) -> Shape[Row]:
         return Shape(
             columns=(
-                Column("state", lambda r: r.state, 11, order=lambda r: STATES.index(r.state),
-                       group=_group_state, group_order=lambda rs: min(STATES.index(r.state) for r in rs)),
+                Column("state", lambda r: r.state, 11, order=lambda r: _MATTERS.index(r.state),
+                       group=_group_state, group_order=lambda rs: _MATTERS.index(_leading(rs))),
                 Column("stage", lambda r: r.stage, 8, order=lambda r: STAGES.index(r.stage), from_width=60,
                        group=lambda rs: rs[0].stage, group_order=lambda rs: STAGES.index(rs[0].stage)),
                 Column("task", self._title, 18, grow=4,
                        group=lambda rs: _group_title(rs, self._by)),
                 Column("step", step_text, 14, grow=2, from_width=90, order=lambda r: r.step / (r.total or 1),
-                       group=_group_step, group_order=_recorded_share),
+                       group=_group_step, group_order=lambda rs: rs.tally["recorded"] / len(rs)),
                 Column("for", self._age, 7, from_width=70, order=self._age_s),
-                Column("where", lambda r: r.element or r.host, 12, from_width=110, group=_group_where),
+                Column("where", lambda r: r.element or r.host, 12, from_width=110),
                 Column("tries", lambda r: "" if r.attempts is None else str(r.attempts), 5, from_width=100, right=True,
-                       order=lambda r: r.attempts or 0, group=_group_tries,
-                       group_order=lambda rs: max(r.attempts or 0 for r in rs)),
+                       order=lambda r: r.attempts or 0),
                 Column("detail", lambda r: r.detail, 12, grow=3, from_width=80,
-                       group=lambda rs: next((r.detail for r in rs if r.state in BAD), "")),
+                       group=_group_detail),
             ),
             key=lambda r: r.key,
             text=lambda r: " ".join((r.state, r.stage, label_text(r.label), r.key, r.element, r.host, r.detail)),
             tone=lambda r: TONE_OF[r.state],
-            group_tone=_group_tone,
+            group_tone=lambda rs: TONE_OF[_leading(rs)],
+            kind=lambda r: r.state,
         )  # fmt: skip
 
     def _title(self, row: Row) -> str:
@@ -159,41 +166,27 @@ def _whole(row: Row) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _group_title(rows: Sequence[Row], by: str) -> str:
-    title = {"stage": "", "array": rows[0].element.partition("_")[0]}.get(by, cell_text(rows[0]).partition(" ")[2])
+def _group_title(rows: Members[Row], by: str) -> str:
+    title = {"stage": "", "array": rows[0].element.partition("_")[0]}.get(by, cell_text(rows[0]))
     return f"{title} ({len(rows)})".strip()
 
 
-def _group_state(rows: Sequence[Row]) -> str:
-    """The state that matters most: what is wrong, then what moves, then how many are recorded."""
-    counts = Counter(row.state for row in rows)
-    for state in ("failed", "lost", "blocked", "over_budget", "running", "queued", "new"):
-        if counts[state]:
-            return f"{counts[state]} {state}"
-    return "recorded"
+def _leading(rows: Members[Row]) -> State:
+    """The state that matters most: what is wrong, then what moves."""
+    return next((state for state in _MATTERS if rows.tally[state] > 0), "recorded")
 
 
-def _group_tone(rows: Sequence[Row]) -> Tone:
-    states = {row.state for row in rows}
-    for state in ("failed", "lost", "blocked", "over_budget", "running", "queued", "new"):
-        if state in states:
-            return TONE_OF[state]
-    return "good"
+def _group_state(rows: Members[Row]) -> str:
+    state = _leading(rows)
+    return state if rows.tally[state] == len(rows) else f"{rows.tally[state]} {state}"
 
 
-def _recorded_share(rows: Sequence[Row]) -> float:
-    return sum(row.state == "recorded" for row in rows) / len(rows)
+def _group_step(rows: Members[Row]) -> str:
+    return f"{rows.tally['recorded']}/{len(rows)} recorded"
 
 
-def _group_step(rows: Sequence[Row]) -> str:
-    return f"{sum(row.state == 'recorded' for row in rows)}/{len(rows)} recorded"
-
-
-def _group_where(rows: Sequence[Row]) -> str:
-    found = sorted({row.element.partition("_")[0] or row.host for row in rows} - {""})
-    return found[0] + (f" +{len(found) - 1}" if len(found) > 1 else "") if found else ""
-
-
-def _group_tries(rows: Sequence[Row]) -> str:
-    most = max((row.attempts or 0 for row in rows), default=0)
-    return str(most) if most else ""
+def _group_detail(rows: Members[Row]) -> str:
+    """The first reason among rows that something went wrong for."""
+    if not any(rows.tally[state] for state in BAD):
+        return ""
+    return next((row.detail for row in rows if row.state in BAD and row.detail), "")
