@@ -20,6 +20,7 @@ from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
+    from condhpc.actions import Actions
     from condhpc.findings import Snapshot
     from condhpc.layout import Layout, RunFolder
     from condhpc.observe import Observer
@@ -265,10 +266,21 @@ def watch(session: Session, run: str | None) -> None:
     app = Watch(
         source,
         poll_s=held.poll_s if held.backend == "slurm" else 1.0,
-        setting=Setting(clock=time.time, folder=folder, layout=layout),
+        setting=Setting(clock=time.time, folder=folder, layout=layout, doer=_doer_of(session, folder, layout)),
     )
     app.run()
     click.get_current_context().exit(app.return_code or 0)
+
+
+def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:
+    """Who acts on a run for `watch`; nobody where no profile is in force: looking at a run needs none."""
+    from condhpc.actions import Actions
+
+    try:
+        return Actions(run, layout, session.profile())
+    except InputError as error:
+        say(f"nothing can be done to this run from here: {error}")
+        return None
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -165,7 +166,7 @@ class Acting(App[None]):
 
     def action_export(self) -> None:
         """The table in front as a CSV file under `results/<run>`."""
-        self.run_worker(self._guarded(self._export()), group="acting")
+        self.run_worker(partial(self._guarded, self._export), group="acting")
 
     async def _export(self) -> list[str]:
         view, shot = self.front, self.shot
@@ -191,12 +192,12 @@ class Acting(App[None]):
         elif needs_tasks and not keys:
             self.tell("no task is selected here")
         else:
-            self.run_worker(self._guarded(deed(doer, shot, keys)), group="acting")
+            self.run_worker(partial(self._guarded, partial(deed, doer, shot, keys)), group="acting")
 
-    async def _guarded(self, deed: Coroutine[Any, Any, list[str]]) -> None:
+    async def _guarded(self, deed: Callable[[], Coroutine[Any, Any, list[str]]]) -> None:
         """What was done is said; what a user can mend, too. A bug keeps its traceback."""
         try:
-            said = await deed
+            said = await deed()
         except (CondhpcError, OSError) as error:
             self.tell(str(error), wrong=True)
             return

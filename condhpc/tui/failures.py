@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Failures(View):
         first = group.keys[0] if group is not None and group.keys else ""
         self._about.set_lines([] if group is None else cause_lines(group, self._logs.get(first)))
         if first and first not in self._logs and self.setting.folder is not None:
-            self.run_worker(self._read(self.setting.folder, first, line), group="log", exclusive=True)
+            self.run_worker(partial(self._read, self.setting.folder, first, line), group="log", exclusive=True)
 
     async def _read(self, folder: RunFolder, key: str, line: str | None) -> None:
         await asyncio.sleep(_READ_AFTER_S)  # a cursor that only passes by reads nothing

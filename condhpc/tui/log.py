@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -62,6 +63,8 @@ class Log(View):
         self._follows = True
         self._busy = False
         self._words = ""
+        self._amiss = ""
+        """Why not all logs of the task are here."""
 
     def compose(self) -> ComposeResult:
         """What is read, the text, a line to search in."""
@@ -80,18 +83,18 @@ class Log(View):
         else:
             self._rows.update(update.changed)
         if not self._key and not self._sources and self.setting.folder is not None:
-            self.run_worker(self._load_newest(self.setting.folder), group="log", exclusive=True)
+            self.run_worker(partial(self._load_newest, self.setting.folder), group="log", exclusive=True)
         self._poll()
 
     def about(self, key: str) -> None:
         """Logs of that task."""
         self._key = key
         self._sources, self._tail, self._follows = [], None, True
-        self._words = "looking for logs ..."
+        self._words, self._amiss = "looking for logs ...", ""
         self._pane.set_lines(())
         self._tell()
         if self.setting.folder is not None:
-            self.run_worker(self._load(self.setting.folder, key), group="log", exclusive=True)
+            self.run_worker(partial(self._load, self.setting.folder, key), group="log", exclusive=True)
 
     @property
     def selected(self) -> list[str]:
@@ -117,7 +120,7 @@ class Log(View):
         try:
             return await beside(work)
         except (CondhpcError, OSError) as error:
-            self._words = str(error)
+            self._amiss = str(error)
             return otherwise
 
     def _open(self, sources: list[LogSource], place: int = 0) -> None:
@@ -134,7 +137,7 @@ class Log(View):
         if not self.display or self._busy or not self._sources:
             return
         self._busy = True
-        self.run_worker(self._look(self._tail, self._key), group="look")
+        self.run_worker(partial(self._look, self._tail, self._key), group="look")
 
     async def _look(self, tail: LogTail | None, key: str) -> None:
         nothing: list[str] = []
@@ -184,6 +187,7 @@ class Log(View):
             "wrapped" if pane.wraps else "",
             f"'{pane.needle}': {pane.here + 1 if pane.found else 0} of {len(pane.found)}" if pane.needle else "",
             self._words,
+            self._amiss,
         ]
         self._title.say("\n".join(filter(None, (task, "  ".join(filter(None, parts))))))
 

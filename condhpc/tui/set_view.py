@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.cells import set_cell_size
@@ -74,7 +75,7 @@ class Card(ScrollView, can_focus=True):
         self._facts = [("", words)] if card is None else [("set", card.title), *card.facts, ("", card.note)]
         self._laid_out_for = -1
         self._lay_out()
-        self.scroll_home(animate=False, immediate=True)
+        self.scroll_home(animate=False, force=True, immediate=True)
 
     def on_resize(self, event: Resize) -> None:
         """Pictures are as large as fits."""
@@ -208,7 +209,7 @@ class Sets(View):
             self._card.set_card(None, "" if row is None else "no store to read it from")
             return
         self._card.set_card(None, "reading ...")
-        self.run_worker(self._read(layout, row), group="card", exclusive=True)
+        self.run_worker(partial(self._read, layout, row), group="card", exclusive=True)
 
     async def _read(self, layout: Layout, row: Row) -> None:
         await asyncio.sleep(_READ_AFTER_S)  # a cursor that only passes by reads nothing

@@ -63,7 +63,7 @@ class TextPane(ScrollView, can_focus=True):
         if at_end:
             self.to_end()
         elif dropped:
-            self.scroll_to(y=self._start_of(max(top, 0)), animate=False, immediate=True)
+            self.scroll_to(y=self._start_of(max(top, 0)), animate=False, force=True, immediate=True)
 
     @property
     def is_at_end(self) -> bool:
@@ -72,14 +72,14 @@ class TextPane(ScrollView, can_focus=True):
 
     def to_end(self) -> None:
         """To the last line."""
-        self.scroll_to(y=max(self.virtual_size.height - self.size.height, 0), animate=False, immediate=True)
+        self.scroll_to(y=max(self.virtual_size.height - self.size.height, 0), animate=False, force=True, immediate=True)
 
     def set_wrap(self, *, wraps: bool) -> None:
         """Fold long lines, or let them run out of the screen; the line on top stays there."""
         top = self._line_at(self.scroll_offset.y)[0]
         self.wraps = wraps
         self._lay_out()
-        self.scroll_to(x=0, y=self._start_of(top), animate=False, immediate=True)
+        self.scroll_to(x=0, y=self._start_of(top), animate=False, force=True, immediate=True)
 
     def search(self, needle: str) -> None:
         """Mark a text, and go to its first place from here on."""
@@ -96,7 +96,7 @@ class TextPane(ScrollView, can_focus=True):
             line = self._start_of(self.found[self.here])
             top = self.scroll_offset.y
             if not top <= line < top + self.size.height:
-                self.scroll_to(y=max(line - self.size.height // 2, 0), animate=False, immediate=True)
+                self.scroll_to(y=max(line - self.size.height // 2, 0), animate=False, force=True, immediate=True)
         self.refresh()
 
     # -- drawing -------------------------------------------------------------------------------------------------
@@ -121,8 +121,8 @@ class TextPane(ScrollView, can_focus=True):
 
     def _line_at(self, row: int) -> tuple[int, int]:
         """Line of the text, and part of it, at a line of the screen."""
-        if not self.wraps or not self._starts:
-            return row, 0
+        if not self.wraps or row >= self.virtual_size.height:
+            return (row if not self.wraps else len(self._lines)), 0
         line = bisect_right(self._starts, row) - 1
         return line, row - self._starts[line]
 
