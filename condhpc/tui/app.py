@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
@@ -58,10 +59,12 @@ class Watch(App[None]):
         Binding("q", "quit", "Quit", id="app.quit"),
     ]  # fmt: skip
 
-    def __init__(self, source: Source, poll_s: float, setting: Setting | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, source: Source, poll_s: float, setting: Setting, driver_class: type[Driver] | None = None
+    ) -> None:
+        super().__init__(driver_class=driver_class)
         self.animation_level = "none"
-        self.setting = setting or Setting(clock=time.time)
+        self.setting = setting
         self._poller = Poller(source, self.post_message, poll_s)
         self._looked = float("-inf")
         self._shot: Snapshot | None = None
