@@ -12,6 +12,7 @@ from textual import on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
+from textual.events import Event, InputEvent
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
@@ -108,6 +109,12 @@ class Watch(App[None]):
         """Leave the terminal as it was found."""
         self.exit(return_code=_OF_SIGNALS + number)
 
+    async def on_event(self, event: Event) -> None:
+        """A key or the mouse: somebody is there."""
+        if isinstance(event, InputEvent):
+            self._poller.stir()
+        await super().on_event(event)
+
     # -- what is new ---------------------------------------------------------------------------------------------
 
     @on(Update)
@@ -132,7 +139,7 @@ class Watch(App[None]):
             self.front.show(update)
 
     def _show_head(self) -> None:
-        self._head.say(head_text(self._shot, self._trouble, self.setting.clock()))
+        self._head.say(head_text(self._shot, self._trouble, self.setting.clock(), asleep=self._poller.is_asleep))
 
     # -- views ---------------------------------------------------------------------------------------------------
 
