@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,25 +250,22 @@ def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--read-only", is_flag=True, help="Offer nothing that changes anything.")
 @click.pass_obj
-def watch(session: Session, run: str | None) -> None:
+def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
     from condhpc.steward import Beside
-    from condhpc.tui.app import Watch
-    from condhpc.tui.view import Setting
+    from condhpc.tui import start
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
     source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
-    app = Watch(
-        source,
-        poll_s=held.poll_s if held.backend == "slurm" else 1.0,
-        setting=Setting(clock=time.time, folder=folder, layout=layout, doer=_doer_of(session, folder, layout)),
-    )
-    app.run()
-    click.get_current_context().exit(app.return_code or 0)
+    poll_s = held.poll_s if held.backend == "slurm" else 1.0
+    doer = _doer_of(session, folder, layout)
+    code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
+    click.get_current_context().exit(code)
 
 
 def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.events import Event, InputEvent
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
@@ -59,10 +61,12 @@ class Watch(Acting):
         Binding("q", "quit", "Quit", id="app.quit"),
     ]  # fmt: skip
 
-    def __init__(self, source: Source, poll_s: float, setting: Setting | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, source: Source, poll_s: float, setting: Setting, driver_class: type[Driver] | None = None
+    ) -> None:
+        super().__init__(driver_class=driver_class)
         self.animation_level = "none"
-        self.setting = setting or Setting(clock=time.time)
+        self.setting = setting
         self._poller = Poller(source, self.post_message, poll_s)
         self._looked = float("-inf")
         self._shot: Snapshot | None = None
@@ -106,6 +110,12 @@ class Watch(Acting):
         """Leave the terminal as it was found."""
         self.exit(return_code=_OF_SIGNALS + number)
 
+    async def on_event(self, event: Event) -> None:
+        """A key or the mouse: somebody is there."""
+        if isinstance(event, InputEvent):
+            self._poller.stir()
+        await super().on_event(event)
+
     # -- what is new ---------------------------------------------------------------------------------------------
 
     @on(Update)
@@ -130,7 +140,7 @@ class Watch(Acting):
             self.front.show(update)
 
     def _show_head(self) -> None:
-        self._head.say(head_text(self._shot, self._trouble, self.setting.clock()))
+        self._head.say(head_text(self._shot, self._trouble, self.setting.clock(), asleep=self._poller.is_asleep))
 
     @property
     def shot(self) -> Snapshot | None:

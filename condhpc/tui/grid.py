@@ -133,7 +133,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self.table.arrange_now()
             self._arranged()
         else:
-            self._arranging = self.run_worker(self._arrange_in_pieces(), exclusive=True, group="arrange")
+            self._arranging = self.run_worker(self._arrange_in_pieces, exclusive=True, group="arrange")
 
     async def _arrange_in_pieces(self) -> None:
         for _ in self.table.arrange():
@@ -218,7 +218,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     def _header(self) -> str:
         arrow = "▼" if self.table.descending else "▲"
         return " " * GUTTER + self._laid_out([
-            f"{column.title} {arrow}" if column is self.table.by else column.title
+            f"{arrow}{column.title}" if column is self.table.by else column.title
             for column in self.table.shape.columns
         ])  # fmt: skip
 

@@ -15,13 +15,14 @@ from condhpc.tables import duration
 from condhpc.task_state import STATES
 
 
-def head_text(shot: Snapshot | None, trouble: str, now: float) -> str:
+def head_text(shot: Snapshot | None, trouble: str, now: float, *, asleep: bool = False) -> str:
     """Run, state, counts, age of the data; below it what is wrong."""
     if shot is None:
         return trouble or "looking …"
     counts = ", ".join(f"{shot.total(state)} {state}" for state in STATES if shot.total(state)) or "no tasks"
     seen_s = shot.queue_s if shot.queue_error else shot.taken_s
     age = "queue unknown" if seen_s is None else f"data {duration(now - seen_s)} old"
+    age += ", asleep until a key is pressed" if asleep else ""
     problem = trouble or (shot.problems[0] if shot.problems else "")
     head = f"{shot.run}: {shot.state} · {counts} · {age}"
     return f"{head}\n{problem}" if problem else head

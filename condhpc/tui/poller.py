@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from condhpc.tui.view import Update
 
 _BACK_OFF = 10.0
 _LONGEST_POLL_S = 300.0
+IDLE_S = 900.0
+"""Who has not touched a key for so long does not look: then nobody is asked."""
 
 
 class Source(Protocol):
@@ -36,7 +39,13 @@ class Trouble(Message):
 class Poller(threading.Thread):
     """Takes snapshots until told to end. A daemon: the program ends even while squeue hangs."""
 
-    def __init__(self, source: Source, post: Callable[[Message], object], poll_s: float) -> None:
+    def __init__(
+        self,
+        source: Source,
+        post: Callable[[Message], object],
+        poll_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name="poller", daemon=True)
         self._source = source
         self._post = post
@@ -45,6 +54,19 @@ class Poller(threading.Thread):
         self._forget = False
         self._end = False
         self._last: Snapshot | None = None
+        self._clock = clock
+        self._stirred_s = clock()
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether nobody has touched a key for long."""
+        return self._clock() - self._stirred_s >= IDLE_S
+
+    def stir(self) -> None:
+        """Somebody is there: what slept looks at once."""
+        was_asleep, self._stirred_s = self.is_asleep, self._clock()
+        if was_asleep:
+            self._wake.set()
 
     def look_now(self) -> None:
         """Take a snapshot at once, from everything anew."""
@@ -60,6 +82,9 @@ class Poller(threading.Thread):
         """Poll until told to end."""
         delay_s = self._poll_s
         while not self._end:
+            if self.is_asleep:
+                self._pause(None)
+                continue
             if self._forget:
                 self._forget = False
                 self._source.forget()
@@ -70,8 +95,11 @@ class Poller(threading.Thread):
                 same = before is not None and update.changed == {} and before.problems == update.snapshot.problems
                 longest_s = min(self._poll_s * _BACK_OFF, _LONGEST_POLL_S)
                 delay_s = min(delay_s * 2, max(longest_s, self._poll_s)) if same else self._poll_s
-            self._wake.wait(delay_s)
-            self._wake.clear()
+            self._pause(delay_s)
+
+    def _pause(self, delay_s: float | None) -> None:
+        self._wake.wait(delay_s)
+        self._wake.clear()
 
     def _look(self) -> Update | None:
         try:

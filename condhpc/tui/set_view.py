@@ -28,6 +28,7 @@ from condhpc.log_view import label_text
 from condhpc.outlook import CellResult
 from condhpc.set_card import SetCard
 from condhpc.task_state import BAD, STATES
+from condhpc.tui.ascii_driver import AsciiDriver
 from condhpc.tui.beside import beside
 from condhpc.tui.grid import Grid
 from condhpc.tui.table import Column, Shape
@@ -118,9 +119,8 @@ def _pixel(upper: Sequence[int], lower: Sequence[int], held: bool, base: Style) 
 
 
 def shows_colours(app: Any) -> bool:
-    """Whether pictures can be shown in colours: at least 256 of them are wanted, and the terminal has the character."""
-    encoding = str(app.console.encoding).lower().replace("-", "")
-    return not app.no_color and app.console.color_system in {"256", "truecolor"} and encoding.startswith("utf")
+    """Whether pictures can be shown in colours: these are wanted, and the terminal has the character."""
+    return not app.no_color and not issubclass(app.driver_class, AsciiDriver)
 
 
 class Sets(View):
