@@ -16,7 +16,7 @@ from condhpc.errors import CondhpcError
 from condhpc.findings import Row, Snapshot
 from condhpc.spec import STAGES, Stage
 from condhpc.tui.ask import Ask, Field, positive, whole_number
-from condhpc.tui.beside import beside
+from condhpc.tui.beside import begin, beside
 from condhpc.tui.doer import Doer
 from condhpc.tui.help import Menu
 from condhpc.tui.view import Setting, View
@@ -166,7 +166,7 @@ class Acting(App[None]):
 
     def action_export(self) -> None:
         """The table in front as a CSV file under `results/<run>`."""
-        self.run_worker(partial(self._guarded, self._export), group="acting")
+        begin(self, partial(self._guarded, self._export), "acting")
 
     async def _export(self) -> list[str]:
         view, shot = self.front, self.shot
@@ -192,7 +192,7 @@ class Acting(App[None]):
         elif needs_tasks and not keys:
             self.tell("no task is selected here")
         else:
-            self.run_worker(partial(self._guarded, partial(deed, doer, shot, keys)), group="acting")
+            begin(self, partial(self._guarded, partial(deed, doer, shot, keys)), "acting")
 
     async def _guarded(self, deed: Callable[[], Coroutine[Any, Any, list[str]]]) -> None:
         """What was done is said; what a user can mend, too. A bug keeps its traceback."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from textual.dom import DOMNode
+from textual.worker import Worker
 
 T = TypeVar("T")
 
@@ -31,3 +34,14 @@ async def beside(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="beside", daemon=True).start()
     return await done
+
+
+def begin(
+    node: DOMNode, work: Callable[[], Coroutine[Any, Any, None]], group: str, *, exclusive: bool = False
+) -> Worker[None]:
+    """Start work of a widget that goes on between keys; `exclusive` ends what its group does already."""
+
+    async def run() -> None:
+        await work()
+
+    return node.run_worker(run, group=group, exclusive=exclusive)

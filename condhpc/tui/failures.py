@@ -17,7 +17,7 @@ from condhpc.layout import RunFolder
 from condhpc.log_tail import LogTail
 from condhpc.outlook import FailureGroup
 from condhpc.tables import printable
-from condhpc.tui.beside import beside
+from condhpc.tui.beside import begin, beside
 from condhpc.tui.grid import Grid
 from condhpc.tui.page import Page, Part
 from condhpc.tui.sheets import Sheet, plain, shape_of
@@ -99,7 +99,7 @@ class Failures(View):
         first = group.keys[0] if group is not None and group.keys else ""
         self._about.set_lines([] if group is None else cause_lines(group, self._logs.get(first)))
         if first and first not in self._logs and self.setting.folder is not None:
-            self.run_worker(partial(self._read, self.setting.folder, first, line), group="log", exclusive=True)
+            begin(self, partial(self._read, self.setting.folder, first, line), "log", exclusive=True)
 
     async def _read(self, folder: RunFolder, key: str, line: str | None) -> None:
         await asyncio.sleep(_READ_AFTER_S)  # a cursor that only passes by reads nothing

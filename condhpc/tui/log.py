@@ -19,7 +19,7 @@ from condhpc.layout import Layout, RunFolder
 from condhpc.log_tail import DIARY, LogSource, LogTail
 from condhpc.runs import PlanLine
 from condhpc.set_card import size_text
-from condhpc.tui.beside import beside
+from condhpc.tui.beside import begin, beside
 from condhpc.tui.line import Line
 from condhpc.tui.text_pane import TextPane
 from condhpc.tui.view import Setting, Update, View
@@ -83,7 +83,7 @@ class Log(View):
         else:
             self._rows.update(update.changed)
         if not self._key and not self._sources and self.setting.folder is not None:
-            self.run_worker(partial(self._load_newest, self.setting.folder), group="log", exclusive=True)
+            begin(self, partial(self._load_newest, self.setting.folder), "log", exclusive=True)
         self._poll()
 
     def about(self, key: str) -> None:
@@ -94,7 +94,7 @@ class Log(View):
         self._pane.set_lines(())
         self._tell()
         if self.setting.folder is not None:
-            self.run_worker(partial(self._load, self.setting.folder, key), group="log", exclusive=True)
+            begin(self, partial(self._load, self.setting.folder, key), "log", exclusive=True)
 
     @property
     def selected(self) -> list[str]:
@@ -137,7 +137,7 @@ class Log(View):
         if not self.display or self._busy or not self._sources:
             return
         self._busy = True
-        self.run_worker(partial(self._look, self._tail, self._key), group="look")
+        begin(self, partial(self._look, self._tail, self._key), "look")
 
     async def _look(self, tail: LogTail | None, key: str) -> None:
         nothing: list[str] = []

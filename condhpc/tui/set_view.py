@@ -29,7 +29,7 @@ from condhpc.outlook import CellResult
 from condhpc.set_card import SetCard
 from condhpc.task_state import BAD, STATES
 from condhpc.tui.ascii_driver import AsciiDriver
-from condhpc.tui.beside import beside
+from condhpc.tui.beside import begin, beside
 from condhpc.tui.grid import Grid
 from condhpc.tui.table import Column, Shape
 from condhpc.tui.tones import TONE_OF
@@ -209,7 +209,7 @@ class Sets(View):
             self._card.set_card(None, "" if row is None else "no store to read it from")
             return
         self._card.set_card(None, "reading ...")
-        self.run_worker(partial(self._read, layout, row), group="card", exclusive=True)
+        begin(self, partial(self._read, layout, row), "card", exclusive=True)
 
     async def _read(self, layout: Layout, row: Row) -> None:
         await asyncio.sleep(_READ_AFTER_S)  # a cursor that only passes by reads nothing
