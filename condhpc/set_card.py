@@ -84,7 +84,8 @@ def _made_by(spec: CondenseSpec, inputs: dict[str, str]) -> list[tuple[str, str]
 
 def _recorded(record: Record) -> list[tuple[str, str]]:
     artefacts = [
-        (name, f"{size_text(held.bytes)}, sha256 {held.sha256[:16]}") for name, held in sorted(record.artefacts.items())
+        (f"artefact {name}", f"{size_text(held.bytes)}, sha256 {held.sha256[:16]}")
+        for name, held in sorted(record.artefacts.items())
     ]
     told = [(name, _value_text(name, value)) for name, value in record.values.items()]
     used = energy_sums.of_task(record.energy, gpus=record.cost.get("gpu_s", 0.0) > 0)

@@ -56,7 +56,7 @@ class Page(ScrollView, can_focus=True):
         """One line of the screen."""
         index, width = self.scroll_offset.y + y, self.size.width
         base = self.rich_style
-        text = Text(style=base)
+        text = Text(style=base, end="")
         for part, tone in self._lines[index] if index < len(self._lines) else ():
             text.append(part, tone_style(tone, self.app.theme_variables) if tone else Style())
         strip = Strip(text.render(self.app.console)).crop(self.scroll_offset.x, self.scroll_offset.x + width)

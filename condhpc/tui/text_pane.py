@@ -135,7 +135,9 @@ class TextPane(ScrollView, can_focus=True):
         line, part = self._line_at(self.scroll_offset.y + y)
         if line >= len(self._lines):
             return Strip.blank(width, base)
-        text = Text(_folded(self._lines[line], max(width, 1))[part] if self.wraps else self._lines[line], style=base)
+        text = Text(
+            _folded(self._lines[line], max(width, 1))[part] if self.wraps else self._lines[line], style=base, end=""
+        )
         if self.needle:
             current = bool(self.found) and self.found[self.here] == line
             _mark(text, self.needle.casefold(), _HERE if current else _FOUND)
