@@ -43,9 +43,9 @@ def lines(seen: Snapshot, width: int = 100) -> list[str]:
 def test_stages_have_states_progress_pace_and_time_left() -> None:
     """One line per stage and one for all; half a task that runs counts as half."""
     found = lines(made())
-    assert found[0].split() == ["stage", "progress", "recorded", "running", "queued", "failed", "an", "hour", "left"]
-    assert found[1].split() == ["condense", "█" * 10 + "░" * 10, "50", "%", "1", "1", "1", "1", "12.5", "2.0", "h"]
-    assert found[2].split() == ["all", "█" * 10 + "░" * 10, "50", "%", "1", "1", "1", "1", "2.5", "h"]
+    assert found[0].split() == ["stage", "progress", "an", "hour", "left", "recorded", "running", "queued", "failed"]
+    assert found[1].split() == ["condense", "█" * 10 + "░" * 10, "50", "%", "12.5", "2.0", "h", "1", "1", "1", "1"]
+    assert found[2].split() == ["all", "█" * 10 + "░" * 10, "50", "%", "2.5", "h", "1", "1", "1", "1"]
 
 
 def test_costs_are_used_of_planned_bounded_and_wasted() -> None:
