@@ -264,7 +264,7 @@ class Watch(Acting):
         found: dict[tuple[str, str, str], list[str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.description and not binding.system:
+            if binding.description and binding.id:  # those without an id are Textual's own
                 place = "everywhere" if active.node is self else "here"
                 found.setdefault((place, binding.action, binding.description), []).append(self.get_key_display(binding))
         ordered = sorted(found.items(), key=lambda item: item[0][0] != "here")
@@ -279,7 +279,7 @@ class Watch(Acting):
         yield SystemCommand("Theme", "Other colours", self.action_change_theme)
         for active in screen.active_bindings.values():
             binding = active.binding
-            if binding.description and not binding.system and active.enabled:
+            if binding.description and binding.id and active.enabled:
                 yield SystemCommand(
                     binding.description, self.get_key_display(binding), self._doing(binding, active.node)
                 )

@@ -61,7 +61,8 @@ class Menu(ModalScreen[int | None]):
     DEFAULT_CSS = """
     Menu { align: center middle; }
     Menu > Vertical { width: auto; max-width: 90%; height: auto; max-height: 90%; border: solid $primary; }
-    Menu OptionList { width: 40; max-width: 100%; height: auto; max-height: 16; border: none; }
+    Menu OptionList { width: 40; max-width: 100%; height: auto; max-height: 16; }
+    Menu OptionList, Menu OptionList:focus { border: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "none", "Back", id="menu.back"),

@@ -17,7 +17,6 @@ from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
 _BAR_CHARS = 20
-_NARROW = 70
 _UNITS = {"gpuh": "GPU-h", "cpuh": "CPU-h", "kwh": "kWh"}
 Said = list[Part]
 
@@ -52,7 +51,7 @@ class Overview(View):
 
 def overview_lines(shot: Snapshot, now: float, width: int = 100) -> Iterator[Said]:
     """The page, line by line."""
-    yield from stage_lines(shot, narrow=width < _NARROW)
+    yield from stage_lines(shot, width)
     outlook = shot.outlook
     blocks: list[tuple[str, Iterable[Said]]] = [
         ("costs", cost_lines(outlook.costs)),
@@ -73,16 +72,17 @@ def overview_lines(shot: Snapshot, now: float, width: int = 100) -> Iterator[Sai
 # -- stages ------------------------------------------------------------------------------------------------------
 
 
-def stage_lines(shot: Snapshot, *, narrow: bool) -> Iterator[Said]:
-    """Stage by state, with progress and pace; states that no task is in have no column."""
+def stage_lines(shot: Snapshot, width: int) -> Iterator[Said]:
+    """Stage by state, with progress and pace; states that no task is in have no column, narrow screens no bars."""
     used = [state for state in STATES if shot.total(state)]
     if not used:
         yield [("no tasks", "dim")]
         return
-    widths = {state: max(len(state), 6) for state in used}
+    widths = {state: max(len(state), 4) for state in used}
     pace = {line.stage: line for line in shot.outlook.pace}
+    narrow = 9 + _bar_width(narrow=False) + 18 + sum(2 + n for n in widths.values()) > width
     head = f"{'stage':<9}{'' if narrow else 'progress':<{_bar_width(narrow=narrow)}}"
-    yield [(head + "".join(f"  {state:>{widths[state]}}" for state in used) + f"{'an hour':>9}{'left':>9}", "dim")]
+    yield [(f"{head}{'an hour':>9}{'left':>9}" + "".join(f"  {state:>{widths[state]}}" for state in used), "dim")]
     for stage, counts in shot.counts.items():
         yield _stage_line(stage, counts, pace.get(stage), widths, narrow=narrow)
     totals = {state: shot.total(state) for state in used}
@@ -95,13 +95,13 @@ def _stage_line(
 ) -> Said:
     tasks = sum(counts.values())
     share = pace.progress if pace is not None else counts.get("recorded", 0) / max(tasks, 1)
-    parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good")]
+    per_h = "" if pace is None or pace.per_h is None else f"{pace.per_h:.3g}"
+    left = "" if pace is None or pace.left_s is None else duration(pace.left_s)
+    parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good"), (f"{per_h:>9}{left:>9}", "")]
     for state, width in widths.items():
         count = counts.get(state, 0)
         parts.append((f"  {count or '':>{width}}", TONE_OF[state] if count else ""))
-    per_h = "" if pace is None or pace.per_h is None else f"{pace.per_h:.3g}"
-    left = "" if pace is None or pace.left_s is None else duration(pace.left_s)
-    return [*parts, (f"{per_h:>9}{left:>9}", "")]
+    return parts
 
 
 def _whole_progress(shot: Snapshot) -> float:
@@ -168,12 +168,10 @@ def _largest_first(hours: Mapping[str, float]) -> Sequence[tuple[str, float]]:
 
 def call_line(calls: SlurmCalls, now: float) -> Said:
     """What looking costs Slurm: calls of this user's watchers together, and when the next one may come."""
-    text = (
-        f"in the last hour {calls.squeue_last_h} squeue (at most every {duration(calls.squeue_every_s)}), "
-        f"{calls.sacct_last_h} sacct (every {duration(calls.sacct_every_s)})"
-    )
+    text = f"{calls.squeue_last_h} squeue, {calls.sacct_last_h} sacct in the last hour"
+    least = f" (at most every {duration(calls.squeue_every_s)}, {duration(calls.sacct_every_s)})"
     if calls.idle:
         return [(f"{text}; asleep until a key is pressed", "dim")]
     if calls.next_s is not None:
         text += f"; next in {duration(calls.next_s - now)}"
-    return [(text, "dim")]
+    return [(text + least, "dim")]

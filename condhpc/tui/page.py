@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from rich.style import Style
-from rich.text import Text
+from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -56,10 +55,10 @@ class Page(ScrollView, can_focus=True):
         """One line of the screen."""
         index, width = self.scroll_offset.y + y, self.size.width
         base = self.rich_style
-        text = Text(style=base, end="")
-        for part, tone in self._lines[index] if index < len(self._lines) else ():
-            text.append(part, tone_style(tone, self.app.theme_variables) if tone else Style())
-        strip = Strip(text.render(self.app.console)).crop(self.scroll_offset.x, self.scroll_offset.x + width)
+        variables = self.app.theme_variables
+        parts = self._lines[index] if index < len(self._lines) else []
+        whole = Strip([Segment(text, base + tone_style(tone, variables)) for text, tone in parts])
+        strip = whole.crop(self.scroll_offset.x, self.scroll_offset.x + width)
         return strip.adjust_cell_length(width, base)
 
 
