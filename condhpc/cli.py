@@ -19,6 +19,7 @@ from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
+    from condhpc.actions import Actions
     from condhpc.findings import Snapshot
     from condhpc.layout import Layout, RunFolder
     from condhpc.observe import Observer
@@ -301,19 +302,34 @@ def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Stan
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--read-only", is_flag=True, help="Offer nothing that changes anything.")
 @click.pass_obj
-def watch(session: Session, run: str | None) -> None:
+def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
     from condhpc.steward import Beside
-    from condhpc.tui.app import Watch
+    from condhpc.tui import start
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
     observer, slurm = watcher_of(folder, layout, once=False)
     source = Beside(observer, folder, held, slurm)
-    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    poll_s = held.poll_s if held.backend == "slurm" else 1.0
+    doer = _doer_of(session, folder, layout)
+    code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
+    click.get_current_context().exit(code)
+
+
+def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:
+    """Who acts on a run for `watch`; nobody where no profile is in force: looking at a run needs none."""
+    from condhpc.actions import Actions
+
+    try:
+        return Actions(run, layout, session.profile())
+    except InputError as error:
+        say(f"nothing can be done to this run from here: {error}")
+        return None
 
 
 @main.command()
