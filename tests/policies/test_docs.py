@@ -468,7 +468,7 @@ def test_an_example_keeps_the_contract(kind: Kind, name: str) -> None:
 def test_an_example_can_be_checked_on_a_login_node(kind: Kind, name: str) -> None:
     """It imports without torch and numpy, and its parameters are described."""
     imports = importlib.import_module("test_imports")
-    imports.test_imports_without_heavy_packages(kind, name)
+    assert imports.load_each([(kind, name)]) == {(kind, name): imports.CLEAN}
     if kind in {"coresets", "methods", "metrics"}:
         imports.test_parameters_have_defaults_and_descriptions(kind, name)
 
