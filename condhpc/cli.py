@@ -33,6 +33,8 @@ _FACTOR = click.FloatRange(min=1.0)
 
 _OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _STORE_TROUBLE = 3
+_OF_THE_QUEUE = frozenset({"submit", "cancel", "retry", "hold", "release", "throttle", "budget"})
+"""Commands after which watchers should ask squeue anew."""
 
 
 class _Commands(click.Group):
@@ -58,6 +60,11 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(_INTERRUPTED)
+        finally:
+            if ctx.invoked_subcommand in _OF_THE_QUEUE and "condhpc.scheduler" in sys.modules:
+                from condhpc.shared_slurm import cache_of_user
+
+                cache_of_user().spoil()
 
 
 @dataclass
@@ -299,6 +306,7 @@ def watch(session: Session, run: str | None) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.following import LOOK_S
     from condhpc.steward import Beside
     from condhpc.tui.app import Watch
 
@@ -306,7 +314,8 @@ def watch(session: Session, run: str | None) -> None:
     held = _profile_of(folder)
     observer, slurm = watcher_of(folder, layout, once=False)
     source = Beside(observer, folder, held, slurm)
-    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    # Files are looked at more often than Slurm, which the observer asks by `poll_s` whoever looks.
+    Watch(source, poll_s=min(held.poll_s, LOOK_S) if held.backend == "slurm" else 1.0).run()
 
 
 @main.command()
