@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_actions import cancel_tasks, found_keys, hold, release, throttle
 from condhpc.cli_budget import budget, steward
 from condhpc.cli_data import data
 from condhpc.cli_preview import preview
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from condhpc.observe import Observer
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
+    from condhpc.spending import Standing
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -257,7 +259,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, fo
     if following and rescan:
         raise click.UsageError("--rescan looks once; leave --follow out")
     observer, slurm = watcher_of(folder, layout, once=not following)
-    _keep_to_budget(folder, layout, slurm)
+    standing = _keep_to_budget(folder, layout, slurm)
     if following:
         shot = _follow(folder, observer, as_json=as_json)
         _keep_accounts(folder, layout, shot)
@@ -267,7 +269,9 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, fo
         _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
-    _print_json(shot)
+    from condhpc.outlooks import Outlooks
+
+    _print_json(Outlooks(folder, layout).added(shot, standing))
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
@@ -276,6 +280,7 @@ def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
     import time
 
     from condhpc.following import LOOK_S, follow
+    from condhpc.outlooks import SLICE_S, Filled, Outlooks
 
     look_s = min(_profile_of(run).poll_s, LOOK_S)
 
@@ -283,20 +288,22 @@ def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
         sys.stdout.flush()
         time.sleep(look_s)
 
-    return follow(observer, click.echo, wait, as_json=as_json)
+    source = Filled(observer, Outlooks(run, observer.layout, slice_s=SLICE_S)) if as_json else observer
+    return follow(source, click.echo, wait, as_json=as_json)
 
 
-def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> None:
-    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
+    """Where it stands. A queue that does not answer is asked another time: looking at a run must not fail of it."""
     from condhpc import spending
     from condhpc.errors import SchedulerError
 
     if not run.budget.exists():
-        return
+        return None
     try:
-        spending.enforce(run, layout, slurm, say)
+        return spending.enforce(run, layout, slurm, say)
     except SchedulerError as error:
         say(f"the budget could not be looked at: {error}")
+        return None
 
 
 @main.command()
@@ -351,15 +358,19 @@ def logs(session: Session, run: str | None, task: str | None, *, failed: bool, f
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task's element; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def cancel(session: Session, run: str | None, *, yes: bool) -> None:
+def cancel(session: Session, run: str | None, tasks: tuple[str, ...], *, yes: bool) -> None:
     """Cancel what waits and what runs.
 
     Running tasks checkpoint, recorded ones stay.
     """
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
+    if tasks:
+        cancel_tasks(session, folder, tasks, shot, yes=yes)
+        return
     running, queued = shot.total("running"), shot.total("queued")
     if not running + queued and not shot.queue_error:
         say(f"run {folder.name}: nothing waits or runs")
@@ -383,20 +394,24 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
     show_default=True,
     help="Only what failed through the cluster, a limit of time or memory, or its own code.",
 )
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task; may be repeated.")
 @click.option("--time-factor", type=_FACTOR, default=1.5, show_default=True, help="More time after a time limit.")
 @click.option("--mem-factor", type=_FACTOR, default=1.5, show_default=True, help="More memory after too little.")
 @click.option("--time-min", type=click.IntRange(min=1), help="Minutes for all that is tried again.")
 @click.option("--mem-gb", type=click.FloatRange(min=0, min_open=True), help="Memory for all that is tried again.")
 @click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, /, run: str | None, *, failures: str, accept_code: bool, **more: Any) -> None:
+def retry(
+    session: Session, /, run: str | None, *, failures: str, tasks: tuple[str, ...], accept_code: bool, **more: Any
+) -> None:
     """Try again what failed, was blocked, lost or damaged; what met a limit gets more."""
     from condhpc import submit as submission
     from condhpc.retrying import CLASSES, Asked
 
     classes = frozenset(name for name in CLASSES if failures in {name, "all"})
-    asked = Asked(classes=classes, by_hand=True, **more)
     folder, layout = session.run(run)
+    keys = frozenset(found_keys(folder, tasks)) if tasks else None
+    asked = Asked(classes=classes, by_hand=True, keys=keys, **more)
     sent = submission.retry(
         folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, asked=asked
     )
@@ -407,9 +422,10 @@ def retry(session: Session, /, run: str | None, *, failures: str, accept_code: b
 @click.argument("run", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
+@click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool) -> None:
-    """Write the results as CSV files and show the cells."""
+def collect(session: Session, run: str | None, out: Path | None, *, scores: bool, plain: bool) -> None:
+    """Write the results as tables, figures and a verdict, and show the cells."""
     from condhpc import collect as collection
     from condhpc.errors import StoreError
     from condhpc.tables import aligned
@@ -417,7 +433,8 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
     _keep_accounts(folder, layout, shot)
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
+    families = () if plain else collection.FAMILIES
+    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot, families)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:
         click.echo(line)
@@ -448,6 +465,9 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(hold)
+main.add_command(release)
+main.add_command(throttle)
 main.add_command(budget)
 main.add_command(steward)
 main.add_command(preview)

@@ -21,7 +21,7 @@ class Pools:
     def refresh(
         self, submissions: Sequence[Submission], now: float, is_any_live: Callable[[Iterable[str]], bool]
     ) -> list[Sequence[str]]:
-        """Packs of the pools that began or ended. `is_any_live` tells whether one of these tasks is held by the living."""
+        """Packs of the pools that began or ended. `is_any_live`: whether somebody alive holds one of these tasks."""
         before = self.standing
         self.standing = {held.intent.name: self._of(held, now, is_any_live) for held in submissions}
         return [

@@ -80,6 +80,8 @@ class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
 
     name: str
     elements: tuple[int, ...] | None = None
+    keys: tuple[str, ...] = ()
+    """Tasks that were meant, where single ones were: nobody sends them again by himself."""
     time: float
 
 
@@ -93,6 +95,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
     refusal: Refusal | None = None
     cancelled: frozenset[int] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
+    """Tasks that a user cancelled one by one, not with all the rest."""
 
     @property
     def is_open(self) -> bool:
@@ -172,7 +176,8 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
     if isinstance(event, Refusal):
         return msgspec.structs.replace(held, refusal=event)
     indices = range(len(held.intent.elements)) if event.elements is None else event.elements
-    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices))
+    withdrawn = frozenset[str]() if event.elements is None else held.withdrawn | frozenset(event.keys)
+    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices), withdrawn=withdrawn)
 
 
 def over_budget(run: RunFolder) -> str:
@@ -200,6 +205,18 @@ def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
     label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
     inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
     return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
+
+
+class _Inputs(msgspec.Struct, gc=False):
+    inputs: dict[str, str] = {}
+
+
+_input_lines = msgspec.json.Decoder(_Inputs)
+
+
+def inputs(run: RunFolder) -> Iterator[dict[str, str]]:
+    """Inputs of the planned tasks, in the plan's order, for whoever has the rest from elsewhere."""
+    return (line.inputs for line in _lines(run.plan, _input_lines))
 
 
 def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
