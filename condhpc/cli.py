@@ -125,12 +125,11 @@ def watcher_of(run: RunFolder, layout: Layout, *, once: bool) -> tuple[Observer,
     slurm = _slurm(held)
     if slurm is None or run.path.stat().st_uid != os.getuid():  # a colleague's jobs are not in our queue
         return observer_of(run, layout), slurm
-    cache = cache_of_user()
     patience_s = slurm.timeout_s + PATIENCE_S if once else PATIENCE_S
-    queue = SharedQueue(slurm, cache, held.poll_s, patience_s=patience_s, backs_off=not once)
+    queue = SharedQueue(slurm, cache_of_user(), held.poll_s, patience_s=patience_s, backs_off=not once)
     grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
     observer = Observer(run, layout, queue, stale_s=held.lease_stale_s, grace_s=grace_s)
-    return observer, SharedSlurm(cache, held.poll_s, slurm.timeout_s)
+    return observer, SharedSlurm(cache_of_user(), held.poll_s, slurm.timeout_s)
 
 
 def _profile_of(run: RunFolder) -> Profile:
