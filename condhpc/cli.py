@@ -144,14 +144,17 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
-def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None) -> None:
-    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
+def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None, slurm: Slurm | None = None) -> None:
+    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be.
+
+    `slurm` is a watcher's, which leaves it to the next one where another watcher asked just now.
+    """
     from condhpc import accounts
 
     held = _profile_of(run)
     if held.backend == "slurm":
         over = shot is not None and shot.state != "running"
-        for note in accounts.refresh(run, layout, _slurm(held), over=over):
+        for note in accounts.refresh(run, layout, slurm or _slurm(held), over=over):
             say(note)
 
 
@@ -261,7 +264,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, fo
     standing = _keep_to_budget(folder, layout, slurm)
     if following:
         shot = _follow(folder, observer, as_json=as_json)
-        _keep_accounts(folder, layout, shot)
+        _keep_accounts(folder, layout, shot, slurm)
         click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
     shot = observer.snapshot(rescan=rescan)
     if shot.state != "running":
