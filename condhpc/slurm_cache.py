@@ -203,7 +203,8 @@ class Cache:
             with contextlib.suppress(OSError):
                 _replace(self._folder / "calls.json", msgspec.json.encode(state))
         finally:
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                lock.unlink()
 
     def _lock(self, lock: Path) -> bool:
         """Create the lock's file, which also network file systems do for one process only."""
