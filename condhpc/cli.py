@@ -413,9 +413,10 @@ def retry(
 @click.argument("run", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
+@click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool) -> None:
-    """Write the results as CSV files and show the cells."""
+def collect(session: Session, run: str | None, out: Path | None, *, scores: bool, plain: bool) -> None:
+    """Write the results as tables, figures and a verdict, and show the cells."""
     from condhpc import collect as collection
     from condhpc.errors import StoreError
     from condhpc.tables import aligned
@@ -423,7 +424,8 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
     _keep_accounts(folder, layout, shot)
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
+    families = () if plain else collection.FAMILIES
+    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot, families)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:
         click.echo(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,15 @@ __all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect"]
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
-FAMILIES: tuple[Family, ...] = ()
+
+
+def _paper(study: Study, out_dir: Path) -> list[Path]:
+    from condhpc.paper import family
+
+    return family.write(study, out_dir)
+
+
+FAMILIES: tuple[Family, ...] = (_paper,)
 """Beside the plain tables, in the order of their files."""
 
 
@@ -35,7 +43,9 @@ class Collected(msgspec.Struct, frozen=True):
     """One line per record that could not be used."""
 
 
-def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Collected:
+def collect(
+    run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot, families: Sequence[Family] = FAMILIES
+) -> Collected:
     """Write all tables; `shot` says what became of unrecorded tasks.
 
     Only the tables are written, and from equal records the same bytes.
@@ -43,7 +53,7 @@ def collect(run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot) -> Co
     held = study.read(run, layout, shot.rows)
     cells = Cells(held)
     paths = [write_csv(out_dir / f"{name}.csv", header, rows) for name, header, rows in _tables(held, cells)]
-    for family in FAMILIES:
+    for family in families:
         paths += family(held, out_dir)
     return Collected(paths, TABLE, cells.on_screen(), cells.scores_on_screen(), held.problems)
 

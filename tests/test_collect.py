@@ -32,8 +32,8 @@ def made(tmp_path: Path) -> MadeRun:
 
 
 def gather(made: MadeRun, out: Path) -> Collected:
-    """Collect a run into a folder."""
-    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None))
+    """Collect a run into a folder, plain tables alone; `tests/paper` is about the rest."""
+    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), ())
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -36,6 +36,9 @@ from condhpc import (
 )
 from condhpc.attempts_table import ATTEMPTS, WASTE
 from condhpc.cost_table import COST
+from condhpc.paper.accuracy import ACCURACY
+from condhpc.paper.costs import PAPER_COST
+from condhpc.paper.metric_pages import PAPER_METRICS
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
@@ -261,6 +264,12 @@ def test_columns_of_costs() -> None:
     """Every column of the tables of what a run was charged is explained, in its order."""
     found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
     assert found == [ATTEMPTS, WASTE, COST]
+
+
+def test_columns_of_papers() -> None:
+    """Every column of the paper's CSV files is explained, in its order."""
+    found = tables(section("manifests/README.md", "What collect writes for a paper"))[1:]
+    assert [tuple(first_column(rows)) for rows in found] == [ACCURACY, PAPER_COST, PAPER_METRICS]
 
 
 def test_exit_codes() -> None:
