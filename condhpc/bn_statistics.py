@@ -48,9 +48,10 @@ class Affine(NamedTuple):
     offset_C: Tensor
 
 
-class _Remembered(NamedTuple):
-    """What the norms of a backbone hold."""
+class _Pass(NamedTuple):
+    """A forward pass of a backbone: whose images they are, and what its norms hold."""
 
+    share_UN: Tensor
     running: Moments
     affines: list[Affine]
     """Of each norm."""
@@ -103,45 +104,39 @@ class BatchNormTerm(Term):
         self._epsilon_S = like.new_tensor([norm.eps for norm in self._norms for _ in range(norm.num_features)])
         self._weight_L = torch.ones_like(self._layers_SL[0])
         self._weight_L[0] = first_weight
-        self._batch: Batch | None = None
-        self._remembered = self._remember()
+        self._pass: _Pass | None = None
         self._held: dict[int, Moments] = {}
         for layer, norm in enumerate(self._norms):
             norm.forward = partial(self._normalised, layer, norm)  # type: ignore[method-assign]
 
     def begin(self, batch: Batch) -> None:
-        """Moments of the last pass are dropped."""
-        self._batch, self._held, self._remembered = batch, {}, self._remember()
-
-    def _remember(self) -> _Remembered:
-        """What the norms hold now: they may have changed, or be the copies of others."""
+        """Moments of the last pass are dropped; norms are read afresh: they may have changed, or be copies."""
         mean_S, var_S = (torch.cat(parts) for parts in zip(*map(_running, self._norms), strict=True))
-        scale_S = torch.rsqrt(var_S + self._epsilon_S) * torch.cat(
-            [_own(norm, norm.weight, 1.0) for norm in self._norms]
-        )
-        offset_S = torch.cat([_own(norm, norm.bias, 0.0) for norm in self._norms])
+        weight_S, offset_S = (torch.cat(parts) for parts in zip(*map(_learned, self._norms), strict=True))
+        scale_S = torch.rsqrt(var_S + self._epsilon_S) * weight_S
         sizes = [norm.num_features for norm in self._norms]
         split = (torch.split(values_S, sizes) for values_S in (mean_S, scale_S, offset_S))
         affines = [Affine(*parts) for parts in zip(*split, strict=True)]
-        return _Remembered(Moments(mean_S[None], var_S[None]), affines)
+        self._pass, self._held = _Pass(batch.share_UN, Moments(mean_S[None], var_S[None]), affines), {}
 
     def end(self) -> None:
         """Norms are as before."""
-        self._batch, self._held = None, {}
+        self._pass, self._held = None, {}
 
     def losses(self) -> Tensor:
         """Distances of all layers, weighted (U,)."""
-        in_order = [self._held[layer] for layer in range(len(self._norms))]
-        self._held = {}  # else compiled code would give the moments out, and keep them
+        assert self._pass is not None
+        in_order, running = [self._held[layer] for layer in range(len(self._norms))], self._pass.running
+        self.end()  # else compiled code would give the moments out, and keep them
         found = Moments(*(torch.cat(parts, dim=1) for parts in zip(*in_order, strict=True)))
-        return (distances(found, self._remembered.running, self._layers_SL) * self._weight_L).sum(dim=1)
+        return (distances(found, running, self._layers_SL) * self._weight_L).sum(dim=1)
 
     def _normalised(self, layer: int, norm: nn.BatchNorm2d, images_NCHW: Tensor) -> Tensor:
-        """In the place of a norm's forward pass: the same, and its input's moments are noted while units are known."""
-        if self._batch is None:
+        """In the place of a norm's forward pass: the same; from `begin` on its input's moments are noted."""
+        if self._pass is None:
             plain_NCHW: Tensor = nn.BatchNorm2d.forward(norm, images_NCHW)
             return plain_NCHW
-        found_NCHW, self._held[layer] = normed(images_NCHW, self._remembered.affines[layer], self._batch.share_UN)
+        found_NCHW, self._held[layer] = normed(images_NCHW, self._pass.affines[layer], self._pass.share_UN)
         return found_NCHW
 
 
@@ -162,9 +157,12 @@ def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return norm.running_mean, norm.running_var
 
 
-def _own(norm: nn.BatchNorm2d, values_C: Tensor | None, otherwise: float) -> Tensor:
-    """Weight or bias of a norm; a constant where it has none."""
-    return torch.full_like(_running(norm)[0], otherwise) if values_C is None else values_C.detach()
+def _learned(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias; 1 and 0 where it has none."""
+    if not norm.affine:
+        like_C = _running(norm)[0]
+        return torch.ones_like(like_C), torch.zeros_like(like_C)
+    return norm.weight.detach(), norm.bias.detach()
 
 
 def layer_matrix(sizes: Sequence[int], like: Tensor) -> Tensor:
