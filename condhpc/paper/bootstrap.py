@@ -239,8 +239,13 @@ def _bound(deviations_B: Sequence[NDArray[np.float64]]) -> float:
 def _independent(pairs: Sequence[tuple[Arm, Arm]]) -> list[NDArray[np.float64]]:
     """Standardised differences (B,) of arms that have nothing in common."""
     arms = list(dict.fromkeys(id(arm) for pair in pairs for arm in pair))
-    drawn = dict(zip(arms, generator("arms").standard_normal((len(arms), RESAMPLES)), strict=True))
+    drawn = dict(zip(arms, _normal(len(arms), RESAMPLES), strict=True))
     return [(drawn[id(one)] - drawn[id(other)]) / math.sqrt(2.0) for one, other in pairs]
+
+
+@cache
+def _normal(arms: int, resamples: int) -> NDArray[np.float64]:
+    return generator("arms").standard_normal((arms, resamples))
 
 
 def _with_interval(one: _Contrast, level: float) -> Difference:
