@@ -468,7 +468,7 @@ def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) ->
     """The table and ten paths on stdout; a cell without results is a row that says so."""
     made.evaluate(made.condense(), 0)
     made.write()
-    result = call("collect", "--out", "tables")
+    result = call("collect", "--plain", "--out", "tables")
     assert result.exit_code == 0
     assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
@@ -476,6 +476,16 @@ def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) ->
         "scores.csv", "sets.csv", "waste.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
+
+
+def test_collect_writes_a_papers_files_too(made: MadeRun, tmp_path: Path) -> None:
+    """Unless `--plain` is said there is a folder `paper` beside the tables, and its files are listed."""
+    made.evaluate(made.condense(), 0)
+    made.write()
+    result = call("collect", "--out", "tables")
+    assert result.exit_code == 0
+    assert "tables/paper/verdict.md" in result.stdout
+    assert "missing 0/1" in (tmp_path / "tables" / "paper" / "accuracy.md").read_text()
 
 
 def test_accounts_are_kept_once_a_run_has_ended(

@@ -69,7 +69,7 @@ class _Line(NamedTuple):
 
 
 def blocks(study: Study, kinds: Kinds) -> list[Block]:
-    """All of a plan, those of one dataset together; what has no usable bits is said in `study.problems`."""
+    """All of a plan, those of one dataset together; bits that cannot be used are said in `study.problems`."""
     found: dict[tuple[Place, int | None], dict[str, list[PlanLine]]] = defaultdict(lambda: defaultdict(list))
     for line in study.plan:
         if line.stage == "evaluate":
@@ -140,15 +140,17 @@ def _correct(study: Study, place: Place, keys: Sequence[str]) -> dict[str, NDArr
     spoilt: list[str] = []
     for key in keys:
         try:
-            found[key] = bits.read(study.layout, key)
+            held = bits.read(study.layout, key)
         except BitsError as error:
             spoilt.append(str(error))
+        else:
+            if held is not None:
+                found[key] = held
     if len({len(held) for held in found.values()}) > 1:
         spoilt.append("its students were tested on different numbers of images")
     if spoilt:
         study.problems.append(f"paper, {place}: intervals are over seeds alone: {first_few(spoilt, 2)}")
-        return {}
-    return found
+    return {} if spoilt or len(found) < len(keys) else found
 
 
 def _sums(place: Place, correct: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
