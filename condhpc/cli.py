@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_actions import cancel_tasks, found_keys, hold, release, throttle
 from condhpc.cli_budget import budget, steward
 from condhpc.cli_data import data
 from condhpc.cli_preview import preview
@@ -18,6 +19,7 @@ from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
+    from condhpc.actions import Actions
     from condhpc.findings import Snapshot
     from condhpc.layout import Layout, RunFolder
     from condhpc.observe import Observer
@@ -261,7 +263,20 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     held = _profile_of(folder)
     source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
     poll_s = held.poll_s if held.backend == "slurm" else 1.0
-    click.get_current_context().exit(start.watch(source, poll_s, folder, layout, os.environ, read_only=read_only))
+    doer = _doer_of(session, folder, layout)
+    code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
+    click.get_current_context().exit(code)
+
+
+def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:
+    """Who acts on a run for `watch`; nobody where no profile is in force: looking at a run needs none."""
+    from condhpc.actions import Actions
+
+    try:
+        return Actions(run, layout, session.profile())
+    except InputError as error:
+        say(f"nothing can be done to this run from here: {error}")
+        return None
 
 
 @main.command()
@@ -297,15 +312,19 @@ def logs(session: Session, run: str | None, task: str | None, *, failed: bool, f
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task's element; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def cancel(session: Session, run: str | None, *, yes: bool) -> None:
+def cancel(session: Session, run: str | None, tasks: tuple[str, ...], *, yes: bool) -> None:
     """Cancel what waits and what runs.
 
     Running tasks checkpoint, recorded ones stay.
     """
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
+    if tasks:
+        cancel_tasks(session, folder, tasks, shot, yes=yes)
+        return
     running, queued = shot.total("running"), shot.total("queued")
     if not running + queued and not shot.queue_error:
         say(f"run {folder.name}: nothing waits or runs")
@@ -329,20 +348,24 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
     show_default=True,
     help="Only what failed through the cluster, a limit of time or memory, or its own code.",
 )
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task; may be repeated.")
 @click.option("--time-factor", type=_FACTOR, default=1.5, show_default=True, help="More time after a time limit.")
 @click.option("--mem-factor", type=_FACTOR, default=1.5, show_default=True, help="More memory after too little.")
 @click.option("--time-min", type=click.IntRange(min=1), help="Minutes for all that is tried again.")
 @click.option("--mem-gb", type=click.FloatRange(min=0, min_open=True), help="Memory for all that is tried again.")
 @click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, /, run: str | None, *, failures: str, accept_code: bool, **more: Any) -> None:
+def retry(
+    session: Session, /, run: str | None, *, failures: str, tasks: tuple[str, ...], accept_code: bool, **more: Any
+) -> None:
     """Try again what failed, was blocked, lost or damaged; what met a limit gets more."""
     from condhpc import submit as submission
     from condhpc.retrying import CLASSES, Asked
 
     classes = frozenset(name for name in CLASSES if failures in {name, "all"})
-    asked = Asked(classes=classes, by_hand=True, **more)
     folder, layout = session.run(run)
+    keys = frozenset(found_keys(folder, tasks)) if tasks else None
+    asked = Asked(classes=classes, by_hand=True, keys=keys, **more)
     sent = submission.retry(
         folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, asked=asked
     )
@@ -394,6 +417,9 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(hold)
+main.add_command(release)
+main.add_command(throttle)
 main.add_command(budget)
 main.add_command(steward)
 main.add_command(preview)

@@ -34,6 +34,12 @@ class Place(msgspec.Struct, frozen=True):
         return self.index in self.submission.cancelled
 
     @property
+    def element(self) -> str:
+        """Its id, `608_3`; empty for local work and before a reply."""
+        reply = self.submission.reply
+        return f"{reply.job}_{self.index}" if reply is not None and reply.job else ""
+
+    @property
     def sent(self) -> float:
         """When it was handed over, epoch seconds."""
         reply = self.submission.reply

@@ -79,6 +79,8 @@ class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
 
     name: str
     elements: tuple[int, ...] | None = None
+    keys: tuple[str, ...] = ()
+    """Tasks that were meant, where single ones were: nobody sends them again by himself."""
     time: float
 
 
@@ -92,6 +94,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
     refusal: Refusal | None = None
     cancelled: frozenset[int] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
+    """Tasks that a user cancelled one by one, not with all the rest."""
 
     @property
     def is_open(self) -> bool:
@@ -137,7 +141,8 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
     if isinstance(event, Refusal):
         return msgspec.structs.replace(held, refusal=event)
     indices = range(len(held.intent.elements)) if event.elements is None else event.elements
-    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices))
+    withdrawn = frozenset[str]() if event.elements is None else held.withdrawn | frozenset(event.keys)
+    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices), withdrawn=withdrawn)
 
 
 def over_budget(run: RunFolder) -> str:

@@ -186,11 +186,16 @@ class Slurm:
         """Let held jobs and arrays go on; what runs or has ended is left alone."""
         self._scontrol("release", jobs)
 
-    def _scontrol(self, verb: str, jobs: Iterable[str]) -> None:
+    def throttle(self, arrays: Iterable[str], running: int) -> None:
+        """Let at most so many elements of each of these arrays run at a time; 0: no bound. What has ended is left."""
+        self._scontrol("update", arrays, "JobId={}", f"ArrayTaskThrottle={running}")
+
+    def _scontrol(self, verb: str, jobs: Iterable[str], form: str = "{}", *words: str) -> None:
         ids = compress_ids(jobs)
         for start in range(0, len(ids), _IDS_PER_SCONTROL):
+            named = form.format(",".join(ids[start : start + _IDS_PER_SCONTROL]))
             try:
-                self._run([*self._on("scontrol"), verb, ",".join(ids[start : start + _IDS_PER_SCONTROL])])
+                self._run([*self._on("scontrol"), verb, named, *words])
             except CommandFailedError as error:
                 lines = [line for line in error.stderr.splitlines() if line.strip()]
                 if not lines or not all(_NOT_PENDING.search(line) for line in lines):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from condhpc import accounts, snapshot, spending, steward_job, submit
+from condhpc import accounts, retrying, snapshot, spending, steward_job, submit
 from condhpc import profile as profiles
 from condhpc.errors import CondhpcError, SchedulerError, StoreError
 from condhpc.findings import Snapshot
@@ -41,7 +41,7 @@ def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None
     if all(row.state in _SETTLED for row in shot.rows):
         return moving
     try:
-        terms = submit.Terms(steward=False)
+        terms = submit.Terms(steward=False, asked=retrying.UNASKED)
         step = submit.advance(run, layout, profile, accept_code=False, say=say, terms=terms)
     except (SchedulerError, StoreError) as error:  # these pass
         say(str(error))

@@ -30,7 +30,7 @@ class Advanced:
     def __call__(self, *_: Any, terms: submit.Terms, **__: Any) -> submit.Step:
         """Note."""
         assert not terms.steward, "it is one itself"
-        assert terms.asked == retrying.AUTOMATIC, "code is not tried again by itself"
+        assert terms.asked == retrying.UNASKED, "neither code nor what was cancelled goes on by itself"
         self.calls += 1
         if self.error is not None:
             raise self.error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from textual import on
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.events import Event, InputEvent
@@ -18,6 +18,7 @@ from textual.widgets import ContentSwitcher, Footer, Input
 
 from condhpc.errors import CondhpcError
 from condhpc.findings import Snapshot
+from condhpc.tui.acting import Acting
 from condhpc.tui.head import Names, head_text
 from condhpc.tui.help import Help, Keys, Menu
 from condhpc.tui.line import Line
@@ -32,7 +33,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _OF_SIGNALS = 128
 
 
-class Watch(App[None]):
+class Watch(Acting):
     """A head, the views' names, the view in front, keys."""
 
     TITLE = "condhpc watch"
@@ -141,6 +142,15 @@ class Watch(App[None]):
     def _show_head(self) -> None:
         self._head.say(head_text(self._shot, self._trouble, self.setting.clock(), asleep=self._poller.is_asleep))
 
+    @property
+    def shot(self) -> Snapshot | None:
+        """The newest snapshot."""
+        return self._shot
+
+    def look_soon(self) -> None:
+        """An action changed something: look at once."""
+        self._poller.look_now()
+
     # -- views ---------------------------------------------------------------------------------------------------
 
     @property
@@ -182,6 +192,8 @@ class Watch(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that this view has no use for are not offered."""
+        if not self.may_act(action):
+            return False
         del parameters
         if action in {"filter", "sort", "reverse"}:
             return self.front.grid is not None

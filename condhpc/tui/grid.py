@@ -87,6 +87,13 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
+    def reshape(self, shape: Shape[R]) -> None:
+        """Other columns; give the rows anew after it. The order is kept where its column is."""
+        by = self.table.by
+        self.table.shape = shape
+        self.table.by = next((c for c in shape.columns if by is not None and c.title == by.title), None)
+        self._painted = []
+
     def replace(self, rows: Iterable[R]) -> None:
         """Other rows altogether; cursor and marks stay on those that are still there."""
         self.table.replace(rows)

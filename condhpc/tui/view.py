@@ -11,7 +11,9 @@ from textual.message import Message
 
 from condhpc.findings import Row, Snapshot
 from condhpc.layout import Layout, RunFolder
+from condhpc.tui.doer import Doer
 from condhpc.tui.grid import Grid
+from condhpc.tui.sheets import Sheet, of_grid
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Setting:
     folder: RunFolder | None = None
     """Folder of the run; None only where tests have none."""
     layout: Layout | None = None
+    doer: Doer | None = None
+    """Who acts on the run; None: nothing can be done."""
     read_only: bool = False
     """Actions that change anything are not offered."""
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +85,10 @@ class View(Vertical):
     def grid(self) -> Grid[Any] | None:
         """The table that `/`, `F`, sorting and marks work on; None for views without one."""
         return None
+
+    def sheet(self) -> Sheet | None:
+        """What `e` writes as CSV; None where there is no table."""
+        return None if self.grid is None else of_grid(self.grid)
 
     @property
     def selected(self) -> list[str]:
