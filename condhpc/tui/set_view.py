@@ -36,7 +36,8 @@ from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
 _NAME_CHARS = 24
-_BESIDE_FROM = 100
+_FACTS_CHARS = 58
+_BESIDE_FROM = 98
 """Columns from which facts and pictures stand beside each other."""
 _READ_AFTER_S = 0.2
 _UPPER_HALF = "\u2580"
@@ -46,6 +47,7 @@ _FACT_NAME = Style(dim=True)
 class Card(ScrollView, can_focus=True):
     """A card's facts, then its pictures: two pixels per character, or shades where there are no colours."""
 
+    DEFAULT_CSS = "Card { overflow-x: hidden; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "Down", show=False, id="card.down"),
         Binding("up,k", "scroll_up", "Up", show=False, id="card.up"),
@@ -89,7 +91,7 @@ class Card(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         width = self.size.width
-        self._side = width // 2 if width >= _BESIDE_FROM and self._card is not None and self._card.images else 0
+        self._side = _FACTS_CHARS if width >= _BESIDE_FROM and self._card is not None and self._card.images else 0
         if width != self._laid_out_for and width:
             self._laid_out_for = width
             images = [] if self._card is None else self._card.images
