@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from condhpc import accounts, runs, tries, waste
 from condhpc import profile as profiles
@@ -12,62 +10,40 @@ from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste
 from condhpc.cost_table import COST, CostTable
 from condhpc.errors import InputError, first_few
 from condhpc.findings import Row
-from condhpc.layout import Layout, RunFolder
-from condhpc.ledger import Entry
-from condhpc.lineage import Lineage
-from condhpc.manifest import External
-from condhpc.runs import PlanLine
+from condhpc.layout import RunFolder
 from condhpc.spec import STAGES, Stage
-from condhpc.tables import Cell
+from condhpc.study import Study
+from condhpc.tables import Table
 from condhpc.task_costs import task_costs
 from condhpc.tries import Try
 from condhpc.waste import Spent
 
-Table = tuple[str, Sequence[str], Iterable[tuple[Cell, ...]]]
-"""File name, columns, rows."""
 
-
-class CostTables(msgspec.Struct, frozen=True):
-    """Tables to be written, and one line per thing that was odd."""
-
-    tables: list[Table]
-    problems: list[str]
-
-
-def tables(
-    run: RunFolder,
-    layout: Layout,
-    plan: Sequence[PlanLine],
-    lineage: Lineage,
-    entries: Mapping[str, Entry],
-    declared: Mapping[str, External],
-    states: Mapping[str, Row],
-) -> CostTables:
-    """`cost.csv`, `attempts.csv` and `waste.csv` of a run; asks nobody, see `accounts.refresh`."""
+def tables(study: Study) -> list[Table]:
+    """Costs of sets, attempts as they were charged, and waste; asks nobody, see `accounts.refresh`."""
+    run, entries = study.run, study.entries
     held = accounts.read(run)
     sent = {one.intent.name: one.intent for one in runs.submissions(run)}
-    found = tries.read(layout, (p for p in plan if p.key in entries or _may_have_diaries(states.get(p.key))), entries)
+    tried = (p for p in study.plan if p.key in entries or _may_have_diaries(study.states.get(p.key)))
+    found = tries.read(study.layout, tried, entries)
     own = [one for one in found.tries if one.run == run.name and one.element]
     spent, strays = waste.spent(held.charges, own)
     alone = _exclusive_stages(run)
     stages = {name: intent.stage or "" for name, intent in sent.items()}
     usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
-    costs = CostTable(plan, lineage, usable, task_costs(plan, usable, found.tries))
-    written: list[Table] = [
-        ("cost.csv", COST, costs.rows(declared, states)),
-        (
-            "attempts.csv",
-            ATTEMPTS,
-            attempt_rows(
-                spent,
-                lambda charge: stages.get(charge.submission, ""),
-                lambda charge: stages.get(charge.submission, "") in alone,
-            ),
-        ),
-        ("waste.csv", WASTE, waste_rows(spent)),
-    ]
+    costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
     negative = [key for key in entries if key not in usable]
-    return CostTables(written, held.problems + found.problems + _oddities(run, spent, strays, negative))
+    study.problems.extend(held.problems + found.problems + _oddities(run, spent, strays, negative))
+    charged = attempt_rows(
+        spent,
+        lambda charge: stages.get(charge.submission, ""),
+        lambda charge: stages.get(charge.submission, "") in alone,
+    )
+    return [
+        Table("cost", COST, costs.rows(study.declared, study.states)),
+        Table("attempts", ATTEMPTS, charged),
+        Table("waste", WASTE, waste_rows(spent)),
+    ]
 
 
 def _may_have_diaries(row: Row | None) -> bool:

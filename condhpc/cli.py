@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from condhpc.observe import Observer
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
+    from condhpc.spending import Standing
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -100,7 +101,30 @@ def observer_of(run: RunFolder, layout: Layout) -> Observer:
 
     held = _profile_of(run)
     grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
-    return Observer(run, layout, _slurm(held), stale_s=held.lease_stale_s, grace_s=grace_s)
+    is_own = run.path.stat().st_uid == os.getuid()
+    # Of a colleague's jobs our queue shows nothing: better unknown, and heartbeats tell, than all lost.
+    slurm = _slurm(held) if is_own else None
+    return Observer(run, layout, slurm, stale_s=held.lease_stale_s, grace_s=grace_s)
+
+
+def watcher_of(run: RunFolder, layout: Layout, *, once: bool) -> tuple[Observer, Slurm | None]:
+    """Looks at a run again and again, or `once`; Slurm is asked together with all watchers of this user.
+
+    Beside the observer what else a watcher asks Slurm with; None for local work.
+    """
+    from condhpc.observe import GRACE_S, Observer
+    from condhpc.shared_slurm import PATIENCE_S, SharedQueue, SharedSlurm, cache_of_user
+
+    held = _profile_of(run)
+    slurm = _slurm(held)
+    if slurm is None or run.path.stat().st_uid != os.getuid():  # a colleague's jobs are not in our queue
+        return observer_of(run, layout), slurm
+    cache = cache_of_user()
+    patience_s = slurm.timeout_s + PATIENCE_S if once else PATIENCE_S
+    queue = SharedQueue(slurm, cache, held.poll_s, patience_s=patience_s, backs_off=not once)
+    grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
+    observer = Observer(run, layout, queue, stale_s=held.lease_stale_s, grace_s=grace_s)
+    return observer, SharedSlurm(cache, held.poll_s, slurm.timeout_s)
 
 
 def _profile_of(run: RunFolder) -> Profile:
@@ -221,31 +245,59 @@ def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.option("--rescan", is_flag=True, help="Trust no hint: look at every task's record.")
+@click.option("-f", "--follow", "following", is_flag=True, help="A line whenever something changed, until the end.")
 @click.pass_obj
-def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
+def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, following: bool) -> None:
     """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
     folder, layout = session.run(run)
-    _keep_to_budget(folder, layout)
-    shot = observer_of(folder, layout).snapshot(rescan=rescan)
+    if following and rescan:
+        raise click.UsageError("--rescan looks once; leave --follow out")
+    observer, slurm = watcher_of(folder, layout, once=not following)
+    standing = _keep_to_budget(folder, layout, slurm)
+    if following:
+        shot = _follow(folder, observer, as_json=as_json)
+        _keep_accounts(folder, layout, shot)
+        click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
+    shot = observer.snapshot(rescan=rescan)
     if shot.state != "running":
         _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
-    _print_json(shot)
+    from condhpc.outlooks import Outlooks
+
+    _print_json(Outlooks(folder, layout).added(shot, standing))
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
-def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
-    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
+    """The run's last snapshot; its changes are on stdout by then."""
+    import time
+
+    from condhpc.following import LOOK_S, follow
+    from condhpc.outlooks import SLICE_S, Filled, Outlooks
+
+    look_s = min(_profile_of(run).poll_s, LOOK_S)
+
+    def wait() -> None:
+        sys.stdout.flush()
+        time.sleep(look_s)
+
+    source = Filled(observer, Outlooks(run, observer.layout, slice_s=SLICE_S)) if as_json else observer
+    return follow(source, click.echo, wait, as_json=as_json)
+
+
+def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
+    """Where it stands. A queue that does not answer is asked another time: looking at a run must not fail of it."""
     from condhpc import spending
     from condhpc.errors import SchedulerError
 
     if not run.budget.exists():
-        return
+        return None
     try:
-        spending.enforce(run, layout, _slurm(_profile_of(run)), say)
+        return spending.enforce(run, layout, slurm, say)
     except SchedulerError as error:
         say(f"the budget could not be looked at: {error}")
+        return None
 
 
 @main.command()
@@ -261,7 +313,8 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
-    source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
+    observer, slurm = watcher_of(folder, layout, once=False)
+    source = Beside(observer, folder, held, slurm)
     poll_s = held.poll_s if held.backend == "slurm" else 1.0
     doer = _doer_of(session, folder, layout)
     code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
@@ -376,9 +429,10 @@ def retry(
 @click.argument("run", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
+@click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool) -> None:
-    """Write the results as CSV files and show the cells."""
+def collect(session: Session, run: str | None, out: Path | None, *, scores: bool, plain: bool) -> None:
+    """Write the results as tables, figures and a verdict, and show the cells."""
     from condhpc import collect as collection
     from condhpc.errors import StoreError
     from condhpc.tables import aligned
@@ -386,7 +440,8 @@ def collect(session: Session, run: str | None, out: Path | None, *, scores: bool
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
     _keep_accounts(folder, layout, shot)
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
+    families = () if plain else collection.FAMILIES
+    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot, families)
     shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
     for line in shown:
         click.echo(line)

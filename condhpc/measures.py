@@ -12,7 +12,7 @@ from condhpc.findings import Row
 from condhpc.intervals import mean_interval
 from condhpc.lineage import Lineage
 from condhpc.runs import PlanLine
-from condhpc.tables import Cell, printable
+from condhpc.tables import Cell, Table, printable
 
 METRICS = (
     "dataset", "condenser", "ipc", "set_seed", "metric", "status", "value", "unit", "better", "reason", "pooled",
@@ -52,6 +52,17 @@ class Measured(msgspec.Struct, frozen=True, gc=False):
     independent: str
     """`yes` where what it measures with neither selected or distilled the set nor labels its students, else `no`; empty
     where it takes the set alone."""
+
+
+def tables(
+    plan: Sequence[PlanLine], lineage: Lineage, found: Mapping[str, Measure], states: Mapping[str, Row]
+) -> list[Table]:
+    """Both tables."""
+    rows = measured(plan, lineage, found)
+    return [
+        Table("metrics", METRICS, metric_rows(rows, states)),
+        Table("metric_cells", METRIC_CELLS, metric_cell_rows(rows)),
+    ]
 
 
 def measured(plan: Sequence[PlanLine], lineage: Lineage, found: Mapping[str, Measure]) -> list[Measured]:

@@ -84,13 +84,11 @@ class Slurm:
             return []
         command = [*self._on("squeue"), "--me", "-h", "-t", "all", "-o", slurm_text.QUEUE_FORMAT]
         command += _filter("-j", parents) + _filter("-n", wanted)
-        rows = parse_squeue(self._run_for_known_job(command))
-        return [
-            row
-            for row in rows
-            if (parents is None or row.ids.parent in parents or row.job_id in parents)
-            and (wanted is None or row.name in wanted)
-        ]
+        return only(parse_squeue(self._run_for_known_job(command)), parents, wanted)
+
+    def may_ask_history(self) -> bool:
+        """Whether `history` may be called now; only watchers have to wait for each other."""
+        return True
 
     def find_by_name(self, name: str, since_s: int | None = None) -> list[str]:
         """Ids of this user's jobs and arrays of exactly this name (ASCII), from squeue, else the accounting.
@@ -275,6 +273,18 @@ class Slurm:
 
     def _run(self, command: Sequence[str]) -> str:
         return run_command(command, self._env, self.timeout_s)
+
+
+def only(rows: list[QueueRow], jobs: Iterable[str] | None, names: Iterable[str] | None) -> list[QueueRow]:
+    """Rows of the arrays that these ids belong to and of these names; None keeps all."""
+    parents = None if jobs is None else {parse_job_ids(text).parent for text in jobs}
+    wanted = None if names is None else set(names)
+    return [
+        row
+        for row in rows
+        if (parents is None or row.ids.parent in parents or row.job_id in parents)
+        and (wanted is None or row.name in wanted)
+    ]
 
 
 def _filter(option: str, values: Iterable[str] | None) -> list[str]:

@@ -18,8 +18,10 @@ from condhpc.errors import CondhpcError, SchedulerError, StoreError
 from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Observer
+from condhpc.outlooks import SLICE_S, Outlooks
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
+from condhpc.spending import Standing
 from condhpc.task_state import MOVING
 
 Say = Callable[[str], None]
@@ -82,10 +84,16 @@ class Beside:
         self._every_s = every_s
         self._acted = float("-inf")
         self._said: list[str] = []
+        self._standing: Standing | None = None
+        self._outlooks = Outlooks(run, observer.layout, slice_s=SLICE_S)
 
     def forget(self) -> None:
         """Look at everything anew."""
         self._observer.forget()
+
+    def touch(self) -> None:
+        """Somebody is at the keyboard."""
+        self._observer.touch()
 
     def snapshot(self) -> Snapshot:
         """The run now; what was done about it, or why not, is among its problems."""
@@ -98,14 +106,14 @@ class Beside:
                 self._said.append(str(error))
         shot = self._observer.snapshot()
         shot.problems.extend(self._said)
-        return shot
+        return self._outlooks.added(shot, self._standing)
 
     def _act(self) -> None:
         if self._run.path.stat().st_uid != os.getuid():
             return  # a colleague's
         layout = self._observer.layout
         if self._slurm is None or not steward_job.unavailable(layout, self._profile):
-            spending.enforce(self._run, layout, self._slurm, self._said.append)
+            self._standing = spending.enforce(self._run, layout, self._slurm, self._said.append)
         else:
             round_(self._run, layout, self._profile, self._slurm, self._said.append)
 

@@ -121,6 +121,8 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
     more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
     arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
+    if loaded.precision == "bf16":
+        misfits += survey.on_cpus(taken, profile, gpu_here=survey.gpu_here())
     warnings = [*planned.warnings, *outside.problems(taken_in, profile, os.environ), *misfits]
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(
@@ -369,6 +371,7 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
     run = _new_folder(layout, prepared.plan.name)
     files.publish(run.manifest, prepared.source)
     files.publish(run.profile, profiles.encode(prepared.profile))
+    files.publish(run.forecast, msgspec.json.encode(prepared.overview.costs))
     runs.write_plan(
         run,
         (

@@ -7,10 +7,22 @@ import io
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from condhpc.files import under_construction
 
 Cell = str | int | float | None
+
+
+class Table(NamedTuple):
+    """One table, whatever the format that it is written in."""
+
+    name: str
+    """Stem of its file."""
+    header: Sequence[str]
+    rows: Iterable[Sequence[Cell]]
+
+
 _PACE = frozenset({"eta_s", "images_s"})
 """Values that are told in words."""
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from condhpc import keys, lease, runs, store
+from condhpc import keys, lease, runs, store, study
 from condhpc.files import publish
+from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder, TaskFolder
 from condhpc.lease import Lease, Outcome, Owner
 from condhpc.planned import Label
@@ -33,6 +34,7 @@ from condhpc.spec import (
     TeacherSpec,
     Training,
 )
+from condhpc.study import Study
 
 DATASET = DatasetSpec(
     name="digits", loader="digits", index="0" * 32, classes=10, resolution=8, mean=(0.3,) * 3, std=(0.4,) * 3
@@ -244,3 +246,8 @@ def strange_owner(beat_age_s: float = 0.0, job: str = "") -> Owner:
     """An owner on a machine that we cannot look into, started so long ago."""
     started = time.time() - beat_age_s
     return msgspec.structs.replace(lease.myself(), host="n9", machine="other", job=job, started=started)
+
+
+def made_study(made: MadeRun, *rows: Row) -> Study:
+    """What tables are made of, from the records as they are now; without `rows` nobody looked at the run."""
+    return study.read(made.run, made.layout, rows)

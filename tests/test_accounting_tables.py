@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from made_runs import MadeRun
+from made_runs import MadeRun, made_study
 from test_accounts import FakeAccounting, made, sacct_row
 
-from condhpc import accounting_tables, accounts, lease, ledger, profile
+from condhpc import accounting_tables, accounts, lease, profile
 from condhpc.attempts_table import ATTEMPTS
 from condhpc.findings import Row
-from condhpc.lineage import Lineage
 from condhpc.resources import StageBlock, Stages
 from condhpc.tables import Cell
 from condhpc.task_state import State
 
 
-def gather(run: MadeRun) -> tuple[dict[str, list[dict[str, Cell]]], list[str]]:
-    """Rows by file and column, and problems."""
-    entries = ledger.read(run.layout, ((line.stage, line.key) for line in run.lines)).entries
-    found = accounting_tables.tables(run.run, run.layout, run.lines, Lineage(run.lines), entries, {}, {})
-    return {
-        name: [dict(zip(head, row, strict=True)) for row in rows] for name, head, rows in found.tables
-    }, found.problems
+def gather(run: MadeRun, *states: Row) -> tuple[dict[str, list[dict[str, Cell]]], list[str]]:
+    """Rows by table and column, and problems."""
+    held = made_study(run, *states)
+    found = accounting_tables.tables(held)
+    return {name: [dict(zip(head, row, strict=True)) for row in rows] for name, head, rows in found}, held.problems
 
 
 def test_attempts_are_matched_with_what_they_left(tmp_path: Path) -> None:
@@ -39,13 +36,13 @@ def test_attempts_are_matched_with_what_they_left(tmp_path: Path) -> None:
     text = sacct_row("608_0", ConsumedEnergyRaw=3_600_000) + sacct_row("608_1", "FAILED")
     accounts.refresh(run.run, run.layout, FakeAccounting(text))
     found, problems = gather(run)
-    assert [(r["element"], r["stage"], r["recorded"], r["cause"]) for r in found["attempts.csv"]] == [
+    assert [(r["element"], r["stage"], r["recorded"], r["cause"]) for r in found["attempts"]] == [
         ("608_0", "condense", 1, ""),
         ("608_1", "condense", 0, "failed"),
     ]
-    assert [(r["energy_kwh"], r["energy_grade"]) for r in found["attempts.csv"]] == [(1.0, "B"), ("n/a", "none")]
-    assert {r["purpose"]: r["gpu_h"] for r in found["waste.csv"]} == {"productive": 2.0, "failed": 2.0}
-    assert [r["cost"] for r in found["cost.csv"]] == ["measured", None]
+    assert [(r["energy_kwh"], r["energy_grade"]) for r in found["attempts"]] == [(1.0, "B"), ("n/a", "none")]
+    assert {r["purpose"]: r["gpu_h"] for r in found["waste"]} == {"productive": 2.0, "failed": 2.0}
+    assert [r["cost"] for r in found["cost"]] == ["measured", None]
     assert problems == []
 
 
@@ -55,7 +52,7 @@ def test_odd_attempts_are_told_in_one_line_each(tmp_path: Path) -> None:
     run.record(run.lines[1].key, environment={"job": "608_0", "restarts": 3, "run": run.run.name})
     accounts.refresh(run.run, run.layout, FakeAccounting(sacct_row("608_0", Eligible=1001) + sacct_row("608_1")))
     found, problems = gather(run)
-    assert [row["queue_s"] for row in found["attempts.csv"]] == [None, 60]
+    assert [row["queue_s"] for row in found["attempts"]] == [None, 60]
     assert [[word in problem for problem in problems] for word in ("in no charge", "eligible")] == [
         [True, False],
         [False, True],
@@ -67,8 +64,8 @@ def test_a_run_without_charges_has_headers_only(tmp_path: Path) -> None:
     run = MadeRun(tmp_path)
     run.record(run.condense())
     found, problems = gather(run.write())
-    assert (found["attempts.csv"], found["waste.csv"], problems) == ([], [], [])
-    assert [(row["gpu_h"], row["cpu_h"]) for row in found["cost.csv"]] == [(0.0, 0.000556)]
+    assert (found["attempts"], found["waste"], problems) == ([], [], [])
+    assert [(row["gpu_h"], row["cpu_h"]) for row in found["cost"]] == [(0.0, 0.000556)]
     assert len(set(ATTEMPTS)) == len(ATTEMPTS)
 
 
@@ -83,8 +80,8 @@ def test_folders_of_waiting_tasks_are_left_alone(tmp_path: Path) -> None:
         attempts = None if i == 0 else 1
         looked[line.key] = Row(key=line.key, stage=line.stage, label=line.label, state=state, attempts=attempts)
     for states, count in ((looked, "2 attempts"), ({}, "3 attempts")):
-        found = accounting_tables.tables(run.run, run.layout, run.lines, Lineage(run.lines), {}, {}, states)
-        assert [count in problem for problem in found.problems] == [True]  # no charge holds them
+        _, problems = gather(run, *states.values())
+        assert [count in problem for problem in problems] == [True]  # no charge holds them
 
 
 def test_figures_that_cannot_be_are_named_and_left_out(tmp_path: Path) -> None:
@@ -97,8 +94,8 @@ def test_figures_that_cannot_be_are_named_and_left_out(tmp_path: Path) -> None:
         run.record(run.lines[i].key, cost=cost, started=1000.0, ended=ended, environment=environment)
     accounts.refresh(run.run, run.layout, FakeAccounting("".join(sacct_row(f"608_{i}") for i in range(3))))
     found, problems = gather(run)
-    assert [row["cpu_h"] for row in found["cost.csv"]] == [0.000278, None, 0.01]
-    assert {row["purpose"]: row["gpu_h"] for row in found["waste.csv"]} == {"productive": 4.0, "idle_in_pack": 2.0}
+    assert [row["cpu_h"] for row in found["cost"]] == [0.000278, None, 0.01]
+    assert {row["purpose"]: row["gpu_h"] for row in found["waste"]} == {"productive": 4.0, "idle_in_pack": 2.0}
     assert [["below 0" in problem, "before they started" in problem] for problem in problems] == [
         [True, False],
         [False, True],

@@ -14,8 +14,13 @@ from scipy import stats
 
 from condhpc import collect, observe
 from condhpc.attempts_table import ATTEMPTS, WASTE
-from condhpc.collect import CELLS, FAILURES, METRIC_CELLS, METRICS, RESULTS, SCORES, SETS, Collected
+from condhpc.cells_tables import CELLS, SCORES
+from condhpc.collect import Collected
 from condhpc.cost_table import COST
+from condhpc.failures_table import FAILURES
+from condhpc.measures import METRIC_CELLS, METRICS
+from condhpc.results_table import RESULTS
+from condhpc.sets_table import SETS
 
 COLUMNS = (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES, COST, ATTEMPTS, WASTE)
 
@@ -27,8 +32,8 @@ def made(tmp_path: Path) -> MadeRun:
 
 
 def gather(made: MadeRun, out: Path) -> Collected:
-    """Collect a run into a folder."""
-    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None))
+    """Collect a run into a folder, plain tables alone; `tests/paper` is about the rest."""
+    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), ())
 
 
 def table(path: Path) -> list[dict[str, str]]:

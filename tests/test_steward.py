@@ -167,3 +167,15 @@ def test_watch_acts_only_where_no_steward_does(
     assert "the data is not here" in beside.snapshot().problems
     beside.snapshot()
     assert advanced.calls == 1
+
+
+def test_watch_tells_more_than_the_tasks(made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its snapshots have an outlook, with the budget that was just looked at."""
+    del advanced
+    monkeypatch.setattr(steward_job, "unavailable", lambda *_: "")
+    reservations.join(made.run, made.layout, budget.parse("9gpuh"), "9gpuh", hard=False)
+    queue = FakeQueue()
+    beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue)
+    found = beside.snapshot().outlook
+    assert sum(pace.tasks for pace in found.pace) == len(made.lines)
+    assert [(line.unit, line.limit) for line in found.costs.budget] == [("gpuh", 9.0)]

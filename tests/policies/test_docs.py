@@ -11,16 +11,34 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc import (
+    cli,
+    collect,
+    errors,
+    facts,
+    findings,
+    manifest,
+    models,
+    outlook,
+    plan,
+    planned,
+    profile,
+    recipe,
+    registry,
+    teachers,
+)
 from condhpc.attempts_table import ATTEMPTS, WASTE
 from condhpc.cost_table import COST
+from condhpc.paper.accuracy import ACCURACY
+from condhpc.paper.costs import PAPER_COST
+from condhpc.paper.metric_pages import PAPER_METRICS
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
@@ -106,7 +124,7 @@ def commands_of(group: click.Group, prefix: str = "") -> dict[str, click.Command
 def test_every_command_and_option_is_in_the_readme() -> None:
     """The table of commands is the command line's: no command and no option is missing or too much."""
     rows = tables(section("README.md", "Commands"))[0]
-    words = [re.sub(r" *\[?[A-Z]+\]?$", "", row[0].strip("`")) for row in rows]
+    words = [re.sub(r"( +\[?[A-Z]+\]?)+$", "", row[0].strip("`")) for row in rows]
     documented = {name: set(re.findall(r"`(--[a-z-]+)", row[2])) for name, row in zip(words, rows, strict=True)}
     assert documented == {name: options_of(command) for name, command in commands_of(cli.main).items()}
     named = set(re.findall(r"`(--[a-z-]+)", section("README.md", "Commands").partition("|")[0]))
@@ -249,6 +267,12 @@ def test_columns_of_costs() -> None:
     assert found == [ATTEMPTS, WASTE, COST]
 
 
+def test_columns_of_papers() -> None:
+    """Every column of the paper's CSV files is explained, in its order."""
+    found = tables(section("manifests/README.md", "What collect writes for a paper"))[1:]
+    assert [tuple(first_column(rows)) for rows in found] == [ACCURACY, PAPER_COST, PAPER_METRICS]
+
+
 def test_exit_codes() -> None:
     """Every family of errors and every outcome of `status` has its exit code in the table."""
     rows = tables(section("README.md", "Commands"))[1]
@@ -267,6 +291,33 @@ def test_steps() -> None:
         runs = [recipe.student_training(info, ipc, protocol, None, "fp32") for ipc in (1, 10, 50)]
         assert [passes, *cells] == [f"{info.epochs:,}", *(f"{run.steps:,} × {run.batch}" for run in runs)]
     assert len(rows) == 5
+
+
+DOCUMENT = (
+    findings.Snapshot, findings.Row, outlook.Outlook, outlook.Pace, outlook.SlurmCalls, outlook.Costs, outlook.CostLine,
+    outlook.BudgetLine, outlook.FailureGroup, outlook.CellResult, outlook.SeedResult,
+)  # fmt: skip
+"""What `status --json` prints, in the order of the tables about it."""
+
+
+def test_status_as_json() -> None:
+    """Every field of every struct of the document is explained, in its order, and says whether it can be null."""
+    found = tables(section("README.md", "Status as JSON"))
+    for struct, rows in zip(DOCUMENT, found, strict=True):
+        fields = msgspec.structs.fields(struct)
+        assert first_column(rows) == [f.encode_name for f in fields], struct.__name__
+        nullable = [f.name for f in fields if type(None) in get_args(f.type)]
+        assert [row[0].strip("`") for row in rows if "null" in row[1]] == nullable, struct.__name__
+    label = next(row[2] for row in found[1] if row[0] == "`label`")
+    assert re.findall(r"`(\w+)`", label) == [f.name for f in msgspec.structs.fields(planned.Label)]
+
+
+def test_all_structs_of_the_outlook_are_documented() -> None:
+    """A struct that is added to the document needs a table."""
+    structs = {
+        value for value in vars(outlook).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    }
+    assert structs <= set(DOCUMENT)
 
 
 FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {

@@ -40,6 +40,11 @@ def shown(lab: Lab, job: str) -> list[tuple[str, str]]:
     return [(line.split()[0], line.split()[1]) for line in text.splitlines()]
 
 
+def is_held(reason: str) -> bool:
+    """By the user, or by root, which these tests may run as."""
+    return reason.startswith("JobHeld")
+
+
 def test_cancel_and_retry_of_single_tasks(lab: Lab) -> None:
     """One of three sets stops at a checkpoint with its student, the steward leaves it, `retry` ends it from there."""
     lab.profile["stages"] = {"default": lab.profile["stages"]["default"] | {"pack": 1}}
@@ -58,10 +63,10 @@ def test_cancel_and_retry_of_single_tasks(lab: Lab) -> None:
     assert len(runs.submissions(lab.run())) == before
     stopped_after = len(lab.steps("condense")[sets[1]])
     lab.behave(condense={"steps": stopped_after + 3})
-    lab.condhpc("retry", "--task", sets[1], "--time-min", "7")
+    lab.condhpc("retry", "--task", sets[1], "--time-min", "12")
     sent = [held.intent for held in runs.submissions(lab.run())][before:]
     assert {key for intent in sent for pack in intent.elements for key in pack} == {sets[1], students[1]}
-    assert [intent.time_min for intent in sent if intent.stage == "condense"] == [7]
+    assert [intent.time_min for intent in sent if intent.stage == "condense"] == [12]
     lab.cluster.wait_until("its student is done", lambda: state(lab, students[1]) == "recorded", timeout_s=60)
     steps = lab.steps("condense")[sets[1]]
     assert steps[-3:] == list(range(stopped_after, stopped_after + 3)), "it did not go on from its checkpoint"
@@ -80,15 +85,15 @@ def test_hold_release_and_throttle(lab: Lab) -> None:
     lab.cluster.wait_until("three run", lambda: [s for s, _ in shown(lab, job)].count("RUNNING") == 3)
     waiting = next(key for key in keys(lab, "condense") if state(lab, key) == "queued")
     lab.condhpc("hold", "--task", waiting)
-    assert [why for s, why in shown(lab, job) if s == "PENDING"] == ["JobHeldUser"]
+    assert [is_held(why) for s, why in shown(lab, job) if s == "PENDING"] == [True]
     lab.condhpc("throttle", "0")
     element = f"{job}_{keys(lab, 'condense').index(waiting)}"
-    assert "JobHeldUser" in lab.cluster.run("squeue", "-h", "-j", element, "-o", "%r").stdout
+    assert is_held(lab.cluster.run("squeue", "-h", "-j", element, "-o", "%r").stdout)
     lab.condhpc("hold", "--task", waiting, expect=2)  # it is held already
     lab.condhpc("release", "--task", waiting)
     lab.cluster.wait_until("it runs", lambda: state(lab, waiting) == "running", timeout_s=60)
     lab.condhpc("hold")  # all students, which wait for their sets
-    assert {why for _, why in shown(lab, lab.job("evaluate"))} == {"JobHeldUser"}
+    assert {is_held(why) for _, why in shown(lab, lab.job("evaluate"))} == {True}
     lab.condhpc("release")
     assert {why for _, why in shown(lab, lab.job("evaluate"))} <= {"Dependency", "None"}
     lab.condhpc("release", expect=2)
