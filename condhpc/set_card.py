@@ -103,7 +103,7 @@ def _measured(label: Label, cells: Iterable[CellResult]) -> list[tuple[str, str]
     own = [cell for cell in cells if (cell.dataset, cell.condenser, cell.ipc) == wanted]
     metrics = {name: f"{value:.4g}" for cell in own for name, value in cell.measures.items()}
     accuracies = [
-        (f"top1_pct {cell.protocol} {cell.student}", f"{cell.mean_pct:.2f} ({cell.n})")
+        (f"{cell.protocol} {cell.student}", f"{cell.mean_pct:.2f} % top-1 ({cell.n})")
         for cell in own
         if cell.mean_pct is not None
     ]

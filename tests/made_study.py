@@ -27,7 +27,6 @@ from condhpc.outlook import (
 )
 from condhpc.planned import Label
 from condhpc.store import Artefact
-from condhpc.tally import Tally
 from condhpc.task_state import State
 
 CONDENSERS = ("random", "herding", "rded", "minimax")
@@ -170,9 +169,7 @@ def _cell(
 
 
 def _shot(made: MadeRun, rows: list[Row], cells: list[CellResult], failed: list[str]) -> Snapshot:
-    counts, tally = findings.counted(rows), Tally()
-    for at, row in enumerate(rows):
-        tally.put(at, None, row, "")
+    counts = findings.counted(rows)
     pace = [
         Pace(
             stage=stage,
@@ -192,7 +189,11 @@ def _shot(made: MadeRun, rows: list[Row], cells: list[CellResult], failed: list[
         queue_error="",
         counts=counts,
         rows=rows,
-        problems=tally.problems(rows, made.run.name),
+        problems=[
+            f"1 condense failed: StageError: loss is nan, expected a number (task {failed[0][:12]})",
+            "6 evaluate blocked: an input failed",
+            f"`condhpc logs {made.run.name} --failed` shows more",
+        ],
         outlook=Outlook(
             pace=pace,
             left_s=5400.0,

@@ -91,9 +91,9 @@ def test_cells_of_the_set_are_told(made: MadeRun) -> None:
         )
 
     facts = set_card.read(made.layout, line.key, line.label, [cell(1), cell(2)]).facts
-    assert ("top1_pct erm convnet3", "51.00 (2)") in facts
+    assert ("erm convnet3", "51.00 % top-1 (2)") in facts
     assert ("coverage", "0.25") in facts
-    assert len([name for name, _ in facts if name.startswith("top1_pct")]) == 1
+    assert len([name for name, _ in facts if name == "erm convnet3"]) == 1
 
 
 def test_damage_is_a_note(made: MadeRun) -> None:

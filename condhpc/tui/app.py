@@ -28,7 +28,7 @@ from condhpc.tui.views import VIEWS
 
 REFRESH_EVERY_S = 5.0
 """Refreshing by hand more often asks nobody: squeue is shared with all users."""
-_AGE_EVERY_S = 5.0
+_AGE_EVERY_S = 10.0
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _OF_SIGNALS = 128
 

@@ -28,5 +28,10 @@ class Line(Static):
         """Show this; line breaks stay."""
         clean = "\n".join(printable(line) for line in text[:_MOST_CHARS].split("\n"))
         if clean != self._said:
-            self._said = clean
-            self.update(Text(clean))
+            was, self._said = self._said, clean
+            # A new layout paints the whole screen: only where the text takes more lines, or fewer.
+            self.update(Text(clean), layout=self._height(was) != self._height(clean))
+
+    def _height(self, text: str) -> int:
+        width = self.size.width
+        return len(Text(text).wrap(self.app.console, width)) if width else 0

@@ -21,6 +21,8 @@ Part = tuple[str, Tone]
 class Page(ScrollView, can_focus=True):
     """Lines made of parts, each with a tone; texts may be of any origin."""
 
+    DEFAULT_CSS = "Page { scrollbar-size-horizontal: 0; }"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "Down", show=False, id="page.down"),
         Binding("up,k", "scroll_up", "Up", show=False, id="page.up"),

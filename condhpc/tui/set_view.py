@@ -35,7 +35,10 @@ from condhpc.tui.table import Column, Shape
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
-_NAME_CHARS = 30
+_NAME_CHARS = 24
+_FACTS_CHARS = 58
+_BESIDE_FROM = 98
+"""Columns from which facts and pictures stand beside each other."""
 _READ_AFTER_S = 0.2
 _UPPER_HALF = "\u2580"
 _FACT_NAME = Style(dim=True)
@@ -44,6 +47,7 @@ _FACT_NAME = Style(dim=True)
 class Card(ScrollView, can_focus=True):
     """A card's facts, then its pictures: two pixels per character, or shades where there are no colours."""
 
+    DEFAULT_CSS = "Card { overflow-x: hidden; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "scroll_down", "Down", show=False, id="card.down"),
         Binding("up,k", "scroll_up", "Up", show=False, id="card.up"),
@@ -59,6 +63,8 @@ class Card(ScrollView, can_focus=True):
         self._facts: list[tuple[str, str]] = []
         self._picture: list[PictureLine] = []
         self._laid_out_for = -1
+        self._side = 0
+        """Columns of the facts where pictures stand beside them; 0 where they stand below."""
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -85,31 +91,47 @@ class Card(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         width = self.size.width
+        self._side = _FACTS_CHARS if width >= _BESIDE_FROM and self._card is not None and self._card.images else 0
         if width != self._laid_out_for and width:
             self._laid_out_for = width
-            self._picture = [] if self._card is None else half_blocks.picture(self._card.images, width)
-        self.virtual_size = Size(max(width, 1), len(self._facts) + len(self._picture))
+            images = [] if self._card is None else self._card.images
+            self._picture = half_blocks.picture(images, width - self._side)
+        facts, picture = len(self._facts), len(self._picture)
+        self.virtual_size = Size(max(width, 1), max(facts, picture) if self._side else facts + picture)
         self.refresh()
 
+    def action_pictures(self) -> None:
+        """To the pictures below the facts, and back."""
+        at_facts = self.scroll_offset.y < min(len(self._facts), self.max_scroll_y)
+        self.scroll_to(y=len(self._facts) if at_facts else 0, animate=False, force=True, immediate=True)
+
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """One line of the screen: a fact, a line of a picture, or both beside each other."""
         index, width, base = self.scroll_offset.y + y, self.size.width, self.rich_style
-        if index < len(self._facts):
-            name, value = self._facts[index]
-            name = set_cell_size(name, _NAME_CHARS) if name else ""
-            segments = [Segment(name, base + _FACT_NAME), Segment(value, base)]
-        elif index - len(self._facts) < len(self._picture):
-            segments = self._pixels(self._picture[index - len(self._facts)], base)
-        else:
-            segments = []
+        if not self._side:
+            facts = len(self._facts)
+            return self._fact(index, width, base) if index < facts else self._pixels(index - facts, width, base)
+        room = width - self._side
+        return Strip.join([self._fact(index, self._side, base), self._pixels(index, room, base)])
+
+    def _fact(self, index: int, width: int, base: Style) -> Strip:
+        if index >= len(self._facts):
+            return Strip.blank(width, base)
+        name, value = self._facts[index]
+        segments = [Segment(set_cell_size(name, _NAME_CHARS) if name else "", base + _FACT_NAME), Segment(value, base)]
         return Strip(segments).adjust_cell_length(width, base).crop(0, width)
 
-    def _pixels(self, line: PictureLine, base: Style) -> list[Segment]:
-        name = Segment(set_cell_size(line.name, half_blocks.LABEL_CHARS + 1), base + _FACT_NAME)
-        if not shows_colours(self.app):
-            return [name, Segment(half_blocks.shades(line), base)]
-        upper, lower = line.pixels_2WC.tolist()
-        return [name, *(_pixel(*pair, base) for pair in zip(upper, lower, line.held_W.tolist(), strict=True))]
+    def _pixels(self, index: int, width: int, base: Style) -> Strip:
+        if index >= len(self._picture):
+            return Strip.blank(width, base)
+        line = self._picture[index]
+        segments = [Segment(set_cell_size(line.name, half_blocks.LABEL_CHARS + 1), base + _FACT_NAME)]
+        if shows_colours(self.app):
+            upper, lower = line.pixels_2WC.tolist()
+            segments += [_pixel(*pair, base) for pair in zip(upper, lower, line.held_W.tolist(), strict=True)]
+        else:
+            segments.append(Segment(half_blocks.shades(line), base))
+        return Strip(segments).adjust_cell_length(width, base).crop(0, width)
 
 
 def _pixel(upper: Sequence[int], lower: Sequence[int], held: bool, base: Style) -> Segment:  # noqa: FBT001
@@ -127,6 +149,7 @@ class Sets(View):
     """All sets above, the one under the cursor below."""
 
     TITLE = "Set"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("p", "pictures", "Pictures or facts", id="set.pictures")]
     DEFAULT_CSS = """
     Sets > Grid { height: 1fr; max-height: 30%; min-height: 4; }
     Sets > Card { height: 2fr; border-top: solid $primary; }
@@ -197,6 +220,10 @@ class Sets(View):
         """Into the card, to scroll it; tab or a click leads back."""
         del message
         self._card.focus()
+
+    def action_pictures(self) -> None:
+        """To the pictures of the set, and back to what is said of it."""
+        self._card.action_pictures()
 
     def _describe(self, key: str | None) -> None:
         row = self._held.get(key or "")

@@ -38,17 +38,22 @@ def watch(
 
     `doer` acts on the run; None: nothing can be done to it.
     """
-    actions = config.actions_of((Watch, Acting, Grid, Page, TextPane, Card, Help, Menu, Ask, *VIEWS))
-    own = config.load(environ, actions, BUILTIN_THEMES)
+    mine = own(environ)
     setting = Setting(
         clock=time.time,
         folder=folder,
         layout=layout,
         doer=doer,
         read_only=read_only,
-        keys=own.keys,
-        theme=own.theme,
+        keys=mine.keys,
+        theme=mine.theme,
     )
     app = Watch(source, poll_s, setting, driver_class=AsciiDriver if is_ascii_only(environ) else None)
     app.run()
     return app.return_code or 0
+
+
+def own(environ: Mapping[str, str]) -> config.Config:
+    """The user's file of keys and colours; raises InputError for what it cannot mean."""
+    actions = config.actions_of((Watch, Acting, Grid, Page, TextPane, Card, Help, Menu, Ask, *VIEWS))
+    return config.load(environ, actions, BUILTIN_THEMES)

@@ -135,14 +135,14 @@ class TextPane(ScrollView, can_focus=True):
         line, part = self._line_at(self.scroll_offset.y + y)
         if line >= len(self._lines):
             return Strip.blank(width, base)
-        text = Text(
-            _folded(self._lines[line], max(width, 1))[part] if self.wraps else self._lines[line], style=base, end=""
-        )
+        whole = self._lines[line]
+        text = Text(_folded(whole, max(width, 1))[part] if self.wraps else whole, end="")
         if self.needle:
             current = bool(self.found) and self.found[self.here] == line
             _mark(text, self.needle.casefold(), _HERE if current else _FOUND)
         left = 0 if self.wraps else self.scroll_offset.x
-        return Strip(text.render(self.app.console)).crop(left, left + width).adjust_cell_length(width, base)
+        strip = Strip(text.render(self.app.console)).apply_style(base)  # a text without marks comes without a style
+        return strip.crop(left, left + width).adjust_cell_length(width, base)
 
 
 def _folded(line: str, width: int) -> list[str]:

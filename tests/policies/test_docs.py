@@ -48,6 +48,7 @@ from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
 from condhpc.spec import WeightsSpec
+from condhpc.tui import start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "manifests/README.md", "slurm/README.md")
@@ -505,7 +506,7 @@ def toml_blocks() -> list[tuple[str, str]]:
 @pytest.mark.usefixtures("examples")
 @pytest.mark.parametrize(("doc", "block"), toml_blocks())
 def test_toml_blocks_are_understood(doc: str, block: str, tmp_path: Path) -> None:
-    """A block is a whole manifest that can be planned, a whole profile, or the metadata of a package."""
+    """A block is a whole manifest that can be planned, a whole profile, keys of `watch`, or a package's metadata."""
     content = tomli.loads(block)
     path = tmp_path / "block.toml"
     path.write_text(block, encoding="utf-8")
@@ -513,6 +514,10 @@ def test_toml_blocks_are_understood(doc: str, block: str, tmp_path: Path) -> Non
         assert {f"condhpc.{kind}" for kind in KINDS} >= set(content["project"]["entry-points"])
     elif "backend" in content:
         assert profile.load(path, {"HOME": "/home"}).backend == content["backend"]
+    elif "keys" in content:
+        (tmp_path / "condhpc").mkdir()
+        (tmp_path / "condhpc" / "watch.toml").write_text(block, encoding="utf-8")
+        assert start.own({"XDG_CONFIG_HOME": str(tmp_path)}).keys == content["keys"]
     else:
         assert expand(path).tasks
 
