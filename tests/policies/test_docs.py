@@ -18,12 +18,17 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc import cli, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
 from condhpc.attempts_table import ATTEMPTS, WASTE
+from condhpc.cells_tables import CELLS, SCORES
 from condhpc.cost_table import COST
+from condhpc.failures_table import FAILURES
+from condhpc.measures import METRIC_CELLS, METRICS
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
+from condhpc.results_table import RESULTS
+from condhpc.sets_table import SETS
 from condhpc.spec import WeightsSpec
 
 ROOT = Path(__file__).parents[2]
@@ -230,13 +235,13 @@ def test_every_stage_module_is_named() -> None:
 def test_csv_columns() -> None:
     """Every column of every CSV file is explained, in its order."""
     written = (
-        collect.RESULTS,
-        collect.CELLS,
-        collect.SCORES,
-        collect.SETS,
-        collect.METRICS,
-        collect.METRIC_CELLS,
-        collect.FAILURES,
+        RESULTS,
+        CELLS,
+        SCORES,
+        SETS,
+        METRICS,
+        METRIC_CELLS,
+        FAILURES,
     )
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
