@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from condhpc.observe import Observer
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
+    from condhpc.table_files import Format
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -349,29 +350,50 @@ def retry(session: Session, /, run: str | None, *, failures: str, accept_code: b
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
+@click.option(
+    "--format", "said", multiple=True, default=("csv",), metavar="NAME[,NAME]", help="csv, json, parquet [csv]."
+)
+@click.option("--rescan", is_flag=True, help="Trust nothing that was kept: open every record.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool) -> None:
-    """Write the results as CSV files and show the cells."""
+def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[str, ...], **flags: bool) -> None:
+    """Write the tables and show the cells.
+
+    Exits with 3 where something could not be used: a line each says what, the rest is written all the same.
+    """
     from condhpc import collect as collection
     from condhpc.errors import StoreError
-    from condhpc.tables import aligned
+    from condhpc.tables import aligned, printable
 
     folder, layout = session.run(run)
-    shot = observer_of(folder, layout).snapshot()
-    _keep_accounts(folder, layout, shot)
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot)
-    shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
-    for line in shown:
+    formats, rescan = _formats(said), flags["rescan"]
+    out = out or Path("results") / folder.name
+    found = None if rescan else collection.unchanged(folder, layout, out, formats)
+    if found is None:
+        shot = observer_of(folder, layout).snapshot(rescan=rescan)
+        _keep_accounts(folder, layout, shot)
+        found = collection.collect(folder, layout, out, shot, formats, anew=rescan)
+    rows = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if flags["scores"] else None
+    for line in rows or aligned(found.header, found.table):
         click.echo(line)
     click.echo()
     for path in found.paths:
         click.echo(path)
-    for problem in found.problems:
-        say(problem)
+    for line in [*found.notes, *collection.few(found.problems, out)]:
+        say(printable(line))
     if found.problems:
         click.get_current_context().exit(StoreError.exit_code)
+
+
+def _formats(said: tuple[str, ...]) -> list[Format]:
+    """Each once; raises UsageError for one that does not exist."""
+    from condhpc.table_files import FORMATS
+
+    names = dict.fromkeys(name.strip() for text in said for name in text.split(","))
+    if unknown := sorted(names.keys() - set(FORMATS)):
+        raise click.UsageError(f"--format {','.join(unknown)}: known are {', '.join(FORMATS)}")
+    return [name for name in FORMATS if name in names]
 
 
 @main.command()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from condhpc import facts, keys, manifest, plan, runs
+from condhpc.charges import Charge
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Planned
 from condhpc.profile import Profile
@@ -31,6 +32,7 @@ class Made:
         self.run.done.mkdir(parents=True)
         self.run.manifest.write_text(text)
         self._random = random.Random(0)
+        self._spans: list[tuple[float, float]] = []
         self._bits = [self._random_bits() for _ in range(64)]
         self._environment = {
             "condhpc": "0.1.0", "code": "c" * 32, "plugin_code": "", "python": "3.11.7", "device": "cuda", "threads": 8,
@@ -47,13 +49,17 @@ class Made:
                 folder.path.mkdir(parents=True)
                 folder.task.write_bytes(keys.preimage(item.task))
         self._submit()
+        self._charge()
 
-    def record(self, line: PlanLine, place: int) -> None:
-        """Write one record with made-up figures."""
+    def record(self, line: PlanLine, place: int, started_s: float) -> float:
+        """Write one record with made-up figures; when its attempt ended."""
         folder = self.layout.task(line.stage, line.key)
         folder.path.mkdir(parents=True, exist_ok=True)
         wall_s = round(self._random.uniform(20.0, 900.0), 3)
-        energy = [("gpu", 300.0, "A", "NVML energy counter, 1 GPU"), ("cpu", 90.0, "B", "RAPL package, share of CPU time")]
+        energy = [
+            ("gpu", 300.0, "A", "NVML energy counter, 1 GPU"),
+            ("cpu", 90.0, "B", "RAPL package, share of CPU time"),
+        ]
         record = {
             "schema": 1, "key": line.key, "stage": line.stage, "attempt": 1, "artefacts": {},
             "values": self._values(line),
@@ -65,10 +71,11 @@ class Made:
                 {"part": part, "joules": round(watts * wall_s, 1), "grade": grade, "source": source, "window_s": wall_s}
                 for part, watts, grade, source in energy
             ],
-            "environment": {**self._environment, "host": f"n{place % 64:03}", "job": f"{700 + place // 1000}_{place % 1000}"},
-            "attempts": [], "started": 1.76e9 + place * 1000.0, "ended": 1.76e9 + place * 1000.0 + wall_s,
+            "environment": {**self._environment, "host": f"n{place % 64:03}", "job": job},
+            "attempts": [], "started": started_s, "ended": started_s + wall_s,
         }  # fmt: skip
         folder.record.write_bytes(msgspec.json.encode(record))
+        return started_s + wall_s
 
     def _values(self, line: PlanLine) -> dict[str, Any]:
         draw = self._random
@@ -106,8 +113,25 @@ class Made:
                 said = ({"key": line.key, "result": "recorded", "time": 1.76e9} for line in pack)
                 data = b"".join(msgspec.json.encode(one) + b"\n" for one in said)
                 (self.run.done / f"{name}.{index}.jsonl").write_bytes(data)
+                start_s = end_s = 1.76e9 + (first + index) * 30_000.0
                 for line in pack:
-                    self.record(line, first + index)
+                    end_s = self.record(line, first + index, end_s)
+                self._spans.append((start_s, end_s))
+
+    def _charge(self) -> None:
+        """One line of accounting per element, as long as its tasks took."""
+        lines = []
+        for first in range(0, len(self._spans), 1000):
+            name, job = f"large-{first // 1000}", 700 + first // 1000
+            for index, (start, end) in enumerate(self._spans[first : first + 1000]):
+                charge = Charge(
+                    element=f"{job}_{index}", raw_id=f"{job}{index:04}", restart=0, submission=name, state="COMPLETED",
+                    submit_s=int(start) - 60, eligible_s=int(start) - 30, start_s=int(start), end_s=int(end) + 1,
+                    elapsed_s=int(end) + 1 - int(start), suspended_s=0, cpus=8, mem_mb=32_000, nodes=1, gpus=1,
+                    gpu_type="h100", energy_j=None, source="sacct",
+                )  # fmt: skip
+                lines.append(msgspec.json.encode({"schema": 1, "taken_s": 1, "charge": charge}) + b"\n")
+        self.run.accounting.write_bytes(b"".join(lines))
 
 
 def _line(item: Planned) -> PlanLine:

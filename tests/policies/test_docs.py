@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
 from condhpc.attempts_table import ATTEMPTS, WASTE
 from condhpc.cells_tables import CELLS, SCORES
 from condhpc.cost_table import COST
