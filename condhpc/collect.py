@@ -73,7 +73,7 @@ def collect(
         for family in FAMILIES:
             paths += family(held, out_dir)
         shown = Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
-        if len(held.entries) == len(held.plan) and shot.state == "done" and accounts.is_settled(run):
+        if len(held.entries) == len(held.plan) and accounts.is_settled(run):
             stamps.write(run, layout, out_dir, formats, before, Made(paths, shown, held.plan, held.looks))
     return _collected(paths, shown)
 

@@ -76,8 +76,9 @@ def _texts(column: Sequence[Any]) -> Sequence[str]:
 
 def _numbers(column: Sequence[Any]) -> Sequence[str] | None:
     """Numbers and gaps by one call; None where JSON writes one of them in another way."""
-    known = [value for value in column if value is not None]
-    floats = [abs(value) for value in known if type(value) is float and value]
+    known = [value for value in column if value is not None] if None in column else column
+    plain = min(known) >= _SMALL and max(known) < _LARGE and math.isfinite(sum(known))  # a NaN hides from min and max
+    floats = [] if plain else [abs(value) for value in known if type(value) is float and value]
     if floats and not (min(floats) >= _SMALL and max(floats) < _LARGE and math.isfinite(math.fsum(floats))):
         return None
     if max(known) >= _INT64 or min(known) < -_INT64:

@@ -60,6 +60,7 @@ class Made:
             ("gpu", 300.0, "A", "NVML energy counter, 1 GPU"),
             ("cpu", 90.0, "B", "RAPL package, share of CPU time"),
         ]
+        job = f"{700 + place // 1000}_{place % 1000}"
         record = {
             "schema": 1, "key": line.key, "stage": line.stage, "attempt": 1, "artefacts": {},
             "values": self._values(line),
