@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
+    from condhpc.table_files import Format
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -438,31 +439,52 @@ def retry(
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
 @click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
+@click.option(
+    "--format", "said", multiple=True, default=("csv",), metavar="NAME[,NAME]", help="csv, json, parquet [csv]."
+)
+@click.option("--rescan", is_flag=True, help="Trust nothing that was kept: open every record.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool, plain: bool) -> None:
-    """Write the results as tables, figures and a verdict, and show the cells."""
+def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[str, ...], **flags: bool) -> None:
+    """Write the results as tables, figures and a verdict, and show the cells.
+
+    Exits with 3 where something could not be used: a line each says what, the rest is written all the same.
+    """
     from condhpc import collect as collection
     from condhpc.errors import StoreError
-    from condhpc.tables import aligned
+    from condhpc.tables import aligned, printable
 
     folder, layout = session.run(run)
-    shot = observer_of(folder, layout).snapshot()
-    _keep_accounts(folder, layout, shot)
-    families = () if plain else collection.FAMILIES
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot, families)
-    shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
-    for line in shown:
+    formats, rescan = _formats(said), flags["rescan"]
+    families = () if flags["plain"] else collection.FAMILIES
+    out = out or Path("results") / folder.name
+    found = None if rescan else collection.unchanged(folder, layout, out, formats, families)
+    if found is None:
+        shot = observer_of(folder, layout).snapshot(rescan=rescan)
+        _keep_accounts(folder, layout, shot)
+        found = collection.collect(folder, layout, out, shot, formats, families=families, anew=rescan)
+    rows = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if flags["scores"] else None
+    for line in rows or aligned(found.header, found.table):
         click.echo(line)
     click.echo()
     for path in found.paths:
         click.echo(path)
-    for problem in found.problems:
-        say(problem)
+    for line in [*found.notes, *collection.few(found.problems, out)]:
+        say(printable(line))
     if found.problems:
         click.get_current_context().exit(StoreError.exit_code)
+
+
+def _formats(said: tuple[str, ...]) -> list[Format]:
+    """Each once; raises UsageError for one that does not exist."""
+    from condhpc.table_files import FORMATS
+
+    names = dict.fromkeys(name.strip() for text in said for name in text.split(","))
+    if unknown := sorted(names.keys() - set(FORMATS)):
+        raise click.UsageError(f"--format {','.join(unknown)}: known are {', '.join(FORMATS)}")
+    return [name for name in FORMATS if name in names]
 
 
 @main.command()
