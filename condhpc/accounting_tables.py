@@ -32,7 +32,7 @@ def tables(study: Study) -> list[Table]:
     stages = {name: intent.stage or "" for name, intent in sent.items()}
     usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
     costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
-    negative = [key for key in entries if key not in usable]
+    negative = [f"{entry.stage} {key}" for key, entry in entries.items() if key not in usable]
     study.problems.extend(held.problems + found.problems + _oddities(run, spent, found.tries, strays, negative))
     charged = attempt_rows(
         spent,
@@ -68,7 +68,7 @@ def _oddities(
     if negative:
         problems.append(
             f"{first_few(negative, 3)}: records with costs below 0, made by other code or by hand; they have no "
-            "part in cost.csv"
+            "part in cost.csv and in the costs of sets.csv; delete their folders and submit again to measure anew"
         )
     back = [one for one in found if one.end_s is not None and one.end_s < one.start_s]
     if back:

@@ -72,9 +72,14 @@ def _sums(name: str, divisors: Mapping[str, int], entries: Mapping[str, Entry]) 
 
 
 def cost_of(entry: Entry, name: str) -> float | None:
-    """Seconds of a task with its shards: a set that was made in parts says what these took."""
+    """Seconds of a task with its shards: a set that was made in parts says what these took.
+
+    None where they are not known, and of a record with costs below 0, of which nothing is believed.
+    """
     own = entry.cost.get(name)
-    return None if own is None else own + float(entry.values.get(f"shards_{name}", 0.0))
+    if own is None or min(entry.cost.values()) < 0.0:
+        return None
+    return own + float(entry.values.get(f"shards_{name}", 0.0))
 
 
 def _name(line: PlanLine) -> str:

@@ -80,6 +80,14 @@ def test_no_partial_sum_where_a_record_is_missing(gone: str) -> None:
     assert found["r"].standalone_cpu_s == 0.25
 
 
+def test_costs_below_nothing_are_not_known() -> None:
+    """A record with one makes no sum of what rests on it, and the others stay what they are."""
+    found = costs(PLAN, ENTRIES | {"t": entry("t", "teacher", -600.0, 120.0, "trained")})
+    assert {key: (one.standalone_cpu_s, one.amortised_gpu_s) for key, one in found.items()} == {
+        "a": (None, None), "b": (None, None), "c": (None, None), "r": (0.25, 0.0),
+    }  # fmt: skip
+
+
 def test_weights_made_elsewhere_are_named_and_what_testing_them_took_is_charged() -> None:
     """Their training is nobody's here; the name stands once, also behind an embedding."""
     entries = {**ENTRIES, "t": entry("t", "teacher", 3.0, source="weights:resnet18_v1")}

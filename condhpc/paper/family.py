@@ -14,12 +14,13 @@ from condhpc.study import Study
 
 FOLDER = "paper"
 _MADE_FROM = "made-from.json"
-"""Digest of what the files were made from, their names, and what was odd: equal records cost nothing again."""
+"""Digest of what the files were made from, their own, and what was odd: equal records cost nothing again."""
 
 
 class _Made(msgspec.Struct, frozen=True):
     digest: str
-    names: list[str]
+    files: dict[str, str]
+    """Name to digest of the content: one that was edited or torn since is made anew."""
     problems: list[str]
 
 
@@ -28,15 +29,16 @@ def write(study: Study, out_dir: Path) -> list[Path]:
     folder = out_dir / FOLDER
     digest = _digest(study)
     held = _held(folder)
-    if held is not None and held.digest == digest and all((folder / name).is_file() for name in held.names):
+    if held is not None and held.digest == digest and all(_is(folder / name, said) for name, said in held.files.items()):
         study.problems.extend(held.problems)
-        return [folder / name for name in held.names]
+        return [folder / name for name in held.files]
     from condhpc.paper import making  # numpy: not where nothing changed
 
     before = len(study.problems)
     paths = list(making.files(study, folder))
-    made = _Made(digest, [str(path.relative_to(folder)) for path in paths], study.problems[before:])
-    for name in set(held.names if held is not None else ()) - set(made.names):
+    contents = {str(path.relative_to(folder)): keys.digest(path.read_bytes()) for path in paths}
+    made = _Made(digest, contents, study.problems[before:])
+    for name in set(held.files if held is not None else ()) - set(made.files):
         (folder / name).unlink(missing_ok=True)  # a figure of what is no more
     put(folder / _MADE_FROM, keys.encode(made) + b"\n")
     return paths
@@ -49,11 +51,19 @@ def _held(folder: Path) -> _Made | None:
         return None
 
 
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return keys.digest(path.read_bytes()) == digest
+    except OSError:
+        return False
+
+
 def _digest(study: Study) -> str:
-    """Of the plan, the identity of every record, what is declared, this code, and whether it can draw."""
-    records = sorted((key, entry.attempt, entry.ended) for key, entry in study.entries.items())
+    """Of the plan, every record's look on disk, what is declared, all code that counts, and whether it can draw."""
+    records = sorted((key, *study.looks[key]) for key in study.entries)
     states = sorted((row.key, row.state) for row in study.states.values() if row.key not in study.entries)
-    code = [keys.digest(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    home = Path(condhpc.__file__).parent
+    code = [keys.digest(path.read_bytes()) for folder in (home, home / "paper") for path in sorted(folder.glob("*.py"))]
     draws = importlib.util.find_spec("matplotlib") is not None
     plan = keys.digest(study.run.plan.read_bytes())
     content = [condhpc.__version__, code, draws, plan, records, states, sorted(study.declared.items())]
