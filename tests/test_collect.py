@@ -21,7 +21,6 @@ from condhpc.failures_table import FAILURES
 from condhpc.measures import METRIC_CELLS, METRICS
 from condhpc.results_table import RESULTS
 from condhpc.sets_table import SETS
-from condhpc.table_files import Format
 
 COLUMNS = (RESULTS, CELLS, SCORES, SETS, METRICS, METRIC_CELLS, FAILURES, COST, ATTEMPTS, WASTE)
 
@@ -35,11 +34,6 @@ def made(tmp_path: Path) -> MadeRun:
 def gather(made: MadeRun, out: Path) -> Collected:
     """Collect a run into a folder, plain tables alone; `tests/paper` is about the rest."""
     return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), families=())
-
-
-def unchanged(made: MadeRun, out: Path, formats: tuple[Format, ...] = ("csv",)) -> Collected | None:
-    """What `gather` gave, where it still holds."""
-    return collect.unchanged(made.run, made.layout, out, formats, ())
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -396,13 +390,13 @@ def test_tables_of_a_complete_run_are_not_made_again(made: MadeRun, tmp_path: Pa
     key = finished(made)
     out = tmp_path / "out"
     first = gather(made, out)
-    assert unchanged(made, out) == first
-    assert unchanged(made, out, ("csv", "json")) is None
+    assert collect.unchanged(made.run, made.layout, out, families=()) == first
+    assert collect.unchanged(made.run, made.layout, out, ("csv", "json"), ()) is None
     (out / "cells.csv").write_text("mine")
-    assert unchanged(made, out) is None
-    assert gather(made, out) == first == unchanged(made, out)
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
+    assert gather(made, out) == first == collect.unchanged(made.run, made.layout, out, families=())
     made.folder(key).record.unlink()
-    assert unchanged(made, out) is None
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
     gather(made, out)
     assert table(out / "results.csv") == []
 
@@ -414,7 +408,7 @@ def test_a_run_that_is_not_complete_is_always_looked_at(made: MadeRun, tmp_path:
     made.run.plan.unlink()
     made.write()
     gather(made, tmp_path / "out")
-    assert unchanged(made, tmp_path / "out") is None
+    assert collect.unchanged(made.run, made.layout, tmp_path / "out", families=()) is None
 
 
 def test_files_that_would_not_change_are_not_touched(made: MadeRun, tmp_path: Path) -> None:
