@@ -68,8 +68,11 @@ class _Line(NamedTuple):
     alike: object
 
 
-def blocks(study: Study, kinds: Kinds) -> list[Block]:
-    """All of a plan, those of one dataset together; bits that cannot be used are said in `study.problems`."""
+def blocks(study: Study, kinds: Kinds) -> Iterator[Block]:
+    """All of a plan, by dataset; one at a time, because bits and resamples of all would fill the memory.
+
+    Bits that cannot be used are said in `study.problems`.
+    """
     found: dict[tuple[Place, int | None], dict[str, list[PlanLine]]] = defaultdict(lambda: defaultdict(list))
     for line in study.plan:
         if line.stage == "evaluate":
@@ -77,7 +80,14 @@ def blocks(study: Study, kinds: Kinds) -> list[Block]:
             place = Place(cell.dataset, cell.protocol, cell.student)
             found[place, cell.ipc][cell.condenser].append(line)
     lines = {line.key: line for line in study.plan}
-    return [_block(study, kinds, lines, *which, of_block) for which, of_block in sorted(found.items(), key=_order)]
+    for which, of_block in sorted(found.items(), key=_order):
+        yield _block(study, kinds, lines, *which, of_block)
+
+
+def without_bits(block: Block) -> Block:
+    """What tables and figures need of a block that has been judged."""
+    cells = {name: one._replace(arm=one.arm._replace(correct=None, sums=None)) for name, one in block.cells.items()}
+    return block._replace(cells=cells)
 
 
 def _order(item: tuple[tuple[Place, int | None], object]) -> tuple[Place, int]:

@@ -24,7 +24,7 @@ def paper(tmp_path: Path) -> MadePaper:
 
 def test_blocks_hold_what_is_planned(written: Written) -> None:
     """One block per place and ipc, rows in the order of tables; holes have a row; references stand last."""
-    found = blocks.blocks(written.study, Kinds(written.study))
+    found = list(blocks.blocks(written.study, Kinds(written.study)))
     assert [(one.place.protocol, one.ipc) for one in found] == [
         ("erm", None), ("erm", 1), ("erm", 10), ("single_teacher", 1), ("single_teacher", 10)
     ]  # fmt: skip
