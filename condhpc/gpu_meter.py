@@ -20,6 +20,8 @@ _OPENING_S = 2.0
 """… or all but the time in which the driver is opened."""
 _SLACK = 1.2
 """A board exceeds its power limit for moments."""
+MAX_BOARD_W = 2000.0
+"""No board draws more: what is believed where its limit is not known."""
 IDLE_W = 10.0
 """No board with a counter idles much below it; half of it is the least that is believed."""
 
@@ -176,7 +178,9 @@ def _absurdity(counter: Counter, limit_w: float | None) -> str:
     watts = counter.joules / counter.span_s
     if limit_w is not None and watts > _SLACK * limit_w:
         return f"{watts:.0f} W on average, more than {_SLACK} × {limit_w:g} W"
-    if counter.span_s >= MEASURED_WINDOW_S and watts < IDLE_W / 2:
+    if watts > MAX_BOARD_W:
+        return f"{watts:.0f} W on average, more than any board draws"
+    if watts <= 0.0 or (counter.span_s >= MEASURED_WINDOW_S and watts < IDLE_W / 2):
         return f"{watts:.1f} W on average, less than any board idles at"
     return ""
 

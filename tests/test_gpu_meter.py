@@ -9,7 +9,7 @@ from condhpc.allotment import Allotment
 from condhpc.energy import Power
 from condhpc.gpu_match import OwnGpu
 from condhpc.gpu_meter import GpuTrack, Sharing, energy, nominal, sharing
-from condhpc.power_sources import GpuSample
+from condhpc.power_sources import GpuDevice, GpuSample
 
 ALONE = Allotment(gpus=1)
 LANES = Allotment(gpus=1, lanes=4)
@@ -73,6 +73,19 @@ def test_absurd_counters_are_refused(watts: float, reason: str) -> None:
     found = energy([track(steady(watts, 13))], 60.0, POWER, "")
     assert (found.joules, found.grade) == (None, "none")
     assert reason in found.source
+
+
+def test_a_counter_that_stands_still_is_no_zero() -> None:
+    """Also in a window too short to tell what a board idles at."""
+    found = energy([track(steady(0.0, 2))], 5.0, POWER, "")
+    assert (found.joules, found.grade) == (None, "none")
+
+
+def test_a_board_of_an_unknown_limit_draws_what_boards_draw() -> None:
+    """Neither the driver nor the profile tells its power: what no board draws is refused all the same."""
+    unknown = OwnGpu(GpuDevice("GPU-1", "a board of tomorrow"))
+    found = {watts: energy([track(steady(watts, 13), unknown)], 60.0, POWER, "").joules for watts in (1500.0, 2500.0)}
+    assert found == {1500.0: pytest.approx(90_000.0), 2500.0: None}
 
 
 def test_one_absurd_gpu_leaves_no_sum() -> None:

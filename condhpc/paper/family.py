@@ -29,7 +29,7 @@ def write(study: Study, out_dir: Path) -> list[Path]:
     folder = out_dir / FOLDER
     digest = _digest(study)
     held = _held(folder)
-    if held is not None and held.digest == digest and all(_is(folder / name, said) for name, said in held.files.items()):
+    if held is not None and held.digest == digest and _are_there(folder, held):
         study.problems.extend(held.problems)
         return [folder / name for name in held.files]
     from condhpc.paper import making  # numpy: not where nothing changed
@@ -51,9 +51,9 @@ def _held(folder: Path) -> _Made | None:
         return None
 
 
-def _is(path: Path, digest: str) -> bool:
+def _are_there(folder: Path, made: _Made) -> bool:
     try:
-        return keys.digest(path.read_bytes()) == digest
+        return all(keys.digest((folder / name).read_bytes()) == said for name, said in made.files.items())
     except OSError:
         return False
 
