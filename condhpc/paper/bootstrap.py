@@ -9,8 +9,9 @@ differences; their scale is that of `spread`, because resampling two or three se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -135,6 +136,8 @@ class _Contrast(NamedTuple):
     n: int
     n_sets: int
     unlike: int
+    source: tuple[int, ...]
+    """Which arms its spread over seeds is from: where sets alone differ, not one that is built once."""
 
 
 def differences(pairs: Sequence[tuple[Arm, Arm]]) -> list[Difference | None]:
@@ -184,23 +187,32 @@ def _contrast(first: Arm, second: Arm) -> _Contrast | None:
     nothing = of_seeds is None and of_images is None
     replicates = None if nothing else (run_weights(seeds) * on_images_BR).sum(axis=1)
     value = float(weights_R @ values)
-    return _Contrast(value, of_seeds, of_images, replicates, len(pairs), len({of_set for of_set, _ in seeds}), unlike)
+    n_sets = len({of_set for of_set, _ in seeds})
+    return _Contrast(
+        value, of_seeds, of_images, replicates, len(pairs), n_sets, unlike, _source(of_seeds, first, second)
+    )
+
+
+def _source(seeds: Spread | None, *arms: Arm) -> tuple[int, ...]:
+    sets_alone = seeds is not None and seeds.over == (spread.SETS,)
+    return tuple(id(arm) for arm in arms if not sets_alone or len({of_set for of_set, _ in arm.top1}) > 1)
 
 
 def _pooled(contrasts: Sequence[_Contrast | None]) -> list[_Contrast | None]:
     """Seed variances at their mean over like comparisons where that is larger than their own, with all their df.
 
     As in Dunnett's test: the spread of three seeds alone has a t quantile beyond 4, and is small by luck in one
-    comparison of ten. A comparison whose own spread is larger keeps it.
+    comparison of ten. A comparison whose own spread is larger keeps it. Where one seeded arm stands against several
+    that are built once, all of these have the spread of that arm: they are one estimate and count once.
     """
-    alike: dict[tuple[str, ...], list[tuple[Spread, int]]] = {}
+    alike: dict[tuple[str, ...], dict[tuple[int, ...], list[tuple[Spread, int]]]] = {}
     for one in contrasts:
         if one is not None and one.seeds is not None:
-            alike.setdefault(one.seeds.over, []).append((one.seeds, _units(one)))
+            alike.setdefault(one.seeds.over, {}).setdefault(one.source, []).append((one.seeds, _units(one)))
     return [
         one
         if one is None or one.seeds is None
-        else one._replace(seeds=_with_others(one.seeds, _units(one), alike[one.seeds.over]))
+        else one._replace(seeds=_with_others(one.seeds, _units(one), list(alike[one.seeds.over].values())))
         for one in contrasts
     ]
 
@@ -210,10 +222,12 @@ def _units(one: _Contrast) -> int:
     return one.n_sets if one.n_sets > 1 else one.n
 
 
-def _with_others(own: Spread, units: int, alike: Sequence[tuple[Spread, int]]) -> Spread:
+def _with_others(own: Spread, units: int, alike: Sequence[Sequence[tuple[Spread, int]]]) -> Spread:
     """Variances of differences that share an arm correlate by 1/4: so much fewer df stand behind their mean."""
-    df = sum(held.df for held, _ in alike)
-    mean = sum(held.variance * count * held.df for held, count in alike) / df / units
+    dfs = [fmean(held.df for held, _ in of_source) for of_source in alike]
+    means = [fmean(held.variance * count for held, count in of_source) for of_source in alike]
+    df = sum(dfs)
+    mean = sum(one * weight for one, weight in zip(means, dfs, strict=True)) / df / units
     return own._replace(variance=max(mean, own.variance), df=max(own.df, df / (1 + (len(alike) - 1) / 4)))
 
 
@@ -227,7 +241,7 @@ def _level(contrasts: Sequence[_Contrast], pairs: Sequence[tuple[Arm, Arm]]) -> 
     deviations = [(found - found.mean()) / found.std() for found in replicates if found.std() > _NO_SPREAD]
     if len(deviations) < 2:
         return CONFIDENCE
-    bound = max(_bound(deviations), _bound(_independent(pairs)))
+    bound = max(_bound(deviations), _bound(_independent(pairs, _random(contrasts, pairs))))
     return max(math.erf(bound / math.sqrt(2.0)), CONFIDENCE)
 
 
@@ -236,11 +250,25 @@ def _bound(deviations_B: Sequence[NDArray[np.float64]]) -> float:
     return float(np.quantile(np.abs(np.stack(deviations_B)).max(axis=0), CONFIDENCE, method="higher"))
 
 
-def _independent(pairs: Sequence[tuple[Arm, Arm]]) -> list[NDArray[np.float64]]:
-    """Standardised differences (B,) of arms that have nothing in common."""
-    arms = list(dict.fromkeys(id(arm) for pair in pairs for arm in pair))
+def _random(contrasts: Sequence[_Contrast], pairs: Sequence[tuple[Arm, Arm]]) -> set[int]:
+    """Arms that would come out otherwise another time: test images are drawn for all, seeds for their `source`."""
+    found: set[int] = set()
+    for one, pair in zip(contrasts, pairs, strict=True):
+        found.update(one.source if one.images is None else map(id, pair))
+    return found
+
+
+def _independent(pairs: Sequence[tuple[Arm, Arm]], random: Collection[int]) -> list[NDArray[np.float64]]:
+    """Standardised differences (B,) of arms that have nothing in common, of which some are random."""
+    arms = list(dict.fromkeys(id(arm) for pair in pairs for arm in pair if id(arm) in random))
     drawn = dict(zip(arms, _normal(len(arms), RESAMPLES), strict=True))
-    return [(drawn[id(one)] - drawn[id(other)]) / math.sqrt(2.0) for one, other in pairs]
+    nothing = np.zeros(RESAMPLES)
+    return [
+        (drawn.get(id(one), nothing) - drawn.get(id(other), nothing))
+        / math.sqrt((id(one) in random) + (id(other) in random))
+        for one, other in pairs
+        if {id(one), id(other)} & random
+    ]
 
 
 @cache

@@ -120,6 +120,19 @@ def test_intervals_hold_all_at_once(condensers: int, sets: int, students: int, n
     assert covered(condensers, sets, students, runs, noise) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / runs)
 
 
+@pytest.mark.parametrize(("once", "sets"), [(2, 2), (12, 2), (12, 3)])
+def test_one_seeded_arm_against_many_that_are_built_once(once: int, sets: int) -> None:
+    """They all differ from it by the same luck, which counts once: the t interval of its few sets, no narrower."""
+    draw = np.random.default_rng(12)
+    chosen = [plain_arm({(None, 0): 0.0}) for _ in range(once)]
+    runs, held = 400, 0
+    for _ in range(runs):
+        distilled = plain_arm({(s, 0): float(v) for s, v in enumerate(draw.normal(size=sets))})
+        found = differences([(one, distilled) for one in chosen])
+        held += all(one is not None and one.holds_zero for one in found)
+    assert held / runs == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / runs))
+
+
 def test_intervals_over_images_hold() -> None:
     """New test images and new students, drawn from a population without a difference: most intervals hold 0."""
     draw = np.random.default_rng(5)
