@@ -10,10 +10,13 @@ from condhpc.errors import InputError
 from condhpc.talk import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from condhpc.cli import Session
     from condhpc.layout import Layout, RunFolder
     from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
+    from condhpc.tables import Cell
 
 
 @click.command()
@@ -55,23 +58,29 @@ def lines(at: Standing) -> list[str]:
     from condhpc.tables import aligned
 
     bound = at.pot.budget
+    limits = {} if bound is None else bound.bounds
     rows = [
-        (unit, getattr(at.charged, unit), getattr(at.reserved, unit), None if bound is None else getattr(bound, unit))
+        (unit, getattr(at.charged, unit), getattr(at.reserved, unit), limits.get(unit))
         for unit in UNITS
+        if unit != "kwh" or unit in limits  # else nobody has added them up
     ]
     shown = [(*row, None if row[3] is None else max(0.0, row[3] - row[1] - row[2])) for row in rows]
-    found = list(aligned(("unit", "charged", "reserved", "budget", "left"), shown))
+    found = list(aligned(("unit", "charged", "reserved", "budget", "left"), shown, _decimals(shown)))
     if bound is None:
         found.append("the budget is lifted")
     elif at.is_used_up:
         found.append("used up: nothing more is begun, what waits is held")
     if len(at.by_run) > 1:
-        found += ["", *aligned(("run", "GPU-h", "CPU-h", "kWh"), _by_run(at))]
+        titles = {"gpu_h": "GPU-h", "cpu_h": "CPU-h", "kwh": "kWh"}
+        units = [unit for unit, *_ in rows]
+        by_run = [(name, *(getattr(held, unit) for unit in units)) for name, held in at.by_run.items()]
+        found += ["", *aligned(("run", *(titles[unit] for unit in units)), by_run, _decimals(by_run))]
     return found
 
 
-def _by_run(at: Standing) -> list[tuple[str, float, float, float]]:
-    return [(name, amounts.gpu_h, amounts.cpu_h, amounts.kwh) for name, amounts in at.by_run.items()]
+def _decimals(rows: Iterable[Sequence[Cell]]) -> int:
+    """Two, unless a figure is so small that they would hide it."""
+    return 6 if any(isinstance(value, float) and 0.0 < value < 0.1 for row in rows for value in row) else 2
 
 
 @click.command()

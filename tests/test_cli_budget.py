@@ -53,6 +53,14 @@ def test_set_shown_used_up_and_lifted(made: MadeRun) -> None:
     assert "'days' is no unit" in call("budget", "--set", "7 days").stderr
 
 
+def test_small_amounts_are_shown_and_energy_that_nobody_added_up_is_not(made: MadeRun) -> None:
+    """No figure is rounded away, and no 0 stands for what was not looked at."""
+    shown = [line.split() for line in call("budget", "--set", "2gpuh,0.75cpuh").stdout.splitlines()]
+    assert [row[0] for row in shown] == ["unit", "gpu_h", "cpu_h"]
+    with_energy = [line.split() for line in call("budget", "--set", "2gpuh,0.0005kwh").stdout.splitlines()]
+    assert [row[3] for row in with_energy if row[0] == "kwh"] == ["0.000500"]
+
+
 def _plain(cell: str) -> str:
     return cell.rstrip("0").rstrip(".") or "0"
 

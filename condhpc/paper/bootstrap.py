@@ -9,7 +9,7 @@ differences; their scale is that of `spread`, because resampling two or three se
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
@@ -258,7 +258,7 @@ def _random(contrasts: Sequence[_Contrast], pairs: Sequence[tuple[Arm, Arm]]) ->
     return found
 
 
-def _independent(pairs: Sequence[tuple[Arm, Arm]], random: Collection[int]) -> list[NDArray[np.float64]]:
+def _independent(pairs: Sequence[tuple[Arm, Arm]], random: set[int]) -> list[NDArray[np.float64]]:
     """Standardised differences (B,) of arms that have nothing in common, of which some are random."""
     arms = list(dict.fromkeys(id(arm) for pair in pairs for arm in pair if id(arm) in random))
     drawn = dict(zip(arms, _normal(len(arms), RESAMPLES), strict=True))

@@ -11,6 +11,7 @@ from condhpc.paper.costs import SetCosts
 from condhpc.paper.judgement import Judged, judge
 from condhpc.paper.metric_pages import Sets
 from condhpc.paper.outputs import put
+from condhpc.references import REFERENCES
 from condhpc.sets_table import Kinds
 from condhpc.study import Study
 from condhpc.tables import Table, write_csv
@@ -55,7 +56,7 @@ def _figures(
     except ImportError as error:
         study.problems.append(f"paper: no figures, because matplotlib cannot be imported ({error}); install it")
         return
-    names = list(dict.fromkeys(name for block in found for name in block.cells))
+    names = list(dict.fromkeys(name for block in found for name in block.cells if name not in REFERENCES))
     for plot in made:
         drawn = figures.draw(plot, names)
         yield put(folder / f"{plot.name}.png", drawn.png)
