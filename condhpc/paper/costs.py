@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from condhpc import tries
-from condhpc.cost_table import COST, MIXED, CostTable
+from condhpc.cost_table import COST, FULL, MIXED, CostTable
 from condhpc.paper import pedigree
 from condhpc.paper.blocks import in_order
 from condhpc.paper.pages import Grid, Page, Value, significant
@@ -42,6 +42,8 @@ LEGEND = (
     ),
 )
 _MB = 1e6
+_ENERGY_RATIO = "kwh_over_full"
+"""For the verdict, where hours have no unit in common with a full training."""
 
 
 class SetCosts(NamedTuple):
@@ -55,14 +57,14 @@ class SetCosts(NamedTuple):
     gpu_types: tuple[str, ...]
     grades: tuple[str, ...]
     figures: dict[str, float | str | None]
-    """By name of FIGURES: mean over sets; MIXED where it cannot be had, None without a record."""
+    """By name of FIGURES, and `kwh_over_full`: mean over sets; MIXED where it cannot be had, None without a record."""
     full_training: str
     compared_in: str
     notes: tuple[str, ...]
 
     def number(self, name: str) -> float | None:
         """A figure where there is one."""
-        found = self.figures[name]
+        found = self.figures.get(name)
         return found if isinstance(found, float) else None
 
 
@@ -85,19 +87,21 @@ def _cell(study: Study, dataset: Cell, condenser: Cell, ipc: Cell, rows: Sequenc
     made = [row for row in rows if row["cost"] is not None]
     types = tuple(sorted({str(row["gpu_types"]) for row in made} - {"", "None"}))
     graded = tuple(sorted({str(row["energy_grade"]) for row in made} - {"", "None", "none"}))
-    figures = {name: _mean([row[name] for row in made]) for name in FIGURES}
+    figures = {name: _mean([row[name] for row in made]) for name in (*FIGURES, _ENERGY_RATIO)}
     notes = pedigree.mixtures(study, [str(row["set_key"]) for row in made], "sets")
-    if len(types) > 1:
+    if len({row["gpu_types"] or "" for row in made}) > 1:  # also some on a GPU and some on CPUs
         figures |= dict.fromkeys(("gpu_h", "standalone_gpu_h", "amortised_gpu_h", "over_full"), MIXED)
     notes += pedigree.grades(graded)
     notes += [f"rests on {row['uncharged']}, made elsewhere and not charged" for row in made if row["uncharged"]]
     notes += [f"its generator saw {row['pretrained_on']} before; not charged" for row in made if row["pretrained_on"]]
     notes += [f"declared by its makers ({row['source'] or 'no source'})" for row in made if row["cost"] == "declared"]
+    if (full := _first(made, "full_training")).startswith("teacher"):
+        notes.append(f"÷ full training is against {full}: no {FULL} is recorded")
     if len(made) < len(rows):
         notes.append(f"{len(made)} of {len(rows)} sets recorded")
     return SetCosts(
         str(dataset), str(condenser), ipc if isinstance(ipc, int) else None, len(made), len(rows), types, graded,
-        figures, _first(made, "full_training"), _first(made, "compared_in"), tuple(dict.fromkeys(notes)),
+        figures, full, _first(made, "compared_in"), tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
 

@@ -166,8 +166,11 @@ def _hours(one: SetCosts) -> str:
         for name, unit in (("gpu_h", f"GPU-h ({' / '.join(one.gpu_types)})"), ("cpu_h", "CPU-h"), ("kwh", "kWh"))
         if (value := one.number(name)) is not None and (name != "gpu_h" or one.gpu_types)
     ]
-    over = one.number("over_full")
-    full = f", {significant(over)} times one full training ({one.full_training})" if over is not None else ""
+    full = ""
+    if (over := one.number("over_full")) is not None:
+        full = f", {significant(over)} times one full training ({one.full_training})"
+    elif (over := one.number("kwh_over_full")) is not None:  # as of a coreset chosen on CPUs
+        full = f", {significant(over)} times the energy of one full training ({one.full_training})"
     return f"`{one.condenser}` {', '.join(figures) or 'n/a'}{full}, n = {_sets(one.n)}"
 
 

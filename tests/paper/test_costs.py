@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from made_papers import GPU_S, MadePaper, Written, said
 
@@ -32,6 +33,18 @@ def test_sets_on_several_gpus_have_no_mean_hours(tmp_path: Path) -> None:
     assert [one.figures[name] for name in ("gpu_h", "standalone_gpu_h", "amortised_gpu_h", "over_full")] == ["n/a"] * 4
     assert isinstance(one.figures["cpu_h"], float)
     assert "sets made on several devices (NVIDIA H200 and NVIDIA L4)" in one.notes
+
+
+def test_sets_with_and_without_a_gpu_have_no_mean_gpu_hours(tmp_path: Path) -> None:
+    """The mean of 0 and of hours would be the cost of neither."""
+    paper = MadePaper(
+        tmp_path, without=frozenset({"herding", "kcenter", "sre2l", "minimax"}), student_seeds=(0,)
+    ).fill()
+    record = paper.made.folder(paper.sets["rded", 1, 2]).record
+    held = msgspec.json.decode(record.read_bytes())
+    record.write_bytes(msgspec.json.encode(held | {"cost": {"wall_s": 9.0, "cpu_s": 9.0, "gpu_s": 0.0}}))
+    one = next(one for one in said(paper).costs if (one.condenser, one.ipc) == ("rded", 1))
+    assert (one.gpu_types, one.figures["gpu_h"], one.figures["over_full"]) == (("NVIDIA H200",), "n/a", "n/a")
 
 
 def test_missing_sets_are_visible(tmp_path: Path) -> None:

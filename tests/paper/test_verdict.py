@@ -95,3 +95,10 @@ def test_energy_is_what_a_gpu_and_a_cpu_have_in_common() -> None:
 def test_cost_stands_beside_one_full_training() -> None:
     """The ratio is the table's."""
     assert "8.5 times one full training (full_schedule)" in verdict._hours(costs("m", ("A",), 6.0, 1.0, 8.5))
+
+
+def test_a_coreset_chosen_on_cpus_stands_beside_it_by_its_energy() -> None:
+    """Its hours have no unit in common with a training on a GPU."""
+    one = costs("c", (), 0.0, 9.0)
+    one.figures["kwh_over_full"] = 0.25
+    assert "0.25 times the energy of one full training (full_schedule)" in verdict._hours(one)
