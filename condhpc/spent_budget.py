@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from condhpc import reservations
+from condhpc.errors import StoreError
 from condhpc.layout import Layout, RunFolder
 from condhpc.outlook import BudgetLine
 from condhpc.reservations import Pot
@@ -105,7 +106,12 @@ class Budgets:
         """Its file holds a number for every task that was sent."""
         seen = (_look(self._run.budget), _look(self._pot.path) if self._pot is not None else None)
         if seen != self._seen:
-            self._pot = reservations.pot_of(self._run, self._layout)
+            self._notes.pop("budget file", None)
+            try:
+                self._pot = reservations.pot_of(self._run, self._layout)
+            except StoreError as error:  # of a newer condhpc
+                self._pot = None
+                self._notes["budget file"] = f"budget: {error}"
             self._seen = (_look(self._run.budget), _look(self._pot.path) if self._pot is not None else None)
         return self._pot
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_status_says_that_a_budget_is_used_up(made: MadeRun) -> None:
         file.write(made.run.budget.read_bytes().replace(b'"gpu_h":4.0', b'"gpu_h":0.5'))
     assert "budget used up: 1 of 0.5 GPU-h" in call("status").stderr
     assert made.run.over_budget.exists()
+
+
+def test_a_budget_of_a_newer_condhpc_keeps_nobody_from_looking(made: MadeRun) -> None:
+    """What is shown is the run; that its budget cannot be read is said, and no limit is made up."""
+    call("budget", "--set", "4gpuh")
+    with made.run.budget.open("ab") as file:
+        file.write(b'{"type":"pledge"}\n')
+    shown = call("status")
+    assert (shown.exit_code, "1 of 1 recorded" in shown.stdout) == (0, True)
+    assert "the budget could not be looked at" in shown.stderr
+    outlook = json.loads(call("status", "--json").stdout)["outlook"]
+    assert outlook["costs"]["budget"] == []
+    assert any("a budget must be read whole" in note for note in outlook["notes"])
+    assert call("budget").exit_code != 0
 
 
 def test_a_round_by_hand_says_whether_there_is_more(made: MadeRun) -> None:
