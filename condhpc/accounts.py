@@ -66,8 +66,9 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     if not open_ or (slurm is not None and not slurm.may_ask_history()):
         return []
     rows, why = _history(slurm, open_)
-    told = {charge.element for charge in known if charge.source == "sacct"}
-    told |= {element for row in rows or () for element in row.ids.elements()}
+    before = {charge.element for charge in known if charge.source == "sacct"}
+    now = {element for row in rows or () for element in row.ids.elements()}
+    told = before | now
     found = [] if rows is None else from_rows(rows, open_)
     own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
     notes = _append(run, _news([*found, *own], known))
@@ -75,6 +76,11 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
         notes.append(
             f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
             "condhpc's own attempts are counted for them, without imports and waiting"
+        )
+    if stale := before - now - _settled(known):
+        notes.append(
+            f"run {run.name}: the accounting says no more of {first_few(sorted(stale), 3)} ({why}), "
+            "which had not ended; they are charged as of its last word"
         )
     return notes
 
@@ -215,12 +221,7 @@ def own_charges(
 
 def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    last: dict[str, Charge] = {}
-    for charge in (charge for charge in known if charge.source == "sacct"):
-        held = last.get(charge.element)
-        if held is None or _began(charge) >= _began(held):
-            last[charge.element] = charge
-    settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
+    settled = _settled(known)
     return [
         one
         for one in runs.submissions(run)
@@ -228,6 +229,16 @@ def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
         and one.reply is not None
         and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
     ]
+
+
+def _settled(known: Iterable[Charge]) -> set[str]:
+    """Elements whose newest start is over by sacct's word."""
+    last: dict[str, Charge] = {}
+    for charge in (charge for charge in known if charge.source == "sacct"):
+        held = last.get(charge.element)
+        if held is None or _began(charge) >= _began(held):
+            last[charge.element] = charge
+    return {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:

@@ -193,6 +193,18 @@ def test_elements_that_the_accounting_does_not_know_are_charged_by_own_attempts(
     assert [c.source for c in charges(made_run.run, made_run.layout)] == ["sacct", "sacct"]
 
 
+def test_an_accounting_that_falls_silent_is_told_with_what_it_leaves_open(tmp_path: Path) -> None:
+    """What had not ended by its last word is charged as of that: less than it took, so it is said."""
+    made_run = made(tmp_path, elements=2)
+    running = sacct_row("608_1", "RUNNING", End="Unknown", ElapsedRaw=60)
+    assert refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0") + running)) == []
+    for silent in (None, sacct_row("608_0")):
+        (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(silent))
+        assert "says no more of 608_1" in note
+    assert [c.elapsed_s for c in charges(made_run.run, made_run.layout)] == [3600, 60]
+    assert refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0") + sacct_row("608_1"))) == []
+
+
 def test_a_silent_attempt_has_ended_where_nothing_goes_on(tmp_path: Path) -> None:
     """Its diary has no end: it may go on, unless the run is over or its element started again."""
     made_run = made(tmp_path, elements=2)
