@@ -66,8 +66,23 @@ def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
         )
         for row in costs
     ]
+    totals = [_total(costs)]
+    if several:  # hours of two types are no sum
+        of_type = {gpu: [row for row in costs if row.gpu == gpu] for gpu in dict.fromkeys(row.gpu for row in costs)}
+        totals = [(*_total(held)[:-1], f"on {printable(gpu)}") for gpu, held in of_type.items() if gpu]
+        totals.append((*_total(costs)[:3], "", *_total(costs)[4:]))
+    header = ("to compute", "dataset", "tasks", "GPU-h", "CPU-h", "kWh", "GB kept", "rests on")
+    shown = [at for at in range(len(header)) if at in {0, 2, 7} or any(row[at] for row in rows)]
+    lines = [tuple(row[at] for at in shown) for row in (header, *rows, *totals)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(shown))]
+    right = [2 <= at <= 6 for at in shown]
+    return [_line(line, widths, right) for line in lines]
+
+
+def _total(costs: Sequence[CostRow]) -> tuple[str, ...]:
+    """The line of a sum."""
     kept = sum(row.kept_bytes for row in costs)
-    total = (
+    return (
         "all",
         "",
         str(sum(row.tasks for row in costs)),
@@ -77,12 +92,6 @@ def _table(costs: Sequence[CostRow], *, several: bool) -> list[str]:
         number(kept / _GB) if kept else "",
         "",
     )
-    header = ("to compute", "dataset", "tasks", "GPU-h", "CPU-h", "kWh", "GB kept", "rests on")
-    shown = [at for at in range(len(header)) if at in {0, 2, 7} or any(row[at] for row in rows)]
-    lines = [tuple(row[at] for at in shown) for row in (header, *rows, total)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(shown))]
-    right = [2 <= at <= 6 for at in shown]
-    return [_line(line, widths, right) for line in lines]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

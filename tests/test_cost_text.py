@@ -67,6 +67,19 @@ def test_ranges_stand_beside_what_they_rest_on() -> None:
     ]
 
 
+def test_hours_of_two_types_of_gpu_are_no_sum() -> None:
+    """Each type has its own; CPU-hours and energy are of all."""
+    lines = _lines(
+        _row(stage="teacher", condenser="", tasks=2, gpu="A100", low_h=1.0, high_h=2.0, low_kwh=1.0, high_kwh=2.0),
+        _row(low_h=10.0, high_h=20.0, low_kwh=3.0, high_kwh=4.0),
+    )
+    assert lines[4:7] == [
+        "all                          2  1.0–2.0  1.0–2.0  on A100",
+        "all                          9    10–20  3.0–4.0  on H100",
+        "all                         11           4.0–6.0",
+    ]
+
+
 def test_a_large_plan_is_readable_at_100_columns() -> None:
     """Long names, thousands of hours, all columns, a footprint."""
     row = _row(
