@@ -18,7 +18,7 @@ from condhpc.table_files import Format
 from condhpc.tables import Cell, Table, printable, write_text
 from condhpc.unchanged import Made, Shown
 
-__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged"]
+__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged", "write"]
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
@@ -68,14 +68,19 @@ def collect(
         before = stamps.begin(run)
         stamps.forget(out_dir)
         held = study.read(run, layout, shot.rows, anew=anew)
-        cells = Cells(held)
-        paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
-        for family in FAMILIES:
-            paths += family(held, out_dir)
-        shown = Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
+        paths, shown = write(held, out_dir, formats)
         if len(held.entries) == len(held.plan) and accounts.is_settled(run):
             stamps.write(run, layout, out_dir, formats, before, Made(paths, shown, held.plan, held.looks))
     return _collected(paths, shown)
+
+
+def write(held: Study, out_dir: Path, formats: Sequence[Format]) -> tuple[list[Path], Shown]:
+    """All files of a study, and what is to be said with them."""
+    cells = Cells(held)
+    paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
+    for family in FAMILIES:
+        paths += family(held, out_dir)
+    return paths, Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
 
 
 def _collected(paths: list[Path], shown: Shown) -> Collected:
