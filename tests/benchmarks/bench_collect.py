@@ -28,7 +28,7 @@ from tests.benchmarks.made_ledger import CORESETS, Made
 
 TABLES_S, UNCHANGED_S = 1.0, 0.05
 """Targets."""
-MEASURED_FIRST, MEASURED_AGAIN = 1.0, 1.0
+MEASURED_FIRST, MEASURED_AGAIN = 0.57, 1.2
 GATE = 0.7
 RUNS = 3
 
