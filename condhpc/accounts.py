@@ -63,7 +63,7 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     """
     known = _newest(run, [])
     open_ = _unsettled(run, known)
-    if not open_:
+    if not open_ or (slurm is not None and not slurm.may_ask_history()):
         return []
     rows, why = _history(slurm, open_)
     told = {charge.element for charge in known if charge.source == "sacct"}
@@ -112,11 +112,14 @@ def read(run: RunFolder) -> Accounts:
 
 def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:
     """The last word on every attempt, unsorted."""
-    return list({_identity(charge): charge for charge in _charges(run, problems)}.values())
+    return list({identity(charge): charge for charge in _charges(run, problems)}.values())
 
 
-def _identity(charge: Charge) -> tuple[str, str, int | None]:
-    """Slurm starts an id again when it requeues it; our own attempts carry the restart in theirs."""
+def identity(charge: Charge) -> tuple[str, str, int | None]:
+    """What names one attempt of an element: of two lines with the same the later counts.
+
+    Slurm starts an id again when it requeues it; our own attempts carry the restart in theirs.
+    """
     return charge.element, charge.raw_id, charge.start_s if charge.source == "sacct" else None
 
 
@@ -129,18 +132,23 @@ def _charges(run: RunFolder, problems: list[str]) -> Iterator[Charge]:
     except OSError as error:
         problems.append(f"{path}: cannot be read ({error.strerror}); nothing counts as charged")
         return
-    for number, line in enumerate(data.split(b"\n"), 1):
+    yield from parsed(data, f"{path}:", problems)
+
+
+def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iterator[Charge]:
+    """Charges in lines of a snapshot, `first` the number of their first; `where` stands before numbers in problems."""
+    for number, line in enumerate(data.split(b"\n"), first):
         if not line:
             continue
         try:
             held = _decoder.decode(line)
         except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
-            problems.append(f"{path}:{number}: not a charge that this condhpc can read ({error}); the others count")
+            problems.append(f"{where}{number}: not a charge that this condhpc can read ({error}); the others count")
             continue
         if held.schema <= SCHEMA:
             yield held.charge
         else:
-            problems.append(f"{path}:{number}: schema {held.schema}, known up to {SCHEMA}; a newer condhpc counts this")
+            problems.append(f"{where}{number}: schema {held.schema}, known up to {SCHEMA}; a newer condhpc counts this")
 
 
 def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
@@ -223,8 +231,8 @@ def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:
-    told = {_identity(charge): charge for charge in known}
-    return [charge for charge in found if told.get(_identity(charge)) != charge]
+    told = {identity(charge): charge for charge in known}
+    return [charge for charge in found if told.get(identity(charge)) != charge]
 
 
 def _append(run: RunFolder, found: Sequence[Charge]) -> list[str]:

@@ -48,6 +48,15 @@ class Affine(NamedTuple):
     offset_C: Tensor
 
 
+class _Pass(NamedTuple):
+    """A forward pass of a backbone: whose images they are, and what its norms hold."""
+
+    share_UN: Tensor
+    running: Moments
+    affines: list[Affine]
+    """Of each norm."""
+
+
 class Term(ABC):
     """A loss on the activations of one backbone, one value for each unit.
 
@@ -89,37 +98,45 @@ class BatchNormTerm(Term):
     name = "batch-norm"
 
     def __init__(self, backbone: nn.Module, first_weight: float) -> None:
-        norms = batch_norms(backbone)
-        self.running = Moments(*(torch.cat(parts)[None] for parts in zip(*map(_running, norms), strict=True)))
-        self.layers_SL = layer_matrix([norm.num_features for norm in norms], self.running.mean_US)
-        self.weight_L = torch.ones_like(self.layers_SL[0])
-        self.weight_L[0] = first_weight
-        self._batch: Batch | None = None
+        self._norms = batch_norms(backbone)
+        sizes, like = [norm.num_features for norm in self._norms], _running(self._norms[0])[0]
+        self._layers_SL = layer_matrix(sizes, like)
+        self._epsilon_S = like.new_tensor([norm.eps for norm in self._norms for _ in range(norm.num_features)])
+        self._weight_L = torch.ones_like(self._layers_SL[0])
+        self._weight_L[0] = first_weight
+        self._pass: _Pass | None = None
         self._held: dict[int, Moments] = {}
-        for layer, norm in enumerate(norms):
-            norm.forward = partial(self._normalised, layer, norm, _affine(norm))  # type: ignore[method-assign]
+        for layer, norm in enumerate(self._norms):
+            norm.forward = partial(self._normalised, layer, norm)  # type: ignore[method-assign]
 
     def begin(self, batch: Batch) -> None:
-        """Moments of the last pass are dropped."""
-        self._batch, self._held = batch, {}
+        """Moments of the last pass are dropped; norms are read afresh: they may have changed, or be copies."""
+        mean_S, var_S = (torch.cat(parts) for parts in zip(*map(_running, self._norms), strict=True))
+        weight_S, offset_S = (torch.cat(parts) for parts in zip(*map(_learned, self._norms), strict=True))
+        scale_S = torch.rsqrt(var_S + self._epsilon_S) * weight_S
+        sizes = [norm.num_features for norm in self._norms]
+        split = (torch.split(values_S, sizes) for values_S in (mean_S, scale_S, offset_S))
+        affines = [Affine(*parts) for parts in zip(*split, strict=True)]
+        self._pass, self._held = _Pass(batch.share_UN, Moments(mean_S[None], var_S[None]), affines), {}
 
     def end(self) -> None:
         """Norms are as before."""
-        self._batch, self._held = None, {}
+        self._pass, self._held = None, {}
 
     def losses(self) -> Tensor:
         """Distances of all layers, weighted (U,)."""
-        in_order = [self._held[layer] for layer in range(len(self.weight_L))]
-        self._held = {}  # else compiled code would give the moments out, and keep them
+        assert self._pass is not None
+        in_order, running = [self._held[layer] for layer in range(len(self._norms))], self._pass.running
+        self.end()  # else compiled code would give the moments out, and keep them
         found = Moments(*(torch.cat(parts, dim=1) for parts in zip(*in_order, strict=True)))
-        return (distances(found, self.running, self.layers_SL) * self.weight_L).sum(dim=1)
+        return (distances(found, running, self._layers_SL) * self._weight_L).sum(dim=1)
 
-    def _normalised(self, layer: int, norm: nn.BatchNorm2d, affine: Affine, images_NCHW: Tensor) -> Tensor:
-        """In the place of a norm's forward pass: the same, and its input's moments are noted while units are known."""
-        if self._batch is None:
+    def _normalised(self, layer: int, norm: nn.BatchNorm2d, images_NCHW: Tensor) -> Tensor:
+        """In the place of a norm's forward pass: the same; from `begin` on its input's moments are noted."""
+        if self._pass is None:
             plain_NCHW: Tensor = nn.BatchNorm2d.forward(norm, images_NCHW)
             return plain_NCHW
-        found_NCHW, self._held[layer] = normed(images_NCHW, affine, self._batch.share_UN)
+        found_NCHW, self._held[layer] = normed(images_NCHW, self._pass.affines[layer], self._pass.share_UN)
         return found_NCHW
 
 
@@ -140,12 +157,12 @@ def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return norm.running_mean, norm.running_var
 
 
-def _affine(norm: nn.BatchNorm2d) -> Affine:
-    mean_C, var_C = _running(norm)
-    scale_C = torch.rsqrt(var_C + norm.eps)
+def _learned(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias; 1 and 0 where it has none."""
     if not norm.affine:
-        return Affine(mean_C, scale_C, torch.zeros_like(mean_C))
-    return Affine(mean_C, (scale_C * norm.weight).detach(), norm.bias.detach())
+        like_C = _running(norm)[0]
+        return torch.ones_like(like_C), torch.zeros_like(like_C)
+    return norm.weight.detach(), norm.bias.detach()
 
 
 def layer_matrix(sizes: Sequence[int], like: Tensor) -> Tensor:
@@ -173,9 +190,12 @@ def normed(images_NCHW: Tensor, affine: Affine, share_UN: Tensor) -> tuple[Tenso
 
 
 def _parts(images_NCHW: Tensor) -> list[slice]:
-    """On a CPU so many images at a time that what is computed of them stays in its cache; on a GPU all."""
+    """On a CPU so many images at a time that what is computed of them stays in its cache; on a GPU, and for a compiler
+    that fuses what is computed of each number, all.
+    """
     count, each = len(images_NCHW), images_NCHW[0].numel()
-    size = max(1, _CACHED // each) if images_NCHW.device.type == "cpu" else count
+    whole = images_NCHW.device.type != "cpu" or torch.compiler.is_compiling()
+    size = count if whole else max(1, _CACHED // each)
     return [slice(first, first + size) for first in range(0, count, size)]
 
 
@@ -193,14 +213,16 @@ class _Normed(torch.autograd.Function):
         with torch.autocast(images_NCHW.device.type, enabled=False):
             ctx.save_for_backward(images_NCHW, mean_C, scale_C, share_UN)
             mean_C11, scale_C11, offset_C11 = (values_C[:, None, None] for values_C in (mean_C, scale_C, offset_C))
-            normalised_NCHW = torch.empty_like(images_NCHW)
-            first, second = [], []
-            for part in _parts(images_NCHW):
+            parts, first, second = _parts(images_NCHW), [], []
+            normalised_NCHW = torch.empty_like(images_NCHW) if len(parts) > 1 else None
+            for part in parts:
                 off_nCHW = images_NCHW[part] - mean_C11
                 first.append(off_nCHW.mean(dim=(2, 3)))
-                normalised_NCHW[part] = torch.addcmul(offset_C11, off_nCHW, scale_C11)
+                place_nCHW = None if normalised_NCHW is None else normalised_NCHW[part]
+                found_nCHW = torch.addcmul(offset_C11, off_nCHW, scale_C11, out=place_nCHW)
                 second.append(off_nCHW.square_().mean(dim=(2, 3)))
-            return normalised_NCHW, share_UN @ torch.cat(first), share_UN @ torch.cat(second)
+            whole_NCHW = found_nCHW.to(images_NCHW.dtype) if normalised_NCHW is None else normalised_NCHW
+            return whole_NCHW, share_UN @ torch.cat(first), share_UN @ torch.cat(second)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condhpc.cli_actions import cancel_tasks, found_keys, hold, release, throttle
 from condhpc.cli_budget import budget, steward
 from condhpc.cli_data import data
 from condhpc.cli_preview import preview
@@ -18,11 +19,13 @@ from condhpc.errors import CondhpcError, InputError
 from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
+    from condhpc.actions import Actions
     from condhpc.findings import Snapshot
     from condhpc.layout import Layout, RunFolder
     from condhpc.observe import Observer
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
+    from condhpc.spending import Standing
     from condhpc.table_files import Format
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
@@ -34,6 +37,8 @@ _FACTOR = click.FloatRange(min=1.0)
 
 _OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _STORE_TROUBLE = 3
+_OF_THE_QUEUE = frozenset({"submit", "cancel", "retry", "hold", "release", "throttle", "budget"})
+"""Commands after which watchers should ask squeue anew."""
 
 
 class _Commands(click.Group):
@@ -59,6 +64,11 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(_INTERRUPTED)
+        finally:
+            if ctx.invoked_subcommand in _OF_THE_QUEUE and "condhpc.scheduler" in sys.modules:
+                from condhpc.shared_slurm import cache_of_user
+
+                cache_of_user().spoil()
 
 
 @dataclass
@@ -99,7 +109,29 @@ def observer_of(run: RunFolder, layout: Layout) -> Observer:
 
     held = _profile_of(run)
     grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
-    return Observer(run, layout, _slurm(held), stale_s=held.lease_stale_s, grace_s=grace_s)
+    is_own = run.path.stat().st_uid == os.getuid()
+    # Of a colleague's jobs our queue shows nothing: better unknown, and heartbeats tell, than all lost.
+    slurm = _slurm(held) if is_own else None
+    return Observer(run, layout, slurm, stale_s=held.lease_stale_s, grace_s=grace_s)
+
+
+def watcher_of(run: RunFolder, layout: Layout, *, once: bool) -> tuple[Observer, Slurm | None]:
+    """Looks at a run again and again, or `once`; Slurm is asked together with all watchers of this user.
+
+    Beside the observer what else a watcher asks Slurm with; None for local work.
+    """
+    from condhpc.observe import GRACE_S, Observer
+    from condhpc.shared_slurm import PATIENCE_S, SharedQueue, SharedSlurm, cache_of_user
+
+    held = _profile_of(run)
+    slurm = _slurm(held)
+    if slurm is None or run.path.stat().st_uid != os.getuid():  # a colleague's jobs are not in our queue
+        return observer_of(run, layout), slurm
+    patience_s = slurm.timeout_s + PATIENCE_S if once else PATIENCE_S
+    queue = SharedQueue(slurm, cache_of_user(), held.poll_s, patience_s=patience_s, backs_off=not once)
+    grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
+    observer = Observer(run, layout, queue, stale_s=held.lease_stale_s, grace_s=grace_s)
+    return observer, SharedSlurm(cache_of_user(), held.poll_s, slurm.timeout_s)
 
 
 def _profile_of(run: RunFolder) -> Profile:
@@ -114,14 +146,17 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
-def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None) -> None:
-    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
+def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None, slurm: Slurm | None = None) -> None:
+    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be.
+
+    `slurm` is a watcher's, which leaves it to the next one where another watcher asked just now.
+    """
     from condhpc import accounts
 
     held = _profile_of(run)
     if held.backend == "slurm":
         over = shot is not None and shot.state != "running"
-        for note in accounts.refresh(run, layout, _slurm(held), over=over):
+        for note in accounts.refresh(run, layout, slurm or _slurm(held), over=over):
             say(note)
 
 
@@ -220,47 +255,93 @@ def _exit_by(shot: Snapshot, *, talk: bool = False) -> None:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, one JSON document.")
 @click.option("--rescan", is_flag=True, help="Trust no hint: look at every task's record.")
+@click.option("-f", "--follow", "following", is_flag=True, help="A line whenever something changed, until the end.")
 @click.pass_obj
-def status(session: Session, run: str | None, *, as_json: bool, rescan: bool) -> None:
+def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, following: bool) -> None:
     """How far a run is. Exits with 0 when all is recorded, 1 when it ended otherwise, 10 while it goes on."""
     folder, layout = session.run(run)
-    _keep_to_budget(folder, layout)
-    shot = observer_of(folder, layout).snapshot(rescan=rescan)
+    if following and rescan:
+        raise click.UsageError("--rescan looks once; leave --follow out")
+    observer, slurm = watcher_of(folder, layout, once=not following)
+    standing = _keep_to_budget(folder, layout, slurm)
+    if following:
+        shot = _follow(folder, observer, as_json=as_json)
+        _keep_accounts(folder, layout, shot, slurm)
+        click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
+    shot = observer.snapshot(rescan=rescan)
     if shot.state != "running":
         _keep_accounts(folder, layout, shot)
     if not as_json:
         _exit_by(shot)
-    _print_json(shot)
+    from condhpc.outlooks import Outlooks
+
+    _print_json(Outlooks(folder, layout).added(shot, standing))
     click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
 
 
-def _keep_to_budget(run: RunFolder, layout: Layout) -> None:
-    """Where the queue does not answer the budget is kept another time: looking at a run must not fail of it."""
+def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
+    """The run's last snapshot; its changes are on stdout by then."""
+    import time
+
+    from condhpc.following import LOOK_S, follow
+    from condhpc.outlooks import SLICE_S, Filled, Outlooks
+
+    look_s = min(_profile_of(run).poll_s, LOOK_S)
+
+    def wait() -> None:
+        sys.stdout.flush()
+        time.sleep(look_s)
+
+    source = Filled(observer, Outlooks(run, observer.layout, slice_s=SLICE_S)) if as_json else observer
+    return follow(source, click.echo, wait, as_json=as_json)
+
+
+def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
+    """Where it stands. A queue that does not answer is asked another time: looking at a run must not fail of it."""
     from condhpc import spending
     from condhpc.errors import SchedulerError
 
     if not run.budget.exists():
-        return
+        return None
     try:
-        spending.enforce(run, layout, _slurm(_profile_of(run)), say)
+        return spending.enforce(run, layout, slurm, say)
     except SchedulerError as error:
         say(f"the budget could not be looked at: {error}")
+        return None
 
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--read-only", is_flag=True, help="Offer nothing that changes anything.")
 @click.pass_obj
-def watch(session: Session, run: str | None) -> None:
+def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.following import LOOK_S
     from condhpc.steward import Beside
-    from condhpc.tui.app import Watch
+    from condhpc.tui import start
 
     folder, layout = session.run(run)
     held = _profile_of(folder)
-    source = Beside(observer_of(folder, layout), folder, held, _slurm(held))
-    Watch(source, poll_s=held.poll_s if held.backend == "slurm" else 1.0).run()
+    observer, slurm = watcher_of(folder, layout, once=False)
+    source = Beside(observer, folder, held, slurm)
+    # Files are looked at more often than Slurm, which the observer asks by `poll_s` whoever looks.
+    poll_s = min(held.poll_s, LOOK_S) if held.backend == "slurm" else 1.0
+    doer = _doer_of(session, folder, layout)
+    code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
+    click.get_current_context().exit(code)
+
+
+def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:
+    """Who acts on a run for `watch`; nobody where no profile is in force: looking at a run needs none."""
+    from condhpc.actions import Actions
+
+    try:
+        return Actions(run, layout, session.profile())
+    except InputError as error:
+        say(f"nothing can be done to this run from here: {error}")
+        return None
 
 
 @main.command()
@@ -296,15 +377,19 @@ def logs(session: Session, run: str | None, task: str | None, *, failed: bool, f
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task's element; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def cancel(session: Session, run: str | None, *, yes: bool) -> None:
+def cancel(session: Session, run: str | None, tasks: tuple[str, ...], *, yes: bool) -> None:
     """Cancel what waits and what runs.
 
     Running tasks checkpoint, recorded ones stay.
     """
     folder, layout = session.run(run)
     shot = observer_of(folder, layout).snapshot()
+    if tasks:
+        cancel_tasks(session, folder, tasks, shot, yes=yes)
+        return
     running, queued = shot.total("running"), shot.total("queued")
     if not running + queued and not shot.queue_error:
         say(f"run {folder.name}: nothing waits or runs")
@@ -328,20 +413,24 @@ def cancel(session: Session, run: str | None, *, yes: bool) -> None:
     show_default=True,
     help="Only what failed through the cluster, a limit of time or memory, or its own code.",
 )
+@click.option("--task", "tasks", multiple=True, metavar="KEY", help="Only this task; may be repeated.")
 @click.option("--time-factor", type=_FACTOR, default=1.5, show_default=True, help="More time after a time limit.")
 @click.option("--mem-factor", type=_FACTOR, default=1.5, show_default=True, help="More memory after too little.")
 @click.option("--time-min", type=click.IntRange(min=1), help="Minutes for all that is tried again.")
 @click.option("--mem-gb", type=click.FloatRange(min=0, min_open=True), help="Memory for all that is tried again.")
 @click.option("--accept-code", is_flag=True, help="Keep results although a plug-in's code changed since.")
 @click.pass_obj
-def retry(session: Session, /, run: str | None, *, failures: str, accept_code: bool, **more: Any) -> None:
+def retry(
+    session: Session, /, run: str | None, *, failures: str, tasks: tuple[str, ...], accept_code: bool, **more: Any
+) -> None:
     """Try again what failed, was blocked, lost or damaged; what met a limit gets more."""
     from condhpc import submit as submission
     from condhpc.retrying import CLASSES, Asked
 
     classes = frozenset(name for name in CLASSES if failures in {name, "all"})
-    asked = Asked(classes=classes, by_hand=True, **more)
     folder, layout = session.run(run)
+    keys = frozenset(found_keys(folder, tasks)) if tasks else None
+    asked = Asked(classes=classes, by_hand=True, keys=keys, **more)
     sent = submission.retry(
         folder, layout, session.profile(), accept_code=accept_code, say=say, progress=show_progress, asked=asked
     )
@@ -352,13 +441,14 @@ def retry(session: Session, /, run: str | None, *, failures: str, accept_code: b
 @click.argument("run", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
+@click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
 @click.option(
     "--format", "said", multiple=True, default=("csv",), metavar="NAME[,NAME]", help="csv, json, parquet [csv]."
 )
 @click.option("--rescan", is_flag=True, help="Trust nothing that was kept: open every record.")
 @click.pass_obj
 def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[str, ...], **flags: bool) -> None:
-    """Write the tables and show the cells.
+    """Write the results as tables, figures and a verdict, and show the cells.
 
     Exits with 3 where something could not be used: a line each says what, the rest is written all the same.
     """
@@ -368,12 +458,13 @@ def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[
 
     folder, layout = session.run(run)
     formats, rescan = _formats(said), flags["rescan"]
+    families = () if flags["plain"] else collection.FAMILIES
     out = out or Path("results") / folder.name
-    found = None if rescan else collection.unchanged(folder, layout, out, formats)
+    found = None if rescan else collection.unchanged(folder, layout, out, formats, families)
     if found is None:
         shot = observer_of(folder, layout).snapshot(rescan=rescan)
         _keep_accounts(folder, layout, shot)
-        found = collection.collect(folder, layout, out, shot, formats, anew=rescan)
+        found = collection.collect(folder, layout, out, shot, formats, families=families, anew=rescan)
     rows = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if flags["scores"] else None
     for line in rows or aligned(found.header, found.table):
         click.echo(line)
@@ -414,6 +505,9 @@ def ls(session: Session, what: str | None) -> None:
         click.echo(line)
 
 
+main.add_command(hold)
+main.add_command(release)
+main.add_command(throttle)
 main.add_command(budget)
 main.add_command(steward)
 main.add_command(preview)

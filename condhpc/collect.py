@@ -22,7 +22,15 @@ __all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect",
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
-FAMILIES: tuple[Family, ...] = ()
+
+
+def _paper(study: Study, out_dir: Path) -> list[Path]:
+    from condhpc.paper import family
+
+    return family.write(study, out_dir)
+
+
+FAMILIES: tuple[Family, ...] = (_paper,)
 """Beside the plain tables, in the order of their files."""
 _SHOWN = 20
 """Problems on the screen."""
@@ -43,9 +51,15 @@ class Collected(msgspec.Struct, frozen=True):
     """What does not concern the figures."""
 
 
-def unchanged(run: RunFolder, layout: Layout, out_dir: Path, formats: Sequence[Format] = ("csv",)) -> Collected | None:
+def unchanged(
+    run: RunFolder,
+    layout: Layout,
+    out_dir: Path,
+    formats: Sequence[Format] = ("csv",),
+    families: Sequence[Family] = FAMILIES,
+) -> Collected | None:
     """What `collect` would give, where its files are still those of the run; None where it has to be done."""
-    found = stamps.look(run, layout, out_dir, formats)
+    found = stamps.look(run, layout, out_dir, _kinds(formats, families))
     return None if found is None else _collected(*found)
 
 
@@ -56,6 +70,7 @@ def collect(
     shot: Snapshot,
     formats: Sequence[Format] = ("csv",),
     *,
+    families: Sequence[Family] = FAMILIES,
     anew: bool = False,
 ) -> Collected:
     """Write all tables; `shot` says what became of unrecorded tasks, `anew` trusts nothing that was kept.
@@ -68,17 +83,25 @@ def collect(
         before = stamps.begin(run)
         stamps.forget(out_dir)
         held = study.read(run, layout, shot.rows, anew=anew)
-        paths, shown = write(held, out_dir, formats)
+        paths, shown = write(held, out_dir, formats, families)
         if len(held.entries) == len(held.plan) and accounts.is_settled(run):
-            stamps.write(run, layout, out_dir, formats, before, Made(paths, shown, held.plan, held.looks))
+            stamps.write(
+                run, layout, out_dir, _kinds(formats, families), before, Made(paths, shown, held.plan, held.looks)
+            )
     return _collected(paths, shown)
 
 
-def write(held: Study, out_dir: Path, formats: Sequence[Format]) -> tuple[list[Path], Shown]:
+def _kinds(formats: Sequence[Format], families: Sequence[Family]) -> list[str]:
+    return [*formats, *(family.__name__ for family in families)]
+
+
+def write(
+    held: Study, out_dir: Path, formats: Sequence[Format], families: Sequence[Family] = FAMILIES
+) -> tuple[list[Path], Shown]:
     """All files of a study, and what is to be said with them."""
     cells = Cells(held)
     paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
-    for family in FAMILIES:
+    for family in families:
         paths += family(held, out_dir)
     return paths, Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from condhpc import accounts, lease, runs
 from condhpc.charges import Charge
-from condhpc.hints import Hints
+from condhpc.hints import LEFT, Hints
 from condhpc.layout import Layout, RunFolder
 from condhpc.lease import Attempt
 from condhpc.retrying import Cause, Given, Seen, cause_of, cause_unstarted
@@ -50,7 +50,7 @@ class Evidence:
     queue: Mapping[str, str]
     """Element to its state in squeue, which remembers for some minutes how it ended and knows it at once."""
     spared: frozenset[str] = frozenset()
-    """Tasks that their newest element did not begin, because the budget was used up."""
+    """Tasks that their newest element says it left: it was stopped, or the budget was used up."""
 
 
 def gather(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Evidence:
@@ -78,7 +78,7 @@ def _spared(run: RunFolder, places: Mapping[str, Place]) -> frozenset[str]:
     hints = Hints(run)
     hints.refresh()
     said = ((key, hints.of(place.name, key)) for key, place in places.items())
-    return frozenset(key for key, hint in said if hint is not None and hint.result == "over_budget")
+    return frozenset(key for key, hint in said if hint is not None and hint.result in LEFT)
 
 
 def _ended(slurm: Slurm | None, places: Iterable[Place]) -> dict[str, str]:
@@ -99,18 +99,19 @@ def failures(evidence: Evidence, stages: Mapping[str, Stage]) -> dict[str, Failu
         place = evidence.places.get(key)
         if place is None and not attempts:
             continue
-        cause = None if key in evidence.spared else _cause(evidence, place, attempts)
+        cause = _cause(evidence, place, attempts, spared=key in evidence.spared)
         if cause is not None:
             found[key] = Failure(cause, _given(evidence, place, attempts), evidence.sent[key])
     return found
 
 
-def _cause(evidence: Evidence, place: Place | None, attempts: Sequence[Attempt]) -> Cause | None:
+def _cause(evidence: Evidence, place: Place | None, attempts: Sequence[Attempt], *, spared: bool) -> Cause | None:
+    """What the newest element left before it began is new, though Slurm calls an exit status of 75 FAILED."""
     if place is not None and place.is_cancelled:
         return None
     began = place.submission.intent.time if place is not None else 0.0
     if not attempts or attempts[-1].owner.started < began:
-        if place is None or place.is_local:
+        if place is None or place.is_local or spared:
             return None
         state = evidence.queue.get(_element(place)) or _last(evidence.charges.get(_element(place), ()))
         return cause_unstarted(state, len(place.submission.intent.elements[place.index]))

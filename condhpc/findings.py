@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from itertools import compress, count
+from operator import is_not
 from typing import Literal
 
 import msgspec
@@ -14,8 +16,6 @@ from condhpc.spec import STAGES, Stage
 from condhpc.task_state import BAD, MOVING, STATES, State
 
 Summary = Literal["running", "done", "failed", "stopped"]
-_GROUPS = 10
-_DETAIL_CHARS = 200
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,33 +85,8 @@ def summary(rows: Iterable[Row]) -> Summary:
     return "failed" if states & BAD else "stopped"
 
 
-def raised(rows: Iterable[Row], sent_why: Mapping[str, str]) -> list[str]:
-    """`3 evaluate with 24 GB: out of memory`, of tasks that are not recorded. `sent_why`: key to its array's reason."""
-    counts = Counter((row.stage, sent_why.get(row.key, "")) for row in rows if row.state != "recorded")
-    return [f"{count} {stage} with {why}" for (stage, why), count in counts.items() if why]
-
-
-def task_problems(rows: Sequence[Row], run: str) -> list[str]:
-    """Failures grouped by their reason, most frequent first, then what is blocked, lost or not sent."""
-    if not rows:
-        return ["it has no plan: its submission was interrupted; submit the manifest again"]
-    found = []
-    for state in ("failed", "lost", "blocked"):
-        of_state = [row for row in rows if row.state == state]
-        groups = Counter((row.stage, row.detail) for row in of_state)
-        first = {(row.stage, row.detail): row.key for row in reversed(of_state)}
-        found += [
-            f"{count} {stage} {state}: {detail[:_DETAIL_CHARS] or 'no reason known'} (task {first[stage, detail][:12]})"
-            for (stage, detail), count in groups.most_common(_GROUPS)
-        ]
-        if len(groups) > _GROUPS:
-            found.append(f"… and {len(groups) - _GROUPS} more reasons for {state} tasks")
-    over = [row for row in rows if row.state == "over_budget"]
-    if over:
-        found.append(f"{len(over)} over_budget: {over[0].detail}; `condhpc budget {run}` shows it and raises it")
-    new = sum(row.state == "new" for row in rows)
-    if new and not any(row.state in MOVING for row in rows):
-        found.append(f"{new} tasks are not sent, or were stopped: `condhpc submit --continue {run}` goes on with them")
-    if any(row.state in BAD for row in rows):
-        found.append(f"`condhpc logs {run} --failed` shows more, `condhpc retry {run}` tries again")
-    return found
+def changed(before: Snapshot | None, now: Snapshot) -> list[int]:
+    """Places in the plan whose row is another one than before; all of them where there is no row to compare with."""
+    if before is None or len(before.rows) != len(now.rows):
+        return list(range(len(now.rows)))
+    return list(compress(count(), map(is_not, before.rows, now.rows)))

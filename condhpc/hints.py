@@ -6,8 +6,11 @@ A hint saves looking at every task. It is never the meaning of "done", and may b
 from __future__ import annotations
 
 import os
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +18,13 @@ from condhpc.layout import RunFolder
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
 RECORDED: frozenset[Result] = frozenset({"recorded", "cached"})
+LEFT: frozenset[Result] = frozenset({"stopped", "over_budget"})
+"""What an element did not finish, or not begin, through no fault of the task or its own."""
+_SETTLED_S = 5.0
+"""A folder that changed less than this ago may have changed once more since."""
+_AT_ONCE = 1000
+"""Silent files that one refresh looks at."""
+_SILENT_S = 600.0
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -33,56 +43,109 @@ class Hint(msgspec.Struct, frozen=True, gc=False):
 _decoder = msgspec.json.Decoder(_Line)
 
 
+class Word(NamedTuple):
+    """That an element said something new of a task."""
+
+    submission: str
+    element: int
+    key: str
+    now_recorded: bool
+    """Recorded by this word, and not by an earlier one."""
+
+
 class Hints:
     """All hints of a run; `refresh` reads what was appended since."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, clock: Callable[[], float] = time.time) -> None:
         self._folder = run.done
-        self._offsets: dict[str, int] = {}
+        self._clock = clock
+        self._known: set[str] = set()
+        """Names in the folder, as of its last listing."""
+        self._listed_ns = -1
+        """Modification time of the folder when it was listed; -1 where a listing may have missed a file."""
+        self._open: dict[str, tuple[int, float]] = {}
+        """Unfinished files: bytes that were read, and when it grew last."""
+        self._turn = 0
         self._finished: set[str] = set()
-        self._said: dict[tuple[str, str], Hint] = {}
+        self._said: dict[str, dict[str, Hint]] = {}
+        """Submission, key."""
+        self._new: list[Word] = []
         self.unreadable: set[str] = set()
         """Files with lines that are no hints."""
 
     def refresh(self) -> None:
         """Read what is new."""
-        try:
-            entries = list(os.scandir(self._folder))
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            if not entry.name.endswith(".jsonl") or entry.name in self._finished:
+        self._list()
+        now = self._clock()
+        for name in self._due(now):
+            start, _ = self._open[name]
+            path = f"{self._folder}/{name}"
+            try:
+                size = os.stat(path).st_size  # noqa: PTH116 - a Path for each of thousands costs more than the call
+            except FileNotFoundError:
                 continue
-            start = self._offsets.get(entry.name, 0)
-            if entry.stat().st_size > start:
-                self._read(Path(entry.path), start)
+            if size > start:
+                self._read(Path(path), start, now)
+
+    def take_new(self) -> list[Word]:
+        """What was said since the last call."""
+        new, self._new = self._new, []
+        return new
 
     def finish(self, submission: str, element: int) -> None:
         """Nothing more is expected of this element: its file need not be looked at again."""
-        self._finished.add(f"{submission}.{element}.jsonl")
-
-    def is_finished(self, submission: str, element: int) -> bool:
-        """Whether `finish` was called for it."""
-        return f"{submission}.{element}.jsonl" in self._finished
+        name = f"{submission}.{element}.jsonl"
+        self._finished.add(name)
+        self._open.pop(name, None)
 
     def of(self, submission: str, key: str) -> Hint | None:
         """The newest word on a task within one submission; "recorded" stands for good."""
-        return self._said.get((submission, key))
+        of_submission = self._said.get(submission)
+        return None if of_submission is None else of_submission.get(key)
 
-    def _read(self, path: Path, start: int) -> None:
+    def _list(self) -> None:
+        """Names of new files: the folder is listed only where it changed."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if changed_ns == self._listed_ns:
+            return
+        # What comes within a tick of the folder's clock leaves no other time: list it once more.
+        self._listed_ns = changed_ns if self._clock() - changed_ns / 1e9 > _SETTLED_S else -1
+        names = set(os.listdir(self._folder))  # noqa: PTH208 - names only
+        for name in names - self._known:
+            if name.endswith(".jsonl") and name not in self._finished:
+                self._open[name] = (0, self._clock())
+        self._known = names
+
+    def _due(self, now: float) -> list[str]:
+        """Unfinished files to look at: those that grew of late, and in turn some of those that are silent."""
+        if len(self._open) <= _AT_ONCE:
+            return list(self._open)
+        silent = [name for name, (size, grew) in self._open.items() if size and now - grew > _SILENT_S]
+        turn = self._turn = (self._turn + _AT_ONCE) % max(1, len(silent))
+        spared = set(silent) - set((silent + silent)[turn : turn + _AT_ONCE])
+        return [name for name in self._open if name not in spared]
+
+    def _read(self, path: Path, start: int, now: float) -> None:
         """Complete lines only: the writer may be in the middle of one."""
         with path.open("rb") as file:
             file.seek(start)
             data = file.read()
         data = data[: data.rfind(b"\n") + 1]
-        self._offsets[path.name] = start + len(data)
-        submission = path.stem.rpartition(".")[0]
+        self._open[path.name] = (start + len(data), now)
+        submission, _, element = path.stem.rpartition(".")
+        said = self._said.setdefault(submission, {})
         for text in data.splitlines():
             try:
                 line = _decoder.decode(text)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 self.unreadable.add(path.name)
                 continue
-            held = self._said.get((submission, line.key))
+            held = said.get(line.key)
             if held is None or held.result not in RECORDED:
-                self._said[submission, line.key] = Hint(line.result, line.time)
+                key = sys.intern(line.key)
+                said[key] = Hint(line.result, line.time)
+                recorded = line.result in RECORDED
+                self._new.append(Word(submission, int(element) if element.isdigit() else -1, key, recorded))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from condhpc import files
 from condhpc.errors import StoreError
 from condhpc.layout import TaskFolder
 
@@ -79,8 +80,8 @@ def calls(path: Path) -> list[Call]:
 
 
 def tell_failure(folder: TaskFolder, attempt: int, rank: int, reason: str) -> None:
-    """Leave word for rank 0 why this rank fails its attempt."""
-    folder.failure(rank, attempt).write_text(f"rank {rank}: {reason}")
+    """Leave word for rank 0 why this rank fails its attempt; whole at once, since rank 0 reads it when it is there."""
+    files.replace(folder.failure(rank, attempt), f"rank {rank}: {reason}".encode(errors="replace"))
 
 
 def told_failures(folder: TaskFolder, place: Place, attempt: int) -> list[str]:

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "submissions.jsonl"
 
     @property
+    def forecast(self) -> Path:
+        """What the tasks that were new at submission were predicted to cost, by stage, condenser and dataset."""
+        return self.path / "forecast.json"
+
+    @property
     def accounting(self) -> Path:
         """What Slurm charged, as its accounting said it: sites purge that. Append-only."""
         return self.path / "accounting.jsonl"
@@ -154,6 +159,10 @@ class Layout:
     def task(self, stage: Stage, key: str) -> TaskFolder:
         """Folder of a task; two hex digits of fan-out keep folders small."""
         return TaskFolder(self.root / "store" / stage / key[:2] / key)
+
+    def record_text(self, stage: Stage, key: str) -> str:
+        """Path of a task's record as text, for who reads a hundred thousand: path objects take longer than the disk."""
+        return f"{self.root}/store/{stage}/{key[:2]}/{key}/record.json"
 
     def shared_budget(self, name: str) -> Path:
         """What all runs of one budget's name may be charged, and which runs these are."""

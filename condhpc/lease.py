@@ -161,14 +161,18 @@ def read_attempt(folder: TaskFolder, number: int) -> Attempt | None:
         data = folder.lease(number).read_bytes()
     except FileNotFoundError:
         return None
-    lines = [line for line in map(_decode, data.split(b"\n")) if line is not None]
-    if not lines or lines[0].owner is None:
-        return None
-    pulses = [line.pulse for line in lines if line.pulse is not None]
-    ends = [line.end for line in lines if line.end is not None]
-    return Attempt(
-        number=number, owner=lines[0].owner, pulse=pulses[-1] if pulses else None, end=ends[-1] if ends else None
-    )
+    return with_lines(None, number, data)
+
+
+def with_lines(known: Attempt | None, number: int, data: bytes) -> Attempt | None:
+    """What is known of an attempt, with further lines of its diary; None while these hold no owner."""
+    owner, pulse, end = (known.owner, known.pulse, known.end) if known is not None else (None, None, None)
+    lines = (line for line in map(_decode, data.split(b"\n")) if line is not None)
+    for at, line in enumerate(lines):
+        owner = line.owner if at == 0 and owner is None else owner
+        pulse = line.pulse or pulse
+        end = line.end or end
+    return None if owner is None else Attempt(number=number, owner=owner, pulse=pulse, end=end)
 
 
 def attempts(folder: TaskFolder, up_to: int | None = None) -> list[Attempt]:

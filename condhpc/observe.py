@@ -1,41 +1,47 @@
-"""What a run looks like now: one row per task, from its plan, hints, leases and one squeue call. Changes nothing."""
+"""What a run looks like now: one row per task, from its plan, hints, leases and the queue. Changes nothing.
+
+An observer looks again and again. Only tasks that can have changed are judged again, and a row that is as before is the
+same object as before.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import islice
+from typing import cast
 
 import msgspec
 
-from condhpc import findings, lease, runs, store
-from condhpc.errors import CorruptArtefactError, SchedulerError
+from condhpc import lease, runs
 from condhpc.findings import Row, Snapshot
 from condhpc.hints import RECORDED, Hint
 from condhpc.layout import Layout, RunFolder
-from condhpc.lease import Attempt, Outcome
 from condhpc.live import Live, live
+from condhpc.looks import Folders, Look
+from condhpc.others import Others
+from condhpc.outlook import Outlook
+from condhpc.pools import Pools
 from condhpc.progress import Progress
-from condhpc.queue_view import Eye, Queue, pool_is_alive
+from condhpc.queue_view import Asker, Direct, Eye
+from condhpc.queue_watch import QueueWatch
+from condhpc.row_words import described, gave_up, head, is_over, outcome_of
 from condhpc.run_view import Place, RunView
-from condhpc.runs import PlanLine, Submission
+from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
-from condhpc.task_state import BAD, Evidence, InQueue, State, state_of
+from condhpc.slurm_text import QueueRow
+from condhpc.tally import Tally
+from condhpc.task_state import BAD, Evidence, InQueue
 
 __all__ = ["Live", "Observer", "Progress", "Row", "Snapshot", "live", "snapshot"]
 
 GRACE_S = 60.0
-"""How long an element may be missing from squeue before its tasks count as lost."""
 """An element that left the queue, or was just submitted, may still be heard of for this long."""
-
-
-class _Look(msgspec.Struct, frozen=True):
-    """What a task's folder said, and what was known when it was asked."""
-
-    submission: str
-    hint: Hint | None
-    recorded: bool
-    attempt: Attempt | None
+_LOOKS_AT_ONCE = 400
+"""Folders of tasks that may run that one snapshot looks at again, beside those that do run."""
+_FOLLOWING = 4
+"""Tasks behind one that ended in the plan that may have begun since: elements go in its order."""
 
 
 class Observer:
@@ -45,7 +51,7 @@ class Observer:
         self,
         run: RunFolder,
         layout: Layout,
-        slurm: Slurm | None,
+        slurm: Slurm | Asker | None,
         *,
         stale_s: float = 900.0,
         grace_s: float = GRACE_S,
@@ -53,123 +59,198 @@ class Observer:
     ) -> None:
         """`slurm` is None for a run on the local back-end; `stale_s` is the profile's `lease_stale_s`."""
         self.layout = layout
-        self._slurm = slurm
+        self._asker = Direct(slurm, clock) if isinstance(slurm, Slurm) else slurm
+        self._queue = QueueWatch(self._asker, clock, grace_s)
         self._clock = clock
-        self._grace_s = grace_s
         self._own = RunView(run)
-        self._others: dict[str, RunView] = {}
+        self._others = Others(layout, run.name)
+        self._folders = Folders(layout)
         self._plan: list[PlanLine] = []
+        self._index: dict[str, int] = {}
+        self._dependants: dict[int, list[int]] = {}
+        self._rows: list[Row | None] = []
+        self._tally = Tally()
+        self._hot: dict[int, None] = {}
+        """What may change without anybody's word: it runs, may have begun, or is missed since a moment.
+
+        Ordered: what was looked at is put at the end.
+        """
+        self._running: set[int] = set()
         self._recorded: dict[str, tuple[str, float | None]] = {}
         """Key to (submission, time) of the word or look that told so."""
-        self._looks: dict[str, _Look] = {}
-        self._corrupt: dict[str, str] = {}
-        self._last_seen: dict[str, float] = {}
-        """Element to the last time that squeue showed it in the queue."""
-        self._queue_s: float | None = None
-        self._queue_error = ""
+        self._looks: dict[str, Look] = {}
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
+        self._pools = Pools(grace_s)
         self._trust_hints = True
         self._over_budget = ""
         """Why the run's budget is used up; empty while it is not."""
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""
+        if self._asker is not None:
+            self._asker.hurry()
+        self._hot.update(dict.fromkeys(self._places_of(self._looks)))
         self._looks.clear()
+        self._folders.forget()
+
+    def touch(self) -> None:
+        """Somebody is at the keyboard: Slurm may be asked."""
+        if self._asker is not None:
+            self._asker.touch()
 
     def snapshot(self, *, rescan: bool = False) -> Snapshot:
         """The run now. `rescan` trusts no hint and looks at every task's record."""
+        all_again = rescan or not self._trust_hints or not self._plan
         self._trust_hints = not rescan
         if rescan:
             self._recorded.clear()
             self._looks.clear()
-        self._plan = self._plan or runs.plan(self._own.run)
+        if not self._plan:
+            self._begin()
         self._own.refresh()
-        self._refresh_others()
-        self._ask_queue()
-        self._eye = msgspec.structs.replace(self._eye, now=self._clock())
-        self._over_budget = runs.over_budget(self._own.run)
-        pools = {held.intent.name: self._pool(held) for view in self._views() for held in view.submissions}
-        rows: dict[str, Row] = {}
-        for line in self._plan:
-            rows[line.key] = self._row(line, rows, pools)
-        return self._summed(list(rows.values()))
+        self._others.refresh(self._own)
+        changed = self._heard() | self._queue_changes()
+        changed |= self._pool_changes() | self._budget_changes()
+        self._judge(range(len(self._plan)) if all_again else sorted(changed | self._due(changed)))
+        return self._summed()
 
-    # -- what is known of all ------------------------------------------------------------------------------------
+    def _begin(self) -> None:
+        """Read the plan: who consumes what."""
+        self._plan = runs.plan(self._own.run)
+        self._index = {line.key: at for at, line in enumerate(self._plan)}
+        self._rows = [None] * len(self._plan)
+        self._others.wanted = {line.key for line in self._plan if not line.cached}
+        for at, line in enumerate(self._plan):
+            for key in line.inputs.values():
+                source = self._index.get(key, at)
+                if source < at:
+                    self._dependants.setdefault(source, []).append(at)
+
+    # -- which tasks may have changed -----------------------------------------------------------------------------
 
     def _views(self) -> Iterator[RunView]:
         yield self._own
-        yield from self._others.values()
+        yield from self._others.views
 
-    def _refresh_others(self) -> None:
-        """Other runs matter where they compute what this run did not have to send."""
-        missing = {p.key for p in self._plan if not p.cached} - self._own.places.keys() - self._recorded.keys()
-        for name in self.layout.run_names() if missing else ():
-            if name != self._own.run.name:
-                view = self._others.setdefault(name, RunView(self.layout.run(name), only=missing))
-                view.refresh()
+    def _places_of(self, keys: Iterable[str]) -> set[int]:
+        return {self._index[key] for key in keys if key in self._index}
 
-    def _ask_queue(self) -> None:
-        """One call for all arrays that have unrecorded tasks; a failure leaves the old answer in force."""
-        unfinished = [s for view in self._views() for s in view.unfinished() if s.intent.backend == "slurm"]
-        if self._slurm is None or not unfinished:
-            return
-        jobs = {held.reply.job for held in unfinished if held.reply is not None}
-        # A submission without a reply is known by its name only: then all rows of this user are wanted.
-        wanted = None if any(held.reply is None for held in unfinished) else sorted(jobs)
-        try:
-            queue = Queue(self._slurm.queue(wanted))
-        except SchedulerError as error:
-            self._queue_error = str(error)
-            self._eye = msgspec.structs.replace(self._eye, asked=frozenset())  # now heartbeats tell more
-            return
-        self._queue_s, self._queue_error = self._clock(), ""
-        self._eye = msgspec.structs.replace(self._eye, queue=queue, asked=frozenset(jobs))
+    def _heard(self) -> set[int]:
+        """Those that were sent, or that an element said something of."""
+        return {at for view in self._views() for at in self._places_of(view.take_changed())}
 
-    def _pool(self, held: Submission) -> InQueue | None:
-        """Whether a local pool may still work; on another host its tasks' heartbeats tell."""
-        if held.intent.backend != "local":
-            return None
-        if held.reply is None:
-            return "active" if self._eye.now - held.intent.time < self._grace_s else None
-        alive = pool_is_alive(held.reply)
-        if alive is None:
-            mine = {key for pack in held.intent.elements for key in pack}
-            alive = any(self._eye.is_live(self._attempt(line)) for line in self._plan if line.key in mine)
-        return "active" if alive else None
+    def _queue_changes(self) -> set[int]:
+        """Tasks of elements that changed in the queue."""
+        unfinished = [held for view in self._views() for held in view.unfinished()]
+        packs = self._queue.ask(unfinished)
+        eye = self._eye
+        self._eye = msgspec.structs.replace(eye, now=self._clock(), queue=self._queue.queue, asked=self._queue.jobs)
+        return {at for pack in packs for at in self._places_of(pack)}
+
+    def _pool_changes(self) -> set[int]:
+        """Tasks of local pools that began or ended."""
+        held = [held for view in self._views() for held in view.submissions]
+        packs = self._pools.refresh(held, self._eye.now, self._is_any_live)
+        return {at for pack in packs for at in self._places_of(pack)}
+
+    def _is_any_live(self, keys: Iterable[str]) -> bool:
+        attempts = (self._folders.attempt(self._plan[at]) for at in sorted(self._places_of(keys)))
+        return any(map(self._eye.is_live, attempts))
+
+    def _budget_changes(self) -> set[int]:
+        """All that is not recorded, where the budget was used up or raised."""
+        before, self._over_budget = self._over_budget, runs.over_budget(self._own.run)
+        if before == self._over_budget:
+            return set()
+        return {at for at, row in enumerate(self._rows) if row is not None and row.state != "recorded"}
+
+    def _due(self, changed: set[int]) -> set[int]:
+        """Those to look at although nothing was heard: what runs, what may follow one that ended, others in turn."""
+        following = {at for ended in changed for at in range(ended + 1, ended + 1 + _FOLLOWING) if at in self._hot}
+        return self._running | following | set(islice(self._hot, _LOOKS_AT_ONCE))
 
     # -- one task ------------------------------------------------------------------------------------------------
 
-    def _row(self, line: PlanLine, before: dict[str, Row], pools: dict[str, InQueue | None]) -> Row:
+    def _judge(self, places: Sequence[int]) -> None:
+        """New rows for these, in the order of the plan, and for what consumes one that went wrong or right."""
+        known = places if isinstance(places, range) else set(places)
+        more: list[int] = []
+        for at in places:
+            while more and more[0] < at:
+                self._judge_one(heappop(more), known, more)
+            self._judge_one(at, known, more)
+        while more:
+            self._judge_one(heappop(more), known, more)
+
+    def _judge_one(self, at: int, known: set[int] | range, more: list[int]) -> None:
+        before = self._rows[at]
+        line = self._plan[at]
         place, hint = self._placed(line.key)
+        row = self._row(at, line, place, hint)
+        if before is not None and row == before:
+            return
+        self._rows[at] = row
+        (self._running.add if row.state == "running" else self._running.discard)(at)
+        self._tally.put(at, before, row, place.submission.intent.why if place is not None else "")
+        if before is not None and (before.state in BAD) != (row.state in BAD):
+            for other in self._dependants.get(at, ()):
+                if isinstance(known, set) and other not in known:  # else its turn comes anyway
+                    known.add(other)
+                    heappush(more, other)
+
+    def _row(self, at: int, line: PlanLine, place: Place | None, hint: Hint | None) -> Row:
         submission = place.name if place is not None else ""
+        self._hot.pop(at, None)
         if self._is_known(line, submission, hint):
-            return Row(**_head(line), state="recorded", since_s=self._recorded[line.key][1])
-        element = self._element(place)
-        standing = self._standing(place, element, pools)
-        grace = self._within_grace(place, element)
+            return Row(**head(line), state="recorded", since_s=self._recorded[line.key][1])
+        element, standing, queued, grace = self._whereabouts(place)
         look = self._look(line, submission, hint, standing, grace=grace)
         if look.recorded:
             self._recorded[line.key] = (submission, None)
-            return Row(**_head(line), state="recorded")
+            return Row(**head(line), state="recorded")
         attempt = look.attempt
+        is_open = attempt is not None and attempt.end is None
+        if grace or is_open or (standing == "active" and not is_over(hint)):
+            self._hot[at] = None
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
-            queue=None if place is not None and _gave_up(attempt, place) else standing,
-            outcome=_outcome(attempt, hint),
+            queue=None if place is not None and gave_up(attempt, place) else standing,
+            outcome=outcome_of(attempt, hint),
             # Nobody accounts for local work: what a pool that is gone never began is as if it had not been sent.
             submitted=place is not None and (not place.is_local or attempt is not None),
             cancelled=place is not None and place.is_cancelled,
-            bad_input=any(before[key].state in BAD for key in line.inputs.values() if key in before),
+            bad_input=self._has_bad_input(at, line),
             over_budget=bool(self._over_budget) and (place is None or line.key in self._own.places),
             within_grace=grace,
         )
-        return self._described(line, evidence, attempt, element)
+        return described(line, evidence, attempt, element, queued, self._over_budget)
+
+    def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, QueueRow | None, bool]:
+        """Id, standing and row of an element, and whether it may still be heard of."""
+        if place is None:
+            return "", None, None, False
+        if place.is_local:
+            return "", self._pools.standing[place.name], None, False
+        element = self._queue.element(place)
+        standing, row = self._queue.standing(place, element)
+        return element, standing, row, self._queue.within_grace(place, element, row, self._eye.now)
+
+    def _has_bad_input(self, at: int, line: PlanLine) -> bool:
+        for key in line.inputs.values():
+            source = self._index.get(key, at)
+            row = self._rows[source] if source < at else None
+            if row is not None and row.state in BAD:
+                return True
+        return False
 
     def _placed(self, key: str) -> tuple[Place | None, Hint | None]:
-        for view in self._views():
-            if (place := view.places.get(key)) is not None:
-                return place, view.hints.of(place.name, key)
-        return None, None
+        view = self._own
+        place = view.places.get(key)
+        for other in self._others.views if place is None else ():
+            view, place = other, other.places.get(key)
+            if place is not None:
+                break
+        return place, None if place is None else view.hints.of(place.name, key)
 
     def _is_known(self, line: PlanLine, submission: str, hint: Hint | None) -> bool:
         """Whether it is recorded, as far as the plan, hints of its newest element and earlier looks tell."""
@@ -186,152 +267,52 @@ class Observer:
             return False
         return True
 
-    def _element(self, place: Place | None) -> str:
-        """The element's id; empty without a place, for local work and while a reply is missing."""
-        if place is None or place.is_local:
-            return ""
-        reply = place.submission.reply
-        queue = self._eye.queue
-        job = reply.job if reply is not None else queue.parent_of.get(place.name, "") if queue is not None else ""
-        return f"{job}_{place.index}" if job else ""
-
-    def _standing(self, place: Place | None, element: str, pools: dict[str, InQueue | None]) -> InQueue | None:
-        if place is None:
-            return None
-        if place.is_local:
-            return pools[place.name]
-        queue = self._eye.queue
-        if queue is None or (self._queue_error and place.sent > (self._queue_s or 0.0)):
-            return "active"  # nobody can tell: not a reason to call it lost
-        standing = queue.standing(element) if element else None
-        if standing is not None and not self._queue_error:
-            self._last_seen[element] = self._eye.now
-        return standing
-
-    def _within_grace(self, place: Place | None, element: str) -> bool:
-        if place is None or place.is_local:
-            return False
-        row = self._eye.queue.row(element) if self._eye.queue is not None and element else None
-        ended = float(row.end_s) if row is not None and row.end_s is not None else 0.0
-        last = max(place.sent, self._last_seen.get(element, 0.0), ended if ended <= self._eye.now else 0.0)
-        return self._eye.now - last < self._grace_s
-
     def _look(
         self, line: PlanLine, submission: str, hint: Hint | None, standing: InQueue | None, *, grace: bool
-    ) -> _Look:
+    ) -> Look:
         """The task's folder: not for what waits or was never sent, each time for what may yet change, else once."""
-        over = hint is not None and hint.result in {"failed", "blocked"}
+        over = is_over(hint)
         if self._trust_hints and not over and (standing == "waiting" or not submission):
-            return _Look(submission, hint, recorded=False, attempt=None)
+            return Look(submission, hint, recorded=False, attempt=None)
         held = self._looks.get(line.key)
         active = standing == "active" and not over
         if held is not None and not active and (held.submission, held.hint) == (submission, hint):
             return held
-        recorded = not (active and self._trust_hints) and self._is_recorded(line)
-        found = _Look(submission, hint, recorded=recorded, attempt=None if recorded else self._attempt(line))
+        recorded = not (active and self._trust_hints) and self._folders.is_recorded(line)
+        attempt = None if recorded else self._folders.attempt(line)
+        found = Look(submission, hint, recorded=recorded, attempt=attempt)
         if not active and (over or not grace):
             self._looks[line.key] = found
         return found
 
-    def _is_recorded(self, line: PlanLine) -> bool:
-        self._corrupt.pop(line.key, None)
-        try:
-            return store.is_recorded(self.layout.task(line.stage, line.key))
-        except CorruptArtefactError as error:
-            self._corrupt[line.key] = str(error)
-            return False
+    # -- all of them ---------------------------------------------------------------------------------------------
 
-    def _attempt(self, line: PlanLine) -> Attempt | None:
-        folder = self.layout.task(line.stage, line.key)
-        return lease.read_attempt(folder, lease.latest_number(folder))
-
-    # -- in words ------------------------------------------------------------------------------------------------
-
-    def _described(self, line: PlanLine, seen: Evidence, attempt: Attempt | None, element: str) -> Row:
-        state = state_of(seen)
-        pulse = attempt.pulse if attempt is not None else None
-        running = state == "running"
-        since = None
-        if attempt is not None:
-            since = attempt.end.time if attempt.end is not None else attempt.owner.started
-        return Row(
-            **_head(line),
-            state=state,
-            detail=self._detail(state, seen, attempt, element),
-            step=pulse.step if running and pulse is not None else 0,
-            total=pulse.total if running and pulse is not None else 0,
-            values=pulse.values if running and pulse is not None else {},
-            element=element,
-            attempts=attempt.number if attempt is not None else None,
-            since_s=since,
-            host=attempt.owner.host if attempt is not None else "",
-        )
-
-    def _detail(self, state: State, seen: Evidence, attempt: Attempt | None, element: str) -> str:
-        reason = last_line(attempt.end.reason) if attempt is not None and attempt.end is not None else ""
-        row = self._eye.queue.row(element) if self._eye.queue is not None and element else None
-        if state == "over_budget":
-            return self._over_budget
-        if state == "queued":
-            return row.reason if row is not None and seen.queue == "waiting" else ""
-        if state == "blocked" and seen.outcome is None:
-            if seen.queue == "stuck" and row is not None:
-                return f"element {element} cannot start: {row.reason}"
-            return "its element was killed: an input failed"
-        if state == "lost":
-            began = "left the queue without a record" if element else "the worker died"
-            return f"element {element} ended as {row.state}" if row is not None else began
-        if state == "new" and not reason:
-            return "cancelled" if seen.cancelled else ""
-        return reason
-
-    def _summed(self, rows: list[Row]) -> Snapshot:
-        problems = [f"the queue could not be asked: {self._queue_error}"] if self._queue_error else []
+    def _summed(self) -> Snapshot:
+        rows = cast("list[Row]", self._rows.copy())  # all of them are judged by now
+        name = self._own.run.name
+        problems = [f"the queue could not be asked: {self._queue.error}"] if self._queue.error else []
         problems += [
-            f"{name}: holds lines that are no hints; `condhpc status --rescan` does without"
+            f"{file}: holds lines that are no hints; `condhpc status --rescan` does without"
             for view in self._views()
-            for name in sorted(view.hints.unreadable)
+            for file in sorted(view.hints.unreadable)
         ]
-        problems += self._corrupt.values()
+        problems += self._folders.corrupt.values()
         return Snapshot(
-            run=self._own.run.name,
-            state=findings.summary(rows),
+            run=name,
+            state=self._tally.summary(),
             taken_s=round(self._eye.now, 3),
-            queue_s=self._queue_s,
-            queue_error=self._queue_error,
-            counts=findings.counted(rows),
+            queue_s=self._queue.asked_s,
+            queue_error=self._queue.error,
+            counts=self._tally.counts(),
             rows=rows,
-            problems=problems + findings.task_problems(rows, self._own.run.name),
-            raised=findings.raised(rows, {k: p.submission.intent.why for k, p in self._own.places.items()}),
+            problems=problems + self._tally.problems(rows, name),
+            raised=self._tally.raised(),
+            outlook=Outlook() if self._asker is None else Outlook(calls=self._asker.calls()),
         )
-
-
-def _outcome(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
-    """How it ended last. Of a task that an element did not begin, because a budget was used up, only a hint tells."""
-    if hint is not None and hint.result == "over_budget":
-        return "stopped"
-    return attempt.end.outcome if attempt is not None and attempt.end is not None else None
-
-
-def _gave_up(attempt: Attempt | None, place: Place) -> bool:
-    """Whether an element failed at this task: it goes on with the rest of its pack and does not try it again."""
-    if attempt is None or attempt.end is None or attempt.end.outcome not in {"failed", "blocked"}:
-        return False
-    return attempt.end.time >= place.submission.intent.time
-
-
-def _head(line: PlanLine) -> dict[str, Any]:
-    return {"key": line.key, "stage": line.stage, "label": line.label}
-
-
-def last_line(text: str) -> str:
-    """The line of a traceback or message that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def snapshot(
-    run: RunFolder, layout: Layout, slurm: Slurm | None, *, rescan: bool = False, stale_s: float = 900.0
+    run: RunFolder, layout: Layout, slurm: Slurm | Asker | None, *, rescan: bool = False, stale_s: float = 900.0
 ) -> Snapshot:
     """One look at a run."""
     return Observer(run, layout, slurm, stale_s=stale_s).snapshot(rescan=rescan)

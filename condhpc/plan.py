@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from condhpc import demands, generator_check
+from condhpc import demands, generator_check, plugin_check
 from condhpc.errors import ProblemsError
 from condhpc.grid import CellId, cells, unmatched_warning
 from condhpc.manifest import LabelChoice
@@ -41,6 +41,7 @@ def expand(manifest: Manifest, facts: Mapping[str, Facts]) -> Plan:
     warnings += [unmatched_warning(manifest, i) for i in found.unmatched]
     warnings += _dependent_measures(expansion.upstream)
     warnings += _unlike_published(manifest, found.blocks)
+    warnings += plugin_check.warnings(manifest, facts, found.blocks)
     provisional = any(f.index is None for f in facts.values())
     return Plan(manifest.name, tasks, rows, tuple(warnings), provisional)
 
@@ -198,7 +199,7 @@ def _check_files(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping
     smallest = {name: min(f.class_sizes) for name, f in facts.items() if f.class_sizes}
     problems = ipc_problems(manifest, ((c.dataset, c.ipc) for c in blocks), smallest)
     if not problems:
-        problems = _objections(manifest, facts, blocks)
+        problems = plugin_check.problems(manifest, facts, blocks)
     problems += _too_small(manifest, facts, blocks)
     problems += generator_check.problems(manifest, facts)
     grids = manifest.grids
@@ -224,19 +225,6 @@ def _too_small(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[C
             where = f"{manifest.file}: student '{name}' on {dataset} under '{protocol}'"
             problems.append(f"{where}: images of {side} px are too few, it needs {minimum}")
     return list(dict.fromkeys(problems))
-
-
-def _objections(manifest: Manifest, facts: Mapping[str, Facts], blocks: Mapping[CellId, list[Grid]]) -> list[str]:
-    """What condensers say against a dataset or an ipc; nothing yet where no class's size is known."""
-    problems = []
-    for name, dataset, ipc in dict.fromkeys((c.condenser, c.dataset, c.ipc) for c in blocks):
-        plugin = demands.condenser(manifest, name)
-        info = facts[dataset].info
-        if not info.train_class_sizes:
-            continue
-        if text := plugin.objection(manifest.params_of(name, plugin.Params), info, ipc):
-            problems.append(f"{manifest.file}: condenser '{name}' on {dataset}, ipc {ipc}: {text}")
-    return problems
 
 
 def _unlike_published(manifest: Manifest, blocks: Mapping[CellId, list[Grid]]) -> list[str]:

@@ -147,7 +147,7 @@ def resolve(profile_arg: str | None, root_arg: str | None, environ: Mapping[str,
     (not the current one: results are shared by every manifest, and found again from any directory).
     """
     name = profile_arg or environ.get("CONDHPC_PROFILE")
-    user_file = _home(environ, "XDG_CONFIG_HOME", ".config") / "condhpc" / "profile.toml"
+    user_file = user_folder(environ) / "profile.toml"
     if name:
         found = _named(name, environ)
     elif user_file.is_file():
@@ -223,6 +223,11 @@ def _named(name: str, environ: Mapping[str, str]) -> Profile:
     if not path.is_file() and path.suffix != ".toml" and path.name == name:
         raise InputError(f"no profile '{name}'{nearest(name, BUILT_IN)}; give one of these or a path to a .toml file")
     return load(path, environ)
+
+
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """Where this user's own files about condhpc lie."""
+    return _home(environ, "XDG_CONFIG_HOME", ".config") / "condhpc"
 
 
 def _home(environ: Mapping[str, str], variable: str, default: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,8 @@ class Plugin:
 
     takes_committees: ClassVar[bool] = False
     """Whether a teacher that it needs may be a committee, whose members come as `role.0`, `role.1`, …"""
+    per_member: ClassVar[Mapping[str, str]] = {}
+    """Parameters with a value for each network of a role of `needs`, by name; empty ones have none."""
 
     def needs(self, params: Any) -> dict[str, Need]:
         """Inputs by role; none by default. A parameter that names a teacher is called like the role."""
@@ -52,6 +55,11 @@ class Plugin:
 
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Why it cannot work on such a dataset at this ipc, said before anything is computed; empty where it can."""
+        del params, info, ipc
+        return ""
+
+    def remark(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """What a user may not have meant, though it works; empty: nothing. No class's size need be known."""
         del params, info, ipc
         return ""
 

@@ -134,6 +134,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     classes: frozenset[Class]
     by_hand: bool = False
     """Somebody asked for it: however often it was tried, and though nothing more can be given."""
+    withdrawn: bool = True
+    """Also what a user cancelled task by task."""
+    keys: frozenset[str] | None = None
+    """Only these tasks, with what they wait for and what waits for them."""
     time_factor: float = FACTOR
     mem_factor: float = FACTOR
     time_min: int | None = None
@@ -142,6 +146,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AUTOMATIC = Asked(classes=frozenset({"infra", "limit"}))
+UNASKED = Asked(classes=AUTOMATIC.classes, withdrawn=False)
+"""What goes on while nobody is there."""
 BY_HAND = Asked(classes=frozenset(CLASSES), by_hand=True)
 
 

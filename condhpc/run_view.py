@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from condhpc import runs
-from condhpc.hints import RECORDED, Hints
+from condhpc.hints import Hints
 from condhpc.layout import RunFolder
 from condhpc.runs import Submission
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """The element that a task was last handed over in."""
 
     submission: Submission
@@ -34,6 +34,12 @@ class Place(msgspec.Struct, frozen=True):
         return self.index in self.submission.cancelled
 
     @property
+    def element(self) -> str:
+        """Its id, `608_3`; empty for local work and before a reply."""
+        reply = self.submission.reply
+        return f"{reply.job}_{self.index}" if reply is not None and reply.job else ""
+
+    @property
     def sent(self) -> float:
         """When it was handed over, epoch seconds."""
         reply = self.submission.reply
@@ -47,33 +53,71 @@ class RunView:
         """`only` keeps submissions that hold one of these keys (None: all)."""
         self.run = run
         self._only = None if only is None else frozenset(only)
+        self._diary = runs.Diary(run)
         self.hints = Hints(run)
         self.submissions: list[Submission] = []
         self.places: dict[str, Place] = {}
         """Key to its newest element; refused submissions do not count."""
-        self._bytes = -1
+        self._unsaid: dict[str, dict[int, int]] = {}
+        """Submission, element: how many of its tasks nobody said were recorded."""
+        self._changed: set[str] = set()
+        self.version = 0
+        """Grows when places change."""
 
     def refresh(self) -> None:
         """Look at the folder again."""
-        try:
-            size = self.run.submissions.stat().st_size
-        except FileNotFoundError:
-            size = 0
-        if size != self._bytes:
-            self._bytes = size
-            self._read()
+        if names := self._diary.refresh():
+            self.version += 1
+            self._place(names)
         if self.submissions:
             self.hints.refresh()
+            self._hear()
 
-    def _read(self) -> None:
-        self.submissions = [s for s in runs.submissions(self.run) if s.refusal is None and self._matters(s)]
-        self.places = {
-            key: Place(held, index)
-            for held in self.submissions
-            for index, pack in enumerate(held.intent.elements)
-            for key in pack
-            if self._only is None or key in self._only
-        }
+    def take_changed(self) -> set[str]:
+        """Keys whose place or newest word changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def _place(self, names: set[str]) -> None:
+        """Places of new submissions; all of them again where one that had places was refused."""
+        held = self._diary.held
+        refused = any(held[name].refusal is not None and name in self._unsaid for name in names)
+        self.submissions = [s for s in held.values() if s.refusal is None and self._matters(s)]
+        if refused:
+            self.places = {}
+        for found in self.submissions:
+            name = found.intent.name
+            is_new = name not in self._unsaid
+            if is_new:
+                self._unsaid[name] = {index: len(pack) for index, pack in enumerate(found.intent.elements)}
+            if name in names or refused:
+                self._place_one(found, is_newest=is_new or refused)
+        for name in names:
+            if self._matters(held[name]):
+                self._changed.update(key for pack in held[name].intent.elements for key in pack)
+            else:
+                del held[name]  # others' submissions are large, and nothing is asked of this one
+
+    def _place_one(self, found: Submission, *, is_newest: bool) -> None:
+        """A late word on an older submission does not bring its tasks back to it."""
+        name = found.intent.name
+        for index, pack in enumerate(found.intent.elements):
+            place = Place(found, index)
+            for key in pack if self._only is None else self._only.intersection(pack):
+                before = self.places.get(key)
+                if is_newest or before is None or before.name == name:
+                    self.places[key] = place
+
+    def _hear(self) -> None:
+        for word in self.hints.take_new():
+            self._changed.add(word.key)
+            elements = self._unsaid.get(word.submission)
+            if not word.now_recorded or elements is None or word.element not in elements:
+                continue
+            elements[word.element] -= 1
+            if elements[word.element] <= 0:
+                del elements[word.element]
+                self.hints.finish(word.submission, word.element)
 
     def _matters(self, held: Submission) -> bool:
         return self._only is None or any(not self._only.isdisjoint(pack) for pack in held.intent.elements)
@@ -81,15 +125,5 @@ class RunView:
     def unfinished(self) -> Iterator[Submission]:
         """Submissions with a task that nobody said was recorded; finished elements are not looked at again."""
         for held in self.submissions:
-            todo = [i for i, pack in enumerate(held.intent.elements) if not self._all_said(held.intent.name, i, pack)]
-            if todo:
+            if self._unsaid[held.intent.name]:
                 yield held
-
-    def _all_said(self, name: str, index: int, pack: tuple[str, ...]) -> bool:
-        if self.hints.is_finished(name, index):
-            return True
-        said = (self.hints.of(name, key) for key in pack)
-        if all(hint is not None and hint.result in RECORDED for hint in said):
-            self.hints.finish(name, index)
-            return True
-        return False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -19,7 +20,7 @@ from condhpc.spec import Stage
 Backend = Literal["local", "slurm"]
 
 
-class PlanLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class PlanLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One planned task; lines are in an order in which inputs come first."""
 
     key: str
@@ -79,6 +80,8 @@ class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
 
     name: str
     elements: tuple[int, ...] | None = None
+    keys: tuple[str, ...] = ()
+    """Tasks that were meant, where single ones were: nobody sends them again by himself."""
     time: float
 
 
@@ -92,6 +95,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
     refusal: Refusal | None = None
     cancelled: frozenset[int] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
+    """Tasks that a user cancelled one by one, not with all the rest."""
 
     @property
     def is_open(self) -> bool:
@@ -122,13 +127,47 @@ def now() -> float:
 
 def submissions(run: RunFolder) -> list[Submission]:
     """All submissions of a run in order, each with its latest fate."""
-    found: dict[str, Submission] = {}
-    for event in _lines(run.submissions, _events):
+    diary = Diary(run)
+    diary.refresh()
+    return list(diary.held.values())
+
+
+class Diary:
+    """The submissions of a run as they grow; what was read is not read again."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.submissions
+        self._read = 0
+        self._lines = 0
+        self.held: dict[str, Submission] = {}
+        """By name, in order."""
+
+    def refresh(self) -> set[str]:
+        """Names of the submissions that are new or that something new became of; raises StoreError."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return set()
+        if size == self._read:
+            return set()
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        data = data[: data.rfind(b"\n") + 1]
+        events = list(_decoded(self._path, data.splitlines(keepends=True), self._lines + 1, _events))
+        self._read += len(data)
+        self._lines += data.count(b"\n")
+        return {event.name for event in events if self._apply(event)}
+
+    def _apply(self, event: Event) -> bool:
         if isinstance(event, Intent):
-            found[event.name] = Submission(intent=event)
-        elif event.name in found:
-            found[event.name] = _updated(found[event.name], event)
-    return list(found.values())
+            elements = tuple(tuple(map(sys.intern, pack)) for pack in event.elements)
+            self.held[event.name] = Submission(intent=msgspec.structs.replace(event, elements=elements))
+        elif event.name in self.held:
+            self.held[event.name] = _updated(self.held[event.name], event)
+        else:
+            return False
+        return True
 
 
 def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
@@ -137,7 +176,8 @@ def _updated(held: Submission, event: Reply | Refusal | Cancel) -> Submission:
     if isinstance(event, Refusal):
         return msgspec.structs.replace(held, refusal=event)
     indices = range(len(held.intent.elements)) if event.elements is None else event.elements
-    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices))
+    withdrawn = frozenset[str]() if event.elements is None else held.withdrawn | frozenset(event.keys)
+    return msgspec.structs.replace(held, cancelled=held.cancelled | frozenset(indices), withdrawn=withdrawn)
 
 
 def over_budget(run: RunFolder) -> str:
@@ -156,19 +196,48 @@ def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
 
 
 def plan(run: RunFolder) -> list[PlanLine]:
-    """The planned tasks of a run, inputs first."""
-    return list(_lines(run.plan, _plan_lines))
+    """The planned tasks of a run, inputs first. Equal texts are one object: plans are long and say much twice."""
+    texts: dict[object, Any] = {}
+    return [_shared(line, texts) for line in _lines(run.plan, _plan_lines)]
+
+
+def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
+    label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
+    inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
+    return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
+
+
+class _Inputs(msgspec.Struct, gc=False):
+    inputs: dict[str, str] = {}
+
+
+_input_lines = msgspec.json.Decoder(_Inputs)
+
+
+def inputs(run: RunFolder) -> Iterator[dict[str, str]]:
+    """Inputs of the planned tasks, in the plan's order, for whoever has the rest from elsewhere."""
+    return (line.inputs for line in _lines(run.plan, _input_lines))
 
 
 def _lines(path: Path, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
-    """Decoded lines; a torn one (its writer was killed) is left out. Raises StoreError for one of another version."""
+    """Decoded lines; none without the file."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            yield from _decoded(path, file, 1, decoder)
     except FileNotFoundError:
         return
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n"), 1):
+
+
+def _decoded(path: Path, lines: Iterable[bytes], first: int, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T]:
+    """Values of lines, of which the first has that number in the file.
+
+    A torn one (its writer was killed) is left out. Raises StoreError for one of another version.
+    """
+    for number, line in enumerate(lines, first):
+        if not line.endswith(b"\n"):
+            return
         try:
-            if line:
+            if line != b"\n":
                 yield decoder.decode(line)
         except msgspec.ValidationError as error:
             raise StoreError(f"{path}:{number}: not a line that this condhpc knows ({error})") from error

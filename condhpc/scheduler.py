@@ -84,13 +84,11 @@ class Slurm:
             return []
         command = [*self._on("squeue"), "--me", "-h", "-t", "all", "-o", slurm_text.QUEUE_FORMAT]
         command += _filter("-j", parents) + _filter("-n", wanted)
-        rows = parse_squeue(self._run_for_known_job(command))
-        return [
-            row
-            for row in rows
-            if (parents is None or row.ids.parent in parents or row.job_id in parents)
-            and (wanted is None or row.name in wanted)
-        ]
+        return only(parse_squeue(self._run_for_known_job(command)), parents, wanted)
+
+    def may_ask_history(self) -> bool:
+        """Whether `history` may be called now; only watchers have to wait for each other."""
+        return True
 
     def find_by_name(self, name: str, since_s: int | None = None) -> list[str]:
         """Ids of this user's jobs and arrays of exactly this name (ASCII), from squeue, else the accounting.
@@ -186,11 +184,16 @@ class Slurm:
         """Let held jobs and arrays go on; what runs or has ended is left alone."""
         self._scontrol("release", jobs)
 
-    def _scontrol(self, verb: str, jobs: Iterable[str]) -> None:
+    def throttle(self, arrays: Iterable[str], running: int) -> None:
+        """Let at most so many elements of each of these arrays run at a time; 0: no bound. What has ended is left."""
+        self._scontrol("update", arrays, "JobId={}", f"ArrayTaskThrottle={running}")
+
+    def _scontrol(self, verb: str, jobs: Iterable[str], form: str = "{}", *words: str) -> None:
         ids = compress_ids(jobs)
         for start in range(0, len(ids), _IDS_PER_SCONTROL):
+            named = form.format(",".join(ids[start : start + _IDS_PER_SCONTROL]))
             try:
-                self._run([*self._on("scontrol"), verb, ",".join(ids[start : start + _IDS_PER_SCONTROL])])
+                self._run([*self._on("scontrol"), verb, named, *words])
             except CommandFailedError as error:
                 lines = [line for line in error.stderr.splitlines() if line.strip()]
                 if not lines or not all(_NOT_PENDING.search(line) for line in lines):
@@ -270,6 +273,18 @@ class Slurm:
 
     def _run(self, command: Sequence[str]) -> str:
         return run_command(command, self._env, self.timeout_s)
+
+
+def only(rows: list[QueueRow], jobs: Iterable[str] | None, names: Iterable[str] | None) -> list[QueueRow]:
+    """Rows of the arrays that these ids belong to and of these names; None keeps all."""
+    parents = None if jobs is None else {parse_job_ids(text).parent for text in jobs}
+    wanted = None if names is None else set(names)
+    return [
+        row
+        for row in rows
+        if (parents is None or row.ids.parent in parents or row.job_id in parents)
+        and (wanted is None or row.name in wanted)
+    ]
 
 
 def _filter(option: str, values: Iterable[str] | None) -> list[str]:

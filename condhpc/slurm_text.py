@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -65,6 +66,7 @@ STATE_CLASS = {state: cls for cls, states in _STATES_OF_CLASS.items() for state 
 """Class of every state that Slurm prints in full (squeue `%T`, sacct `State`)."""
 
 
+@lru_cache(maxsize=1024)
 def classify(state: str, reason: str = "") -> StateClass:
     """Class of a state, `CANCELLED by 1000` included; `reason` (squeue only) tells held and blocked apart.
 

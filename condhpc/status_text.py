@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from condhpc.survey import Overview
 
 _RUNNING_SHOWN = 10
-_IN_HOURS_FROM = 0.1
-_DEVICES, _TIMES = ("gpu", "cpu"), ("GPU time", "CPU time")
 
 
 def status_lines(shot: Snapshot) -> Iterator[str]:

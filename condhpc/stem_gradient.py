@@ -7,8 +7,8 @@ blocks is a plain convolution, and blocks unfold to pixels. Shapes: O channels o
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,22 +20,15 @@ if TYPE_CHECKING:
 _FEW_CHANNELS = 4
 
 
-class _Stem(NamedTuple):
-    """A convolution, ready for the way back."""
-
-    weight_OCKK: Tensor
-    blocks_BOKK: Tensor
-    """The kernel over blocks, turned round, from channels out to the C·s² channels of a block."""
-    stride: int
-    padding: int
-
-
-@lru_cache(maxsize=16)
 def install(network: nn.Module) -> None:
-    """Give a frozen network's first convolution this gradient for good, where it has a stride and few channels in."""
+    """Give a frozen network's first convolution this gradient for good, where it has a stride and few channels in.
+
+    Weights are looked at in every pass: they may change, move to another device or be copied with their network. While
+    they want a gradient, torch's own counts.
+    """
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and _is_meant(first):
-        first.forward = partial(_convolved, first, _stem(first))  # type: ignore[method-assign]
+        first.forward = partial(_convolved, first)  # type: ignore[method-assign]
 
 
 def _is_meant(layer: nn.Conv2d) -> bool:
@@ -44,34 +37,34 @@ def _is_meant(layer: nn.Conv2d) -> bool:
     return plain and square and layer.stride[0] > 1 and layer.in_channels <= _FEW_CHANNELS
 
 
-def _stem(layer: nn.Conv2d) -> _Stem:
-    stride, weight_OCKK = layer.stride[0], layer.weight.detach()
-    missing = -layer.kernel_size[0] % stride
+def _convolved(layer: nn.Conv2d, images_NCHW: Tensor) -> Tensor:
+    if layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad):
+        return nn.Conv2d.forward(layer, images_NCHW)
+    found_NOHW: Tensor = _Convolved.apply(images_NCHW, layer.weight, layer.stride[0], int(layer.padding[0]))
+    return found_NOHW if layer.bias is None else found_NOHW + layer.bias.to(found_NOHW.dtype)[:, None, None]
+
+
+def _turned(weight_OCKK: Tensor, stride: int) -> Tensor:
+    """The kernel over blocks, turned round, from channels out to the C·s² channels of a block (C·s², O, K, K)."""
+    missing = -weight_OCKK.shape[-1] % stride
     padded_OCKK = functional.pad(weight_OCKK, (0, missing, 0, missing))
     blocks_OBKK = functional.pixel_unshuffle(padded_OCKK, stride)
-    turned_BOKK = blocks_OBKK.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
-    return _Stem(weight_OCKK, turned_BOKK, stride, int(layer.padding[0]))
-
-
-def _convolved(layer: nn.Conv2d, stem: _Stem, images_NCHW: Tensor) -> Tensor:
-    found_NOHW: Tensor = _Convolved.apply(images_NCHW, stem.weight_OCKK, stem.blocks_BOKK, stem.stride, stem.padding)
-    return found_NOHW if layer.bias is None else found_NOHW + layer.bias.detach().to(found_NOHW.dtype)[:, None, None]
+    return blocks_OBKK.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
 
 
 class _Convolved(torch.autograd.Function):
     """The convolution without its bias; gradients are for the images alone."""
 
     @staticmethod
-    def forward(
-        ctx: Any, images_NCHW: Tensor, weight_OCKK: Tensor, blocks_BOKK: Tensor, stride: int, padding: int
-    ) -> Tensor:
-        ctx.save_for_backward(blocks_BOKK)
+    def forward(ctx: Any, images_NCHW: Tensor, weight_OCKK: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(weight_OCKK)
         ctx.stride, ctx.padding, ctx.like = stride, padding, (images_NCHW.shape[2:], images_NCHW.dtype)
         return functional.conv2d(images_NCHW, weight_OCKK, stride=stride, padding=padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (blocks_BOKK,) = ctx.saved_tensors
+        (weight_OCKK,) = ctx.saved_tensors
+        blocks_BOKK = _turned(weight_OCKK, ctx.stride)
         (height, width), dtype = ctx.like
         reach = blocks_BOKK.shape[-1] - 1
         found_NBHW = functional.conv2d(gradients[0], blocks_BOKK.to(gradients[0].dtype), padding=reach)
@@ -79,4 +72,4 @@ class _Convolved(torch.autograd.Function):
         before, (rows, columns) = ctx.padding, found_NCHW.shape[2:]
         # what was padded goes, and pixels that no tap looked at get 0
         edges = (-before, before + width - columns, -before, before + height - rows)
-        return functional.pad(found_NCHW, edges).to(dtype), None, None, None, None
+        return functional.pad(found_NCHW, edges).to(dtype), None, None, None

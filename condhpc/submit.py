@@ -17,6 +17,7 @@ import msgspec
 
 from condhpc import (
     budget,
+    cancelling,
     estimates,
     facts,
     files,
@@ -120,6 +121,8 @@ def prepare(path: Path, profile: Profile) -> Prepared:
     costs, needs = predictions.forecast(planned, taken.new.keys(), found, profile, layout)
     more = needed.more(layout, ((item.key, item.task.stage, item.label) for item in planned.tasks))
     arrangement, misfits = survey.arranged(taken, profile, slurm, Sizing(needs, more))
+    if loaded.precision == "bf16":
+        misfits += survey.on_cpus(taken, profile, gpu_here=survey.gpu_here())
     warnings = [*planned.warnings, *outside.problems(taken_in, profile, os.environ), *misfits]
     overview = survey.overview(planned, taken, arrangement, profile, warnings, costs)
     return Prepared(
@@ -234,6 +237,8 @@ def advance(
             start_steward(run, layout, prepared.profile, say, wanted=terms.steward and bool(taken.live))
             return Step(0, None, prepared.profile)
         upper = _claimed(run, layout, prepared, taken, terms.budget, say)
+        if terms.asked.keys is not None and run.cancel.exists():
+            cancelling.keep_cancelled(run, taken.new.keys())
         run.cancel.unlink(missing_ok=True)
         files.replace(run.profile, profiles.encode(prepared.profile))
         if terms.budget:
@@ -264,16 +269,19 @@ def retry(
     progress: Say,
     asked: Asked = retrying.BY_HAND,
 ) -> RunFolder:
-    """As `resume`, but by hand: failures of all classes, however often they were tried.
-
-    Records whose artefacts no longer have the bytes they vouch for are set aside first.
-    """
-    for line in runs.plan(run):
-        folder = layout.task(line.stage, line.key)
-        if problem := store.set_aside_if_corrupt(folder):
-            say(f"{problem}\n{line.stage} {line.key} is computed again")
+    """As `resume`, but by hand: failures of all classes, however often they were tried."""
+    set_aside(run, layout, asked, say)
     terms = Terms(asked=asked)
     return resume(run, layout, current, accept_code=accept_code, say=say, progress=progress, terms=terms)
+
+
+def set_aside(run: RunFolder, layout: Layout, asked: Asked, say: Say) -> None:
+    """Set aside the records, of those asked for, whose artefacts no longer have the bytes they vouch for."""
+    for line in runs.plan(run):
+        if asked.keys is not None and line.key not in asked.keys:
+            continue
+        if problem := store.set_aside_if_corrupt(layout.task(line.stage, line.key)):
+            say(f"{problem}\n{line.stage} {line.key} is computed again")
 
 
 def _profile_for(run: RunFolder, layout: Layout, current: Profile, say: Say) -> Profile:
@@ -363,6 +371,7 @@ def _open_run(layout: Layout, prepared: Prepared, taken: Survey) -> RunFolder:
     run = _new_folder(layout, prepared.plan.name)
     files.publish(run.manifest, prepared.source)
     files.publish(run.profile, profiles.encode(prepared.profile))
+    files.publish(run.forecast, msgspec.json.encode(prepared.overview.costs))
     runs.write_plan(
         run,
         (

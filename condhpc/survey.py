@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
 from condhpc import arrange, attempt, store
 from condhpc.arrange import Arrangement
 from condhpc.carbon import Carbon, carbon
+from condhpc.efforts import precision_of
 from condhpc.errors import InputError
 from condhpc.layout import Layout
 from condhpc.live import live as live_tasks
@@ -21,6 +26,8 @@ from condhpc.start_times import Wait
 
 _STEWARDS, _FEW = 2, 8
 """A run's steward and the next one must fit beside its elements, unless so few fit that each counts."""
+_GPU_FILES = ("nvidia[0-9]*", "dxg", "kfd")
+"""Of NVIDIA's driver, of the same under Windows' Linux, of AMD's."""
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -125,6 +132,37 @@ def _misfits(limits: Limits, profile: Profile, stages: set[Stage]) -> list[str]:
         if wanted.gpus > have:
             found.append(f"{where}: wants {wanted.gpus} {gres} per node, {partition.name} has {have}")
     return found
+
+
+def on_cpus(taken: Survey, profile: Profile, *, gpu_here: bool) -> list[str]:
+    """Stages whose new tasks want bf16, which runs on CUDA alone, and get no GPU: they would fail on the node."""
+    wanting = {task.stage for task in taken.new.values() if precision_of(task) == "bf16"}
+    without = [stage for stage in STAGES if stage in wanting and not _may_have_gpu(profile, stage, gpu_here=gpu_here)]
+    if not without:
+        return []
+    if profile.device == "cpu":
+        why = "its device is 'cpu'"
+    elif profile.backend == "local":
+        why = "this machine shows no GPU"
+    else:
+        why = "their `gpus` are 0"
+    where = f"profile '{profile.name}' has none for {', '.join(without)}: {why}"
+    hint = 'give them a GPU, or set precision = "fp32" in the manifest'
+    return [f'precision = "bf16" needs CUDA, and {where}; {hint}']
+
+
+def gpu_here(devices: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this machine shows a GPU that torch could take, without importing torch."""
+    if environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
+        return False
+    return any(any(devices.glob(pattern)) for pattern in _GPU_FILES)
+
+
+def _may_have_gpu(profile: Profile, stage: Stage, *, gpu_here: bool) -> bool:
+    wanted = profile.stage(stage)
+    if profile.device == "cpu":
+        return False
+    return gpu_here if profile.backend == "local" else wanted.gpus > 0 or "gres" in wanted.sbatch
 
 
 def overview(

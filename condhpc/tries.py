@@ -88,22 +88,22 @@ def _of_record(line: PlanLine, entry: Entry) -> list[Try]:
     )
     if not entry.attempts:
         return [last]
-    return [*(_of_attempt(line, held, recorded=True) for held in entry.attempts), last]
+    return [*(of_attempt(line.stage, line.key, held, recorded=True) for held in entry.attempts), last]
 
 
 def _of_diaries(layout: Layout, line: PlanLine) -> Iterator[Try]:
     for held in lease.attempts(layout.task(line.stage, line.key)):
-        yield _of_attempt(line, held, recorded=False)
+        yield of_attempt(line.stage, line.key, held, recorded=False)
 
 
-def _of_attempt(line: PlanLine, held: Attempt, *, recorded: bool) -> Try:
+def of_attempt(stage: Stage, key: str, held: Attempt, *, recorded: bool) -> Try:
     """An attempt without a record of its own; one that stopped at a checkpoint led to the record, if there is one."""
     end, pulse, owner = held.end, held.pulse, held.owner
     last = end or pulse
     outcome: End = end.outcome if end is not None else "silent"
     return Try(
-        key=line.key,
-        stage=line.stage,
+        key=key,
+        stage=stage,
         number=held.number,
         run=owner.run,
         element=owner.job,

@@ -143,8 +143,9 @@ def _of_store(layout: Layout) -> Iterator[Look]:
 
 
 def _code() -> Look:
-    """The newest source file of condhpc, and how many there are."""
-    seen = [entry.stat().st_mtime_ns for entry in os.scandir(Path(condhpc.__file__).parent)]
+    """The newest source file of what writes tables, and how many there are."""
+    home = Path(condhpc.__file__).parent
+    seen = [entry.stat().st_mtime_ns for folder in (home, home / "paper") for entry in os.scandir(folder)]
     return condhpc.__version__, max(seen), len(seen)
 
 

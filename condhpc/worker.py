@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -112,8 +112,7 @@ class Worker:
             todo.remove(work)
             if result == "stopped":  # whoever stopped the child alone meant all of us
                 self.flags.stop = True
-        if todo and self._is_over_budget():
-            self._note_over_budget(todo)
+        self._note_left(todo)
         return self._status()
 
     # -- which task next -----------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ class Worker:
         gone = self._gone(work.folder)
         result = run_child(work.preimage, work.folder, self.site, gone, self.flags, grace_s, self.caller)
         if result != "busy":
-            self._hint(work, result)
+            self._hint([work], result)
         if result == "blocked":
             self._cancel_siblings(work)
         return result
@@ -196,7 +195,7 @@ class Worker:
         """A task that needs no attempt. A peer's failure leaves a `blocked` diary where none tells it yet."""
         if sight != "blocked":
             result: Result = "cached" if sight == "cached" else "failed"
-            self._hint(work, result)
+            self._hint([work], result)
             return result
         try:
             if self._state(work.folder) == "ready":
@@ -210,14 +209,19 @@ class Worker:
         held = attempt.take(work.folder, lease.myself(run=self.header.site.run), self._gone(work.folder))
         if held is not None:
             held.end("blocked", "an input ended without a record")
-            self._hint(work, "blocked")
+            self._hint([work], "blocked")
 
-    def _note_over_budget(self, todo: list[Work]) -> None:
-        """Say why these are not begun. Of a shared list the marker in the run's folder says it for all workers."""
-        told = f"over_budget: {len(todo)} tasks are not begun; `condhpc budget {self.run.name}` says more"
-        print(told, file=sys.stderr, flush=True)
-        for work in todo if not self.header.peers else ():
-            self._hint(work, "over_budget")
+    def _note_left(self, todo: list[Work]) -> None:
+        """Say why these are not begun: to Slurm an element that was stopped is as FAILED as one that is broken.
+
+        Of a shared list the next worker goes on with the rest.
+        """
+        over = bool(todo) and self._is_over_budget()
+        if over:
+            told = f"over_budget: {len(todo)} tasks are not begun; `condhpc budget {self.run.name}` says more"
+            print(told, file=sys.stderr, flush=True)
+        free = [work for work in todo if self._look(work, {}) == "ready"] if not self.header.peers else []
+        self._hint(free, "over_budget" if over else "stopped")
 
     def _cancel_siblings(self, work: Work) -> None:
         """Cancel pending elements of this array all of whose tasks miss the same input: they start for nothing."""
@@ -235,14 +239,15 @@ class Worker:
     def _all_need(element: Element, missing: set[str]) -> bool:
         return all(missing & set(task.inputs.values()) for task in payload.tasks(element))
 
-    def _hint(self, work: Work, result: hints.Result | Literal["busy"]) -> None:
+    def _hint(self, told: Sequence[Work], result: hints.Result | Literal["busy"]) -> None:
         """Tell those who look at the run, so that they need not stat every task."""
-        if not self.header.site.run:
+        if not (told and self.header.site.run):
             return
         self.run.done.mkdir(parents=True, exist_ok=True)
-        line = {"key": work.key, "result": result, "time": round(time.time(), 3)}
+        now = round(time.time(), 3)
+        lines = [msgspec.json.encode({"key": work.key, "result": result, "time": now}) + b"\n" for work in told]
         with (self.run.done / f"{self.path.stem}.{self.writer}.jsonl").open("ab", buffering=0) as file:
-            file.write(msgspec.json.encode(line) + b"\n")
+            file.write(b"".join(lines))
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 import recovery_work as rw
 import torch
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
 from condhpc import bn_statistics, models
 from condhpc.bn_statistics import Affine, Batch, BatchNormTerm, normed
@@ -144,6 +145,61 @@ def test_a_backbone_is_itself_again() -> None:
     model(images)
     term.end()
     torch.testing.assert_close(model(images), before)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_norms_that_change_count_at_once(copied: bool) -> None:  # noqa: FBT001
+    """Weights, offsets and statistics of a backbone, or of a copy of it, after its term has been used."""
+    model = models.frozen(models.build("convnet3", 3, 16, 0))
+    term, images = BatchNormTerm(model, 10.0), torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    term.begin(batch([0] * 6))
+    model(images)
+    before = term.losses()
+    term.end()
+    if copied:
+        model = copy.deepcopy(model)
+        term = BatchNormTerm(model, 10.0)
+    norm = bn_statistics.batch_norms(model)[0]
+    for values, change in ((norm.weight, 2.0), (norm.bias, 0.5), (norm.running_mean, 0.3), (norm.running_var, 0.7)):
+        assert values is not None
+        values.add_(change)
+    plain, expected = model(images), by_definition(model, images[:2], 10.0)
+    term.begin(batch([0] * 6))
+    torch.testing.assert_close(model(images), plain)
+    found = term.losses()
+    torch.testing.assert_close(found[0].double(), expected.double(), rtol=1e-4, atol=1e-4)
+    assert abs(float(found[0] - before[0])) > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_images_in_parts_are_images_at_once(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU computes image by image is what it computes of all."""
+    images, affine = activations(dtype), Affine(MEAN, SCALE, OFFSET)
+    whole, moments = normed(images, affine, SHARE_UN)
+    monkeypatch.setattr(bn_statistics, "_CACHED", 2 * images[0].numel())
+    found, in_parts = normed(images, affine, SHARE_UN)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    torch.testing.assert_close(tuple(in_parts), tuple(moments), rtol=0, atol=0)
+
+
+def test_a_compiler_sees_all_images_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would write each part out; what it makes of the whole is the same."""
+    images, affine = activations(), Affine(MEAN, SCALE, OFFSET)
+    monkeypatch.setattr(bn_statistics, "_CACHED", images[0].numel())
+    sizes: list[int] = []
+
+    def counted(graph: torch.fx.GraphModule, _inputs: Any) -> Any:
+        sizes.append(sum(node.op == "call_function" for node in graph.graph.nodes))
+        return graph.forward
+
+    def both(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found, moments = normed(x, affine, SHARE_UN)
+        return found, moments.var_US
+
+    compiled = torch.compile(both, backend=aot_autograd(fw_compiler=counted), fullgraph=True)
+    torch.testing.assert_close(compiled(images), both(images))
+    assert sizes[0] < 6 * 5
 
 
 def test_no_batch_norm_no_term() -> None:

@@ -32,8 +32,8 @@ def made(tmp_path: Path) -> MadeRun:
 
 
 def gather(made: MadeRun, out: Path) -> Collected:
-    """Collect a run into a folder."""
-    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None))
+    """Collect a run into a folder, plain tables alone; `tests/paper` is about the rest."""
+    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), families=())
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -390,13 +390,13 @@ def test_tables_of_a_complete_run_are_not_made_again(made: MadeRun, tmp_path: Pa
     key = finished(made)
     out = tmp_path / "out"
     first = gather(made, out)
-    assert collect.unchanged(made.run, made.layout, out) == first
-    assert collect.unchanged(made.run, made.layout, out, ("csv", "json")) is None
+    assert collect.unchanged(made.run, made.layout, out, families=()) == first
+    assert collect.unchanged(made.run, made.layout, out, ("csv", "json"), ()) is None
     (out / "cells.csv").write_text("mine")
-    assert collect.unchanged(made.run, made.layout, out) is None
-    assert gather(made, out) == first == collect.unchanged(made.run, made.layout, out)
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
+    assert gather(made, out) == first == collect.unchanged(made.run, made.layout, out, families=())
     made.folder(key).record.unlink()
-    assert collect.unchanged(made.run, made.layout, out) is None
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
     gather(made, out)
     assert table(out / "results.csv") == []
 
@@ -408,7 +408,7 @@ def test_a_run_that_is_not_complete_is_always_looked_at(made: MadeRun, tmp_path:
     made.run.plan.unlink()
     made.write()
     gather(made, tmp_path / "out")
-    assert collect.unchanged(made.run, made.layout, tmp_path / "out") is None
+    assert collect.unchanged(made.run, made.layout, tmp_path / "out", families=()) is None
 
 
 def test_files_that_would_not_change_are_not_touched(made: MadeRun, tmp_path: Path) -> None:

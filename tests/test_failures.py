@@ -63,6 +63,22 @@ def test_what_a_used_up_budget_left_is_no_failure(made: MadeRun) -> None:
     assert "608_0" not in _failures(made, slurm)
 
 
+def test_what_a_stopped_element_never_reached_is_no_failure(root: Path) -> None:
+    """Its exit status of 75 is FAILED to Slurm, which then says nothing of the tasks after the one it stopped at."""
+    made = MadeRun(root)
+    keys = [made.condense(seed=seed) for seed in range(5)]
+    stopped, left, broken, silent, failed = keys
+    name = made.write().submit([stopped, left], [broken], [silent, failed], sent=1.0)
+    made.ended(stopped, "stopped", "told to", job="608_0")
+    made.ended(failed, "failed", "ValueError: no", job="608_2")
+    made.hint(name, 0, stopped, "stopped")
+    made.hint(name, 0, left, "stopped")
+    made.hint(name, 2, failed, "stopped")
+    slurm = FakeSlurm(*(squeue_row(f"608_{index}", "FAILED") for index in range(3)))
+    found = failures(gather(made.run, made.layout, slurm), dict.fromkeys(keys, "condense"))
+    assert {key: failure.cause for key, failure in found.items()} == dict.fromkeys((broken, silent, failed), "code")
+
+
 def test_each_set_has_its_own_cause(made: MadeRun) -> None:
     """A traceback, a death that Slurm explains, one that a node explains, and a set that was recorded meanwhile."""
     made.ended(_key(made, 0), "failed", "ValueError: no", job="608_0")

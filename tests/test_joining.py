@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from made_tasks import condense, folder_of
 
 from condhpc import joining
 from condhpc.errors import StoreError
@@ -40,3 +42,14 @@ def test_calls_are_heard_in_their_order(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'{"key":"half')
     assert joining.calls(path) == [Call("abc", 2), Call()]
+
+
+def test_a_failure_is_heard_whole_or_not_at_all(root: Path) -> None:
+    """It is a new file under that name: whoever has the old one open never sees half of a reason."""
+    folder = folder_of(root, condense())
+    folder.failure(1, 2).parent.mkdir(parents=True)
+    folder.failure(1, 2).write_text("before")
+    os.link(folder.failure(1, 2), root / "open")
+    joining.tell_failure(folder, 2, 1, "loss \udce9 is nan")
+    assert joining.told_failures(folder, Place(0, 3), 2) == ["rank 1: loss ? is nan"]
+    assert (root / "open").read_text() == "before"

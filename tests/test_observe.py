@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 from made_runs import FakeQueue, MadeRun, dead_owner, squeue_row, strange_owner
 
-from condhpc import lease, observe, runs, store
+from condhpc import findings, lease, observe, runs, store
 from condhpc.errors import SchedulerError
 from condhpc.observe import Observer, Snapshot
 
@@ -309,6 +310,170 @@ def test_snapshot_is_json_and_comes_back(made: MadeRun) -> None:
     assert msgspec.json.decode(msgspec.json.encode(shot), type=Snapshot) == shot
 
 
+# -- again and again ---------------------------------------------------------------------------------------------
+
+
+def test_rows_that_did_not_change_are_the_same_objects(made: MadeRun) -> None:
+    """A second snapshot makes new rows only for what changed, and the first one's list stays as it was."""
+    a = [made.condense(seed=i) for i in range(6)]
+    made.write()
+    name = made.submit(*[[key] for key in a], sent=LONG_AGO)
+    held = made.lease(a[0], "608_0")
+    queue = FakeQueue(squeue_row("608_[0-1]", "RUNNING"), squeue_row("608_[2-5]", "PENDING", "Priority"))
+    observer = Observer(made.run, made.layout, queue)
+    first = observer.snapshot()
+    kept = list(first.rows)
+    assert findings.changed(first, observer.snapshot()) == []
+    held.pulse(step=4, total=9, values={}, cost={})
+    made.hint(name, 1, a[1], "recorded")
+    queue.text = queue.text.replace("608_[2-5]", "608_[3-5]") + squeue_row("608_2", "RUNNING")
+    second = observer.snapshot()
+    assert findings.changed(first, second) == [0, 1, 2]
+    assert [row.state for row in second.rows] == ["running", "recorded", "queued", "queued", "queued", "queued"]
+    assert first.rows == kept
+
+
+def test_what_waits_or_is_settled_is_not_judged_again(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 tasks a refresh judges the one that runs."""
+    a = [made.condense(seed=i) for i in range(300)]
+    made.write()
+    name = made.submit(*[[key] for key in a], sent=LONG_AGO)
+    for index in range(100):
+        made.hint(name, index, a[index], "recorded")
+    made.lease(a[100], "608_100")
+    queue = FakeQueue(squeue_row("608_100", "RUNNING"), squeue_row("608_[101-299]", "PENDING", "Priority"))
+    observer = Observer(made.run, made.layout, queue)
+    observer.snapshot()
+    judged: list[int] = []
+    real = Observer._judge_one
+    monkeypatch.setattr(Observer, "_judge_one", lambda self, at, *rest: judged.append(at) or real(self, at, *rest))
+    observer.snapshot()
+    assert judged == [100]
+
+
+def test_a_rescan_between_two_looks_is_believed_for_itself_alone(made: MadeRun) -> None:
+    """It overrules hints; the next look trusts them again, and knows what the rescan found beside them."""
+    a, b = made.condense(seed=0), made.condense(seed=1)
+    made.write()
+    name = made.submit([a], [b], sent=LONG_AGO)
+    made.hint(name, 0, a, "recorded")
+    queue = FakeQueue(squeue_row("608_1", "RUNNING"))
+    observer = Observer(made.run, made.layout, queue)
+    assert states(observer.snapshot()) == {a: "recorded", b: "queued"}
+    made.record(b)
+    assert states(observer.snapshot(rescan=True)) == {a: "lost", b: "recorded"}
+    assert states(observer.snapshot()) == {a: "recorded", b: "recorded"}
+    assert observer.snapshot().counts["condense"]["lost"] == 0
+
+
+class Turmoil:
+    """A run to which things happen by chance: to each array element its tasks, to the queue its rows."""
+
+    def __init__(self, made: MadeRun, chance: random.Random) -> None:
+        self.made = made
+        self.chance = chance
+        self.queue = FakeQueue()
+        sets = [made.condense(seed=seed) for seed in range(12)]
+        students = [made.evaluate(key, seed=seed) for key in sets for seed in range(2)]
+        self.keys = sets + students
+        made.write()
+        self.leases: dict[str, lease.Lease] = {}
+        self.failed: set[tuple[str, str]] = set()
+        self.rows: dict[str, tuple[str, str]] = {}
+        self.packs: dict[tuple[str, int], list[str]] = {}
+        self.arrays = 0
+        self.send(self.keys[: len(self.keys) // 2])
+
+    def send(self, keys: list[str]) -> None:
+        """An array of elements of two tasks."""
+        self.arrays += 1
+        packs = [keys[at : at + 2] for at in range(0, len(keys), 2)]
+        self.made.submit(*packs, job=str(self.arrays), sent=LONG_AGO)
+        for index, pack in enumerate(packs):
+            self.packs[str(self.arrays), index] = pack
+            self.rows[f"{self.arrays}_{index}"] = ("PENDING", "Priority")
+
+    def replace_or_cancel(self, name: str, index: int) -> None:
+        """Send again what is in no element of the queue, or cancel an element."""
+        queued = {key for (job, at), pack in self.packs.items() if f"{job}_{at}" in self.rows for key in pack}
+        free = [key for key in self.keys if key not in queued]
+        if self.chance.random() < 0.5 and len(free) >= 4:
+            self.send(self.chance.sample(free, 4))
+        else:
+            runs.append(self.made.run, runs.Cancel(name=name, elements=(index,), time=runs.now()))
+
+    def compute(self, element: str, key: str) -> None:
+        """A running element begins a task, goes on with it or ends it."""
+        job, index = element.split("_")
+        held = self.leases.get(key)
+        if held is None or held.owner.job != element:
+            if not self.made.folder(key).record.exists() and (element, key) not in self.failed:
+                self.leases[key] = self.made.lease(key, element)
+            return
+        outcome = self.chance.choice(["", "failed", "stopped", "recorded"])
+        if not outcome:
+            held.pulse(step=self.chance.randrange(9), total=9, values={}, cost={})
+            return
+        self.leases.pop(key).end(outcome, "boom")
+        if outcome == "recorded":
+            self.made.record(key)
+        elif outcome == "failed":  # an element does not try it again
+            self.failed.add((element, key))
+        if self.chance.random() < 0.8:
+            self.made.hint(f"sub-{job}", int(index), key, outcome)
+
+    def happen(self) -> None:
+        """One thing."""
+        job, index = self.chance.choice(list(self.packs))
+        element, key = f"{job}_{index}", self.chance.choice(self.packs[job, index])
+        kind = self.chance.randrange(9)
+        state = self.rows.get(element, ("", ""))[0]
+        if kind == 0 and state:
+            self.rows[element] = self.chance.choice([("PENDING", "Priority"), ("PENDING", "JobHeldUser")])
+        elif kind in {1, 2} and state:
+            self.rows[element] = ("RUNNING", "None")
+        elif kind == 3:
+            self.rows.pop(element, None)
+        elif kind == 4:
+            self.replace_or_cancel(f"sub-{job}", index)
+        elif state == "RUNNING":
+            self.compute(element, key)
+        self.queue.text = "".join(squeue_row(element, *state) for element, state in self.rows.items())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_looking_again_and_again_is_as_looking_for_the_first_time(made: MadeRun, seed: int) -> None:
+    """Whatever happens: rows, counts and problems are those of an observer that knows nothing.
+
+    One thing between two looks: an element that runs and is held again between them leaves no trace in the queue.
+    """
+    turmoil = Turmoil(made, random.Random(seed))
+    observer = Observer(made.run, made.layout, turmoil.queue, grace_s=0.0)
+    for _ in range(120):
+        turmoil.happen()
+        seen = observer.snapshot()
+        fresh = Observer(made.run, made.layout, turmoil.queue, grace_s=0.0).snapshot()
+        assert seen.rows == fresh.rows
+        assert (seen.counts, seen.state, seen.problems) == (fresh.counts, fresh.state, fresh.problems)
+
+
+def test_many_that_may_run_are_looked_at_in_turn(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more active tasks than one look takes on each is seen after some looks, and what runs at each."""
+    monkeypatch.setattr(observe, "_LOOKS_AT_ONCE", 8)
+    a = [made.condense(seed=i) for i in range(40)]
+    made.write()
+    made.submit(a, sent=LONG_AGO)
+    observer = Observer(made.run, made.layout, FakeQueue(squeue_row("608_0", "RUNNING")))
+    observer.snapshot()
+    held = made.lease(a[30], "608_0")
+    looks = 0
+    while observer.snapshot().rows[30].state != "running":
+        looks += 1
+        assert looks <= 12
+    held.pulse(step=5, total=9, values={}, cost={})
+    assert observer.snapshot().rows[30].step == 5
+
+
 # -- on the local back-end ---------------------------------------------------------------------------------------
 
 
@@ -380,7 +545,7 @@ def test_live_passes_over_runs_that_are_over(made: MadeRun, monkeypatch: pytest.
     """Intents of a run without a job in the queue are not even decoded."""
     made.write()
     made.submit([made.condense()], job="1")
-    monkeypatch.setattr(runs, "submissions", lambda _: pytest.fail("decoded an old run"))
+    monkeypatch.setattr(runs.Diary, "refresh", lambda _: pytest.fail("decoded an old run"))
     assert observe.live(made.layout, FakeQueue(squeue_row("2_0", "RUNNING"))) == {}
 
 
@@ -429,6 +594,14 @@ def test_progress_speaks_only_when_something_changed(made: MadeRun) -> None:
     made.hint(name, 0, a, "recorded")
     made.hint(name, 0, b, "failed")
     assert progress.line() == "teacher 1/1 · condense 1/2 · 1 failed"
+
+
+def test_what_a_stopped_element_never_reached_is_new(made: MadeRun) -> None:
+    """Its element says so, as it left the queue; of another one nobody knows anything: lost."""
+    left, silent = made.condense(seed=0), made.condense(seed=1)
+    name = made.write().submit([left], [silent], sent=1.0)
+    made.hint(name, 0, left, "stopped")
+    assert states(look(made, FakeQueue())) == {left: "new", silent: "lost"}
 
 
 def test_what_a_budget_stopped_is_over_budget_until_it_is_raised(made: MadeRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from made_runs import MadeRun
 from test_accounts import sacct_row
@@ -14,7 +15,7 @@ from condhpc import needed, retries, runs, survey
 from condhpc.planned import Plan, Planned
 from condhpc.profile import Profile
 from condhpc.retries import Choice
-from condhpc.retrying import AUTOMATIC, BY_HAND, Asked
+from condhpc.retrying import AUTOMATIC, BY_HAND, UNASKED, Asked
 from condhpc.slurm_limits import Limits
 
 
@@ -88,3 +89,33 @@ def test_where_nothing_failed_nothing_is_said(root: Path) -> None:
     found = _choose(made, AUTOMATIC)
     assert (found.survey.new.keys(), found.lines) == (made.tasks.keys(), [])
     assert not made.layout.needed.exists()
+
+
+def test_single_tasks_take_along_what_belongs_to_them(made: MadeRun) -> None:
+    """An evaluation needs its set, a set is followed by its student; nothing else is sent or judged."""
+    sets, evaluations = _keys(made, "condense"), _keys(made, "evaluate")
+    pair = {sets[0], evaluations[0]}
+    for key in pair:
+        found = _choose(made, msgspec.structs.replace(BY_HAND, keys=frozenset({key})))
+        assert found.survey.new.keys() == pair
+        assert found.lines == ["1 condense sent again: failed by its own code: again"]
+    assert not made.layout.needed.exists()
+
+
+def test_named_tasks_get_what_is_said_of_them(made: MadeRun) -> None:
+    """Whether they failed or not."""
+    key = _keys(made, "evaluate")[2]
+    _choose(made, msgspec.structs.replace(BY_HAND, keys=frozenset({key}), mem_gb=40))
+    more = needed.more(made.layout, ((line.key, line.stage, line.label) for line in made.lines))
+    assert more[key].mem_gb == 40
+    assert _keys(made, "evaluate")[1] not in more
+
+
+def test_what_was_cancelled_by_hand_waits_for_a_hand(made: MadeRun) -> None:
+    """The steward leaves it and its student; `submit --continue` and `retry` send it."""
+    sets, evaluations = _keys(made, "condense"), _keys(made, "evaluate")
+    runs.append(made.run, runs.Cancel(name="sub", elements=(2,), keys=(sets[2],), time=9.0))
+    found = _choose(made, UNASKED)
+    assert found.survey.new.keys() == {sets[1], evaluations[1]}
+    assert found.lines[-2].startswith("1 cancelled by hand: ")
+    assert sets[2] in _choose(made, AUTOMATIC).survey.new

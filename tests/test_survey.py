@@ -16,6 +16,7 @@ from condhpc.errors import InputError
 from condhpc.planned import Plan, Planned
 from condhpc.profile import Profile, StageBlock, Stages
 from condhpc.slurm_limits import Association, Limits, Partition
+from condhpc.spec import EvaluateSpec
 
 LIMITS = Limits(
     slurm_version="22.05.8",
@@ -217,3 +218,49 @@ def test_a_record_without_its_artefact_is_new(made: MadeRun) -> None:
     key = _keys(made, "condense")[0]
     made.record(key, artefacts={"set": store.Artefact("set.0001.h5", 4, "0" * 64)})
     assert key in survey.take(_plan(made), made.layout, None, 900.0).new
+
+
+def _wanting(made: MadeRun, precision: str) -> survey.Survey:
+    """Everything is new; evaluations have that precision."""
+    taken = survey.take(_plan(made), made.layout, None, 900.0)
+    changed = dict(taken.unrecorded)
+    for key, task in taken.unrecorded.items():
+        if isinstance(task.spec, EvaluateSpec):
+            training = msgspec.structs.replace(task.spec.training, precision=precision)
+            changed[key] = msgspec.structs.replace(task, spec=msgspec.structs.replace(task.spec, training=training))
+    return msgspec.structs.replace(taken, unrecorded=changed)
+
+
+@pytest.mark.parametrize(
+    ("profile", "gpu_here", "why"),
+    [
+        (_profile("local"), False, "this machine shows no GPU"),
+        (_profile("local"), True, ""),
+        (_profile("local", device="cpu"), True, "its device is 'cpu'"),
+        (_profile(), True, "their `gpus` are 0"),
+        (_profile(stages={"evaluate": {"gpus": 1}}), False, ""),
+        (_profile(stages={"condense": {"gpus": 1}}), False, "their `gpus` are 0"),
+        (_profile(stages={"evaluate": {"sbatch": {"gres": "gpu:1"}}}), False, ""),
+        (_profile(device="cpu", stages={"evaluate": {"gpus": 1}}), False, "its device is 'cpu'"),
+    ],
+)
+def test_bf16_without_a_gpu_is_said(made: MadeRun, profile: Profile, gpu_here: bool, why: str) -> None:  # noqa: FBT001
+    """Before the tasks fail on their nodes; fp32 never is."""
+    found = survey.on_cpus(_wanting(made, "bf16"), profile, gpu_here=gpu_here)
+    expected = (
+        f"precision = \"bf16\" needs CUDA, and profile 'site' has none for evaluate: {why}; "
+        'give them a GPU, or set precision = "fp32" in the manifest'
+    )
+    assert found == ([expected] if why else [])
+    assert survey.on_cpus(_wanting(made, "fp32"), profile, gpu_here=gpu_here) == []
+
+
+def test_a_gpu_shows_by_its_device_file(tmp_path: Path) -> None:
+    """Unless the environment hides it."""
+    assert not survey.gpu_here(tmp_path, {})
+    (tmp_path / "nvidiactl").touch()
+    assert not survey.gpu_here(tmp_path, {})
+    (tmp_path / "nvidia0").touch()
+    assert survey.gpu_here(tmp_path, {})
+    assert survey.gpu_here(tmp_path, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert not survey.gpu_here(tmp_path, {"CUDA_VISIBLE_DEVICES": ""})

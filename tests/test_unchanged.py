@@ -20,7 +20,8 @@ def made(tmp_path: Path) -> MadeRun:
     found.write()
     for line in found.lines:
         found.record(line.key, {})
-    collect.collect(found.run, found.layout, found.layout.root / "out", observe.snapshot(found.run, found.layout, None))
+    shot = observe.snapshot(found.run, found.layout, None)
+    collect.collect(found.run, found.layout, found.layout.root / "out", shot, families=())
     return found
 
 

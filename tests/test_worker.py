@@ -186,6 +186,7 @@ def test_usr2_checkpoints_and_the_next_element_goes_on(root: Path, start: Start)
     assert _exit(process) == 75
     assert _end(root, long).outcome == "stopped"
     assert _starts(root, after) == 0
+    assert _hints(root)["p.0.jsonl"] == dict.fromkeys(map(keys.key, (long, after)), "stopped")
     (root / "open").touch()
     assert _exit(start(path)) == 0
     assert _recorded(root, long, after) == [True, True]
@@ -241,6 +242,21 @@ def test_a_worker_over_budget_is_not_requeued(root: Path, stages: Path, own_sign
     worker_.run.path.mkdir(parents=True, exist_ok=True)
     worker_.run.over_budget.touch()
     assert not worker_._may_requeue()
+
+
+@pytest.mark.usefixtures("stages", "own_signals")
+def test_a_stopped_element_leaves_word_of_what_is_free_only(root: Path) -> None:
+    """Not of what is recorded, leased by another or failed in this submission: these have words of their own."""
+    done, leased, bad, free = tasks = [condense(number) for number in range(4)]
+    assert attempt.run(keys.preimage(done), site(root), threading.Event()) == "recorded"
+    assert lease.acquire(_folder(root, leased), lease.myself(), lambda _: True) is not None
+    failed = lease.acquire(_folder(root, bad), lease.myself(), lambda _: True)
+    assert failed is not None
+    failed.end("failed", "ValueError: no")
+    element = _worker(write_payload(root, [tasks], created=0.0))
+    element.flags.stop = True
+    assert element.main() == 75
+    assert _hints(root)["p.0.jsonl"] == {keys.key(free): "stopped"}
 
 
 @pytest.mark.parametrize(("time_min", "margin_s", "code"), [(0, 1e9, 0), (1, 61.0, 75), (2, 61.0, 0)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -42,6 +42,8 @@ Fidelity = Annotated[
 
 BACKBONES = "backbones"
 """Role of the networks; its members take turns, one per step."""
+PER_BACKBONE: Mapping[str, str] = {"r_bn_scales": BACKBONES}
+"""What of `MatchingParams` has a value for each of them."""
 _TINY_UP_TO_PX, _CIFAR_UP_TO_PX = 64, 32
 _ROLL_PX, _ROLL_AT_PX = 32, 224
 
@@ -70,7 +72,7 @@ class MatchingParams(Value, frozen=True):
     iterations: Annotated[Count | None, Meta(description="optimiser steps; None: published, by family")] = None
     r_bn: Annotated[Weight | None, Meta(description="weight of the batch-norm term; None: published, by family")] = None
     r_bn_scales: Annotated[
-        tuple[float, ...],
+        tuple[Weight, ...],
         Meta(description="factor of r_bn for each backbone, in order; the term grows with depth; empty: 1 for all"),
     ] = ()
     first_bn: Annotated[float, Meta(ge=0.0, description="weight of the first batch norm among the others")] = 10.0
@@ -159,6 +161,7 @@ class ChunkedMatching(Matching):
     """SRe2L's units: image i of each of so many consecutive classes. Image i is the same at every ipc above it."""
 
     Params = ChunkedParams
+    per_member = PER_BACKBONE
 
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Real images to start from must be there."""

@@ -3,7 +3,8 @@
 The smallest area share of crops falls from 1 to `crop_scale_min` at `milestone` · iterations: half a cosine, a line, or
 a step there. All else is SRe2L's.
 
-Deviations: those of `sre2l`. Values are published for ImageNet only; smaller images take SRe2L's.
+Deviations: those of `sre2l`. Defaults are those for ImageNet-1K; the paper's runs on smaller images are not replayed:
+they take SRe2L's values.
 """
 
 from __future__ import annotations

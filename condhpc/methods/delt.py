@@ -2,8 +2,9 @@
 
 Start: the ipc training images of a class whose true-class probability is nearest to the median, above and below in
 turn. They are split in that order into `rounds` groups, the first groups larger by one where it does not divide; group
-r joins at iteration r · iterations / rounds and stays. Loss, crops and optimiser are CDA's, by global time, without
-rolls; images that have not joined are in no forward pass. A batch holds whole classes.
+r joins at iteration r · iterations / rounds and stays; below `rounds` images the last groups are empty. Loss, crops
+and optimiser are CDA's, by global time, without rolls; images that have not joined are in no forward pass. A batch
+holds whole classes.
 
 Deviations: images are scored as the dataset loads them (authors: 256 px, centre 224); committees by mean probability.
 A batch never cuts a class that fits: of 100 images at ipc 30 it has 3 classes (authors: reads on, for their ipc the
@@ -22,6 +23,7 @@ from msgspec import Meta
 from condhpc.errors import StageError
 from condhpc.methods.base import Unit, Work
 from condhpc.methods.base_matching import (
+    PER_BACKBONE,
     Matching,
     MatchingParams,
     backbones_of,
@@ -56,6 +58,7 @@ class Delt(Matching):
     """Early-late training: fewer iterations for most images, and more variety within a class."""
 
     Params = DeltParams
+    per_member = PER_BACKBONE
 
     def published_roll(self, side: int) -> int:
         """None."""
@@ -65,6 +68,14 @@ class Delt(Matching):
     def objection(self, params: Any, info: DatasetInfo, ipc: int) -> str:
         """Real images to start from must be there."""
         return "" if params.init == "noise" else real_objection(min(info.train_class_sizes), ipc)
+
+    def remark(self, params: Any, info: DatasetInfo, ipc: int) -> str:
+        """Rounds that no image joins in; one image has all iterations, as published."""
+        del info
+        if not 1 < ipc < params.rounds:
+            return ""
+        late = f"the last image joins for {params.rounds - ipc + 1}/{params.rounds} of the iterations"
+        return f"params.delt.rounds = {params.rounds} is above ipc: {late}; rounds = {ipc} spreads them evenly"
 
     def units(self, spec: CondenseSpec, params: Any) -> Iterable[Unit]:
         """Batches of whole classes, class-major; parts of one class where it is larger than a batch."""

@@ -91,8 +91,11 @@ def modes_of(
     except ImportError as error:
         raise StageError("mgd3 needs scikit-learn: pip install 'condhpc[diffusion]'") from error
     seen_nD = vectors_nD
+    if components > min(vectors_nD.shape):
+        most = _no_more_components(min(vectors_nD.shape), "images of a class, or of numbers of a latent")
+        raise StageError(f"components = {components}: {most}")
     if components:
-        seen_nD = PCA(min(components, *vectors_nD.shape), random_state=0).fit_transform(vectors_nD)
+        seen_nD = PCA(components, random_state=0).fit_transform(vectors_nD)
     cluster_n = KMeans(count, n_init=1, random_state=0).fit_predict(seen_nD)
     centres_kD = [vectors_nD[cluster_n == k].mean(axis=0) for k in range(count) if (cluster_n == k).any()]
     if len(centres_kD) < count:
@@ -103,6 +106,10 @@ def modes_of(
     members = (np.flatnonzero(cluster_n == k) for k in range(count))
     pairs = zip(members, centres_kD, strict=True)
     return np.stack([vectors_nD[m][((vectors_nD[m] - centre) ** 2).sum(axis=1).argmin()] for m, centre in pairs])
+
+
+def _no_more_components(most: int, things: str) -> str:
+    return f"there are no more principal components than {things}, here {most}; give fewer, or 0 for whole latents"
 
 
 class Mgd3Params(Value, frozen=True):
@@ -145,6 +152,8 @@ class Mgd3(ClassByClass):
         smallest = min(info.train_class_sizes)
         if params.stop > params.steps:
             return f"params.mgd3.stop = {params.stop} is more than steps = {params.steps}"
+        if params.components > smallest:
+            return f"params.mgd3.components = {params.components}: {_no_more_components(smallest, 'images of a class')}"
         return f"the smallest class has {smallest} images for {ipc} modes; lower ipc" if ipc > smallest else ""
 
     def cost(self, spec: CondenseSpec, params: Any, sources: Sources) -> Effort | None:

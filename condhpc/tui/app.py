@@ -1,167 +1,129 @@
-"""`condhpc watch`: a run's tasks in a table that keeps itself up to date. Nothing is computed here."""
+"""`condhpc watch`: views of a run that keep themselves up to date. Nothing is computed here."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import signal
 import time
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import on
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.message import Message
-from textual.widgets import Footer, Input, Static
+from textual.driver import Driver
+from textual.events import Event, InputEvent
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer, Input
 
 from condhpc.errors import CondhpcError
 from condhpc.findings import Snapshot
-from condhpc.tables import duration, printable
-from condhpc.task_state import STATES
-from condhpc.tui.task_table import TaskTable
+from condhpc.tui.acting import Acting
+from condhpc.tui.head import Names, head_text
+from condhpc.tui.help import Help, Keys, Menu
+from condhpc.tui.line import Line
+from condhpc.tui.poller import Poller, Source, Trouble
+from condhpc.tui.view import Setting, Update, View
+from condhpc.tui.views import VIEWS
 
 REFRESH_EVERY_S = 5.0
 """Refreshing by hand more often asks nobody: squeue is shared with all users."""
-_BACK_OFF = 10.0
-_LONGEST_POLL_S = 300.0
-_AGE_EVERY_S = 5.0
+_AGE_EVERY_S = 10.0
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_OF_SIGNALS = 128
 
 
-class Source(Protocol):
-    """Where snapshots come from: `observe.Observer`."""
-
-    def snapshot(self) -> Snapshot:
-        """The run now."""
-
-    def forget(self) -> None:
-        """Look at everything anew."""
-
-
-class Fresh(Message):
-    """A new snapshot."""
-
-    def __init__(self, shot: Snapshot) -> None:
-        super().__init__()
-        self.shot = shot
-
-
-class Trouble(Message):
-    """No snapshot this time: an error that a user can mend, or a bug."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-class Poller(threading.Thread):
-    """Takes snapshots in a thread of its own, less often while nothing changes.
-
-    A daemon: the program ends even while squeue hangs.
-    """
-
-    def __init__(self, source: Source, post: Callable[[Message], object], poll_s: float) -> None:
-        super().__init__(name="poller", daemon=True)
-        self._source = source
-        self._post = post
-        self._poll_s = poll_s
-        self._wake = threading.Event()
-        self._forget = False
-        self._end = False
-
-    def look_now(self) -> None:
-        """Take a snapshot at once, from everything anew."""
-        self._forget = True
-        self._wake.set()
-
-    def end(self) -> None:
-        """Take no more snapshots."""
-        self._end = True
-        self._wake.set()
-
-    def run(self) -> None:
-        """Poll until told to end."""
-        last: Snapshot | None = None
-        delay_s = self._poll_s
-        while not self._end:
-            if self._forget:
-                self._forget = False
-                self._source.forget()
-                delay_s = self._poll_s
-            shot = self._look()
-            if shot is not None:
-                same = last is not None and (shot.rows, shot.problems) == (last.rows, last.problems)
-                longest_s = min(self._poll_s * _BACK_OFF, _LONGEST_POLL_S)
-                delay_s = min(delay_s * 2, max(longest_s, self._poll_s)) if same else self._poll_s
-                last = shot
-            self._wake.wait(delay_s)
-            self._wake.clear()
-
-    def _look(self) -> Snapshot | None:
-        try:
-            shot = self._source.snapshot()
-        except Exception as error:  # the app's own thread raises what is a bug
-            self._post(Trouble(error))
-            return None
-        self._post(Fresh(shot))
-        return shot
-
-
-class Watch(App[None]):
-    """Header, table, the row under the cursor in full, keys."""
+class Watch(Acting):
+    """A head, the views' names, the view in front, keys."""
 
     TITLE = "condhpc watch"
-    ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #head, #row { height: auto; max-height: 4; }
-    #row { border-top: solid $primary; }
-    #filter { display: none; }
+    #head { height: auto; max-height: 3; }
+    #views { height: 1fr; }
+    #filter { display: none; height: 1; border: none; padding: 0; }
+    .-short Footer, .-short #row { display: none; }
+    .-short #head { max-height: 2; }
     """
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - Textual's declaration
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit"),
-        Binding("r", "look", "Refresh"),
-        Binding("f", "failures", "Failures only"),
-        Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("escape", "unfilter", "All", show=False),
-    ]
+        *(Binding(str(i + 1), f"front({i})", view.TITLE, show=False, id=f"app.view_{view.TITLE.lower()}")
+          for i, view in enumerate(VIEWS)),
+        # Priority: Textual's screens have tab for what is to be focused. No key that one may type has it.
+        Binding("tab", "turn(1)", "Next view", show=False, priority=True, id="app.next_view"),
+        Binding("shift+tab", "turn(-1)", "View before", show=False, priority=True, id="app.previous_view"),
+        Binding("slash", "filter", "Filter", key_display="/", id="app.filter"),
+        Binding("escape", "unfilter", "All", show=False, id="app.unfilter"),
+        Binding("F", "failures", "Failures only", id="app.failures"),
+        Binding("s", "sort", "Sort", id="app.sort"),
+        Binding("S", "reverse", "Other way round", show=False, id="app.reverse"),
+        Binding("R", "look", "Refresh", id="app.refresh"),
+        Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+    ]  # fmt: skip
 
-    def __init__(self, source: Source, poll_s: float, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
+    def __init__(
+        self, source: Source, poll_s: float, setting: Setting, driver_class: type[Driver] | None = None
+    ) -> None:
+        super().__init__(driver_class=driver_class)
         self.animation_level = "none"
+        self.setting = setting
         self._poller = Poller(source, self.post_message, poll_s)
-        self._clock = clock
         self._looked = float("-inf")
         self._shot: Snapshot | None = None
         self._trouble = ""
-        self._failures_only = False
         # Held, not queried: a last message may come when the screen is being taken down.
-        self._head = Static(Text("looking …"), id="head", markup=False)
-        self._table = TaskTable()
-        self._row = Static(Text(""), id="row", markup=False)
-        self._needle = Input(placeholder="text in any column", id="filter")
+        self._head = Line("looking …", id="head")
+        self._names = Names([view.TITLE for view in VIEWS])
+        self._views = [view(self.setting) for view in VIEWS]
+        self._pending: list[Update | None] = [None] * len(VIEWS)
+        """What each view was not shown yet."""
+        self._front = 0
+        self._needle = Input(placeholder="text or regular expression; ! inverts", id="filter")
 
     def compose(self) -> ComposeResult:
         """Top to bottom."""
         yield self._head
-        yield self._table
-        yield self._row
+        yield self._names
+        with ContentSwitcher(id="views", initial=self._views[0].id):
+            yield from self._views
         yield self._needle
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self._table.focus()
+        for number in _ENDING:
+            asyncio.get_running_loop().add_signal_handler(number, self._terminated, number)
+        if self.setting.theme in self.available_themes:
+            self.theme = self.setting.theme
+        self.set_keymap(dict(self.setting.keys))
+        self.action_front(0)
         self._poller.start()
         self.set_interval(_AGE_EVERY_S, self._show_head)
 
     def on_unmount(self) -> None:
         """Stop looking."""
         self._poller.end()
+        for number in _ENDING:
+            asyncio.get_running_loop().remove_signal_handler(number)
 
-    @on(Fresh)
-    def show(self, message: Fresh) -> None:
-        """A new snapshot into table and header."""
-        self._shot, self._trouble = message.shot, ""
-        self._table.set_rows(message.shot.rows, message.shot.taken_s)
+    def _terminated(self, number: int) -> None:
+        """Leave the terminal as it was found."""
+        self.exit(return_code=_OF_SIGNALS + number)
+
+    async def on_event(self, event: Event) -> None:
+        """A key or the mouse: somebody is there."""
+        if isinstance(event, InputEvent):
+            self._poller.stir()
+        await super().on_event(event)
+
+    # -- what is new ---------------------------------------------------------------------------------------------
+
+    @on(Update)
+    def take(self, message: Update) -> None:
+        """A new snapshot into the head and the view in front; the others get it when their turn comes."""
+        self._shot, self._trouble = message.snapshot, ""
+        self._pending = [message.after(missed) for missed in self._pending]
+        self._show_front()
         self._show_head()
 
     @on(Trouble)
@@ -172,27 +134,158 @@ class Watch(App[None]):
         self._trouble = str(message.error)
         self._show_head()
 
-    @on(TaskTable.Pointed)
-    def describe(self, message: TaskTable.Pointed) -> None:
-        """The row under the cursor in full."""
-        row = message.row
-        text = "" if row is None else f"{row.stage} {row.key}  {row.state}  {row.detail}"
-        _set(self._row, printable(text))
-
-    def head_text(self) -> str:
-        """Run, state, counts, age of the data, what is wrong."""
-        shot = self._shot
-        if shot is None:
-            return self._trouble or "looking …"
-        counts = ", ".join(f"{shot.total(state)} {state}" for state in STATES if shot.total(state)) or "no tasks"
-        seen_s = shot.queue_s if shot.queue_error else shot.taken_s
-        age = "queue unknown" if seen_s is None else f"data {duration(self._clock() - seen_s)} old"
-        problem = self._trouble or (shot.problems[0] if shot.problems else "")
-        head = f"{shot.run}: {shot.state} · {counts} · {age}"
-        return f"{head}\n{problem}" if problem else head
+    def _show_front(self) -> None:
+        update, self._pending[self._front] = self._pending[self._front], None
+        if update is not None:
+            self.front.show(update)
 
     def _show_head(self) -> None:
-        _set(self._head, "\n".join(map(printable, self.head_text().split("\n"))))
+        self._head.say(head_text(self._shot, self._trouble, self.setting.clock(), asleep=self._poller.is_asleep))
+
+    @property
+    def shot(self) -> Snapshot | None:
+        """The newest snapshot."""
+        return self._shot
+
+    def look_soon(self) -> None:
+        """An action changed something: look at once."""
+        self._poller.look_now()
+
+    # -- views ---------------------------------------------------------------------------------------------------
+
+    @property
+    def front(self) -> View:
+        """The view in front."""
+        return self._views[self._front]
+
+    @on(Names.Clicked)
+    def go(self, message: Names.Clicked) -> None:
+        """To the view whose name was clicked."""
+        self.action_front(message.index)
+
+    @on(View.Opened)
+    def open(self, message: View.Opened) -> None:
+        """Another view, about a task."""
+        found = [index for index, view in enumerate(self._views) if view.id == message.view]
+        if found:
+            self.action_front(found[0])
+            self.front.about(message.key)
+
+    def action_front(self, index: int) -> None:
+        """Bring a view to the front."""
+        self._front = index
+        self.query_one(ContentSwitcher).current = self.front.id
+        self._show_front()
+        self._show_filter()
+        self._focus_front()
+
+    def action_turn(self, by: int) -> None:
+        """The next view, or the one before."""
+        self.action_front((self._front + by) % len(self._views))
+
+    def _focus_front(self) -> None:
+        target = self.front.grid or next((child for child in self.front.query("*") if child.can_focus), None)
+        if target is not None:
+            target.focus()
+
+    # -- filters and order ---------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that this view has no use for are not offered."""
+        if not self.may_act(action):
+            return False
+        del parameters
+        if action in {"filter", "sort", "reverse"}:
+            return self.front.grid is not None
+        return self.front.keep is not None if action == "failures" else True
+
+    def action_filter(self) -> None:
+        """Ask for what to filter by."""
+        self._needle.display = True
+        self._needle.focus()
+
+    def action_unfilter(self) -> None:
+        """All rows again."""
+        if (grid := self.front.grid) is not None:
+            self._needle.value = ""
+            grid.where("")
+        self._close_filter()
+
+    def action_failures(self) -> None:
+        """Toggle between all rows and those that something went wrong for."""
+        if (grid := self.front.grid) is not None:
+            grid.where(grid.needle, None if grid.is_kept else self.front.keep)
+        self._show_filter()
+
+    @on(Input.Changed, "#filter")
+    def filter_as_typed(self, message: Input.Changed) -> None:
+        """Filter at each key."""
+        grid = self.front.grid
+        if grid is not None and message.value != grid.needle:
+            grid.where(message.value, self.front.keep if grid.is_kept else None)
+
+    @on(Input.Submitted, "#filter")
+    def _close_filter(self) -> None:
+        self._show_filter()
+        self._focus_front()
+
+    def _show_filter(self) -> None:
+        """The line to type in stays as long as it hides something."""
+        grid = self.front.grid
+        needle = "" if grid is None else grid.needle
+        self._needle.value = needle
+        self._needle.display = bool(needle)
+        self._names.mark(self._front, "failures only" if grid is not None and grid.is_kept else "")
+        self.refresh_bindings()
+
+    def action_sort(self) -> None:
+        """Ask by which column."""
+        grid = self.front.grid
+        if grid is None:
+            return
+        titles = [column.title for column in grid.table.shape.columns]
+
+        def answered(index: int | None) -> None:
+            if index is not None:
+                grid.sort(titles[index - 1] if index else None)
+
+        self.push_screen(Menu("sort by", ["as planned", *titles]), answered)
+
+    def action_reverse(self) -> None:
+        """Sort the other way round."""
+        grid = self.front.grid
+        if grid is not None and grid.table.by is not None:
+            grid.sort(grid.table.by.title, descending=not grid.table.descending)
+
+    # -- help ----------------------------------------------------------------------------------------------------
+
+    def keys_here(self) -> list[Keys]:
+        """Keys that work now, by where they work, nearest first."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and binding.id:  # those without an id are Textual's own
+                place = "everywhere" if active.node is self else "here"
+                found.setdefault((place, binding.action, binding.description), []).append(self.get_key_display(binding))
+        ordered = sorted(found.items(), key=lambda item: item[0][0] != "here")
+        return [(place, " ".join(shown), does) for (place, _, does), shown in ordered]
+
+    def action_help(self) -> None:
+        """All keys."""
+        self.push_screen(Help(self.keys_here()))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The command palette: whatever has a key here, and themes."""
+        yield SystemCommand("Theme", "Other colours", self.action_change_theme)
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and binding.id and active.enabled:
+                yield SystemCommand(
+                    binding.description, self.get_key_display(binding), self._doing(binding, active.node)
+                )
+
+    def _doing(self, binding: Binding, node: Any) -> Callable[[], Any]:
+        return lambda: self.run_action(binding.action, default_namespace=node)
 
     def action_look(self) -> None:
         """Refresh, at most every few seconds."""
@@ -202,39 +295,3 @@ class Watch(App[None]):
             return
         self._looked = now
         self._poller.look_now()
-
-    def action_failures(self) -> None:
-        """Toggle between all rows and those that something went wrong for."""
-        self._failures_only = not self._failures_only
-        self._apply()
-
-    def action_filter(self) -> None:
-        """Ask for a text to filter by."""
-        self._needle.display = True
-        self._needle.focus()
-
-    def action_unfilter(self) -> None:
-        """All rows again."""
-        self._needle.value = ""
-        self._failures_only = False
-        self._close_filter()
-
-    @on(Input.Changed, "#filter")
-    def filter_as_typed(self) -> None:
-        """Filter at each key."""
-        self._apply()
-
-    @on(Input.Submitted, "#filter")
-    def _close_filter(self) -> None:
-        self._needle.display = False
-        self._table.focus()
-        self._apply()
-
-    def _apply(self) -> None:
-        self._table.set_filter(failures_only=self._failures_only, needle=self._needle.value)
-
-
-def _set(widget: Static, text: str) -> None:
-    """Paint only what is new."""
-    if str(widget.content) != text:
-        widget.update(Text(text))

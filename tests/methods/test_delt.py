@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_data import MemorySplit, Recorder, TinyObserver, made, make_spec, make_work
 
+from condhpc import registry
 from condhpc.cost_model import FORWARD, Sources
 from condhpc.errors import Stopped
 from condhpc.methods.base import Unit
@@ -123,6 +124,17 @@ def test_late_images_begin_with_a_step_of_lr_in_the_paper_and_a_longer_one_in_th
     now = 0.5e-3
     assert first_move("paper") == pytest.approx(now, rel=1e-2)
     assert first_move("code") == pytest.approx(now * 0.5 / 0.1**0.5, rel=1e-2)
+
+
+def test_rounds_above_ipc_are_said() -> None:
+    """Their images would all join early; one image is published, and plain."""
+    info = registry.load("datasets", "digits").INFO
+    found = [PLUGIN.remark(PLUGIN.Params(), info, ipc) for ipc in (1, 2, 8, 10)]
+    text = "params.delt.rounds = 8 is above ipc: the last image joins for 7/8 of the iterations"
+    assert found == ["", f"{text}; rounds = 2 spreads them evenly", "", ""]
+    unit = PLUGIN.groups(make_work(PLUGIN, MemorySplit(1, 4, 8), ipc=2).spec, PLUGIN.Params())[0][0]
+    assert joins(unit, 8, 4000) == [0, 500]
+    assert joins(unit, 2, 4000) == [0, 2000]
 
 
 def test_one_image_per_class_is_plain() -> None:

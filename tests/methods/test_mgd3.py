@@ -89,7 +89,15 @@ def test_objections() -> None:
     """Said before anything is computed."""
     assert "the smallest class has 140 images for 141 modes" in MGD3.objection(MGD3.Params(), INFO, 141)
     assert "params.mgd3.stop = 60 is more than steps = 50" in MGD3.objection(MGD3.Params(stop=60), INFO, 1)
-    assert MGD3.objection(MGD3.Params(), INFO, 140) == ""
+    assert MGD3.objection(MGD3.Params(components=140), INFO, 140) == ""
+    text = "components = 141: there are no more principal components than images of a class, here 140"
+    assert text in MGD3.objection(MGD3.Params(components=141), INFO, 1)
+
+
+def test_components_are_no_more_than_numbers_of_a_latent() -> None:
+    """Only the latents tell how many they are: sixty points of six numbers."""
+    with pytest.raises(StageError, match=r"components = 7: there are no more principal components than .*, here 6"):
+        modes_of(clouds(), 3, 7, "centre")
 
 
 def test_a_preparation_goes_on() -> None:

@@ -11,25 +11,44 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
 import pytest
 import tomli
 
-from condhpc import cli, collect, errors, facts, manifest, models, plan, profile, recipe, registry, teachers
+from condhpc import (
+    cells_tables,
+    cli,
+    collect,
+    errors,
+    facts,
+    failures_table,
+    findings,
+    manifest,
+    measures,
+    models,
+    outlook,
+    plan,
+    planned,
+    profile,
+    recipe,
+    registry,
+    results_table,
+    sets_table,
+    teachers,
+)
 from condhpc.attempts_table import ATTEMPTS, WASTE
-from condhpc.cells_tables import CELLS, SCORES
 from condhpc.cost_table import COST
-from condhpc.failures_table import FAILURES
-from condhpc.measures import METRIC_CELLS, METRICS
+from condhpc.paper.accuracy import ACCURACY
+from condhpc.paper.costs import PAPER_COST
+from condhpc.paper.metric_pages import PAPER_METRICS
 from condhpc.plan import Plan
 from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
 from condhpc.registry import KINDS, Kind
-from condhpc.results_table import RESULTS
-from condhpc.sets_table import SETS
 from condhpc.spec import WeightsSpec
+from condhpc.tui import start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "manifests/README.md", "slurm/README.md")
@@ -110,7 +129,7 @@ def commands_of(group: click.Group, prefix: str = "") -> dict[str, click.Command
 def test_every_command_and_option_is_in_the_readme() -> None:
     """The table of commands is the command line's: no command and no option is missing or too much."""
     rows = tables(section("README.md", "Commands"))[0]
-    words = [re.sub(r" *\[?[A-Z]+\]?$", "", row[0].strip("`")) for row in rows]
+    words = [re.sub(r"( +\[?[A-Z]+\]?)+$", "", row[0].strip("`")) for row in rows]
     documented = {name: set(re.findall(r"`(--[a-z-]+)", row[2])) for name, row in zip(words, rows, strict=True)}
     assert documented == {name: options_of(command) for name, command in commands_of(cli.main).items()}
     named = set(re.findall(r"`(--[a-z-]+)", section("README.md", "Commands").partition("|")[0]))
@@ -235,13 +254,13 @@ def test_every_stage_module_is_named() -> None:
 def test_csv_columns() -> None:
     """Every column of every CSV file is explained, in its order."""
     written = (
-        RESULTS,
-        CELLS,
-        SCORES,
-        SETS,
-        METRICS,
-        METRIC_CELLS,
-        FAILURES,
+        results_table.RESULTS,
+        cells_tables.CELLS,
+        cells_tables.SCORES,
+        sets_table.SETS,
+        measures.METRICS,
+        measures.METRIC_CELLS,
+        failures_table.FAILURES,
     )
     found = [tuple(first_column(rows)) for rows in tables(section("README.md", "The CSV files"))]
     assert found == [tuple(columns) for columns in written]
@@ -251,6 +270,12 @@ def test_columns_of_costs() -> None:
     """Every column of the tables of what a run was charged is explained, in its order."""
     found = [tuple(first_column(rows)) for rows in tables(section("slurm/README.md", "What a run was charged"))]
     assert found == [ATTEMPTS, WASTE, COST]
+
+
+def test_columns_of_papers() -> None:
+    """Every column of the paper's CSV files is explained, in its order."""
+    found = tables(section("manifests/README.md", "What collect writes for a paper"))[1:]
+    assert [tuple(first_column(rows)) for rows in found] == [ACCURACY, PAPER_COST, PAPER_METRICS]
 
 
 def test_exit_codes() -> None:
@@ -271,6 +296,33 @@ def test_steps() -> None:
         runs = [recipe.student_training(info, ipc, protocol, None, "fp32") for ipc in (1, 10, 50)]
         assert [passes, *cells] == [f"{info.epochs:,}", *(f"{run.steps:,} × {run.batch}" for run in runs)]
     assert len(rows) == 5
+
+
+DOCUMENT = (
+    findings.Snapshot, findings.Row, outlook.Outlook, outlook.Pace, outlook.SlurmCalls, outlook.Costs, outlook.CostLine,
+    outlook.BudgetLine, outlook.FailureGroup, outlook.CellResult, outlook.SeedResult,
+)  # fmt: skip
+"""What `status --json` prints, in the order of the tables about it."""
+
+
+def test_status_as_json() -> None:
+    """Every field of every struct of the document is explained, in its order, and says whether it can be null."""
+    found = tables(section("README.md", "Status as JSON"))
+    for struct, rows in zip(DOCUMENT, found, strict=True):
+        fields = msgspec.structs.fields(struct)
+        assert first_column(rows) == [f.encode_name for f in fields], struct.__name__
+        nullable = [f.name for f in fields if type(None) in get_args(f.type)]
+        assert [row[0].strip("`") for row in rows if "null" in row[1]] == nullable, struct.__name__
+    label = next(row[2] for row in found[1] if row[0] == "`label`")
+    assert re.findall(r"`(\w+)`", label) == [f.name for f in msgspec.structs.fields(planned.Label)]
+
+
+def test_all_structs_of_the_outlook_are_documented() -> None:
+    """A struct that is added to the document needs a table."""
+    structs = {
+        value for value in vars(outlook).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    }
+    assert structs <= set(DOCUMENT)
 
 
 FIELDS: dict[tuple[str, str, int], type[msgspec.Struct]] = {
@@ -422,7 +474,7 @@ def test_an_example_keeps_the_contract(kind: Kind, name: str) -> None:
 def test_an_example_can_be_checked_on_a_login_node(kind: Kind, name: str) -> None:
     """It imports without torch and numpy, and its parameters are described."""
     imports = importlib.import_module("test_imports")
-    imports.test_imports_without_heavy_packages(kind, name)
+    assert imports.load_each([(kind, name)]) == {(kind, name): imports.CLEAN}
     if kind in {"coresets", "methods", "metrics"}:
         imports.test_parameters_have_defaults_and_descriptions(kind, name)
 
@@ -454,7 +506,7 @@ def toml_blocks() -> list[tuple[str, str]]:
 @pytest.mark.usefixtures("examples")
 @pytest.mark.parametrize(("doc", "block"), toml_blocks())
 def test_toml_blocks_are_understood(doc: str, block: str, tmp_path: Path) -> None:
-    """A block is a whole manifest that can be planned, a whole profile, or the metadata of a package."""
+    """A block is a whole manifest that can be planned, a whole profile, keys of `watch`, or a package's metadata."""
     content = tomli.loads(block)
     path = tmp_path / "block.toml"
     path.write_text(block, encoding="utf-8")
@@ -462,6 +514,10 @@ def test_toml_blocks_are_understood(doc: str, block: str, tmp_path: Path) -> Non
         assert {f"condhpc.{kind}" for kind in KINDS} >= set(content["project"]["entry-points"])
     elif "backend" in content:
         assert profile.load(path, {"HOME": "/home"}).backend == content["backend"]
+    elif "keys" in content:
+        (tmp_path / "condhpc").mkdir()
+        (tmp_path / "condhpc" / "watch.toml").write_text(block, encoding="utf-8")
+        assert start.own({"XDG_CONFIG_HOME": str(tmp_path)}).keys == content["keys"]
     else:
         assert expand(path).tasks
 

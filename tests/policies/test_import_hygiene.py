@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "submitit", "textual", "h5py", "scipy", "sklearn", "torchvision")
+HEAVY = ("torch", "numpy", "submitit", "textual", "h5py", "scipy", "sklearn", "torchvision", "matplotlib")
 
 
 def imported_after(code: str) -> set[str]:

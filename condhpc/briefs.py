@@ -1,0 +1,173 @@
+"""What an outlook keeps of a task's record or diaries: few numbers, so that 100,000 of them fit into little memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+import msgspec
+
+from condhpc import energy_sums, lease
+from condhpc.energy import Energy, Grade
+from condhpc.energy_sums import Used
+from condhpc.layout import Layout
+from condhpc.lease import Attempt
+from condhpc.spec import Stage
+from condhpc.task_costs import UNKNOWN_TYPE
+from condhpc.tries import End, Try, of_attempt
+
+_MOST_BYTES = 1 << 16
+
+
+class Tried(msgspec.Struct, frozen=True, gc=False):
+    """One attempt, and what it took by its own meters."""
+
+    run: str
+    element: str
+    """`608_3`; empty outside Slurm."""
+    restarts: int
+    start_s: float
+    end_s: float | None
+    outcome: End
+    productive: bool
+    """It led to the record."""
+    gpu_type: str
+    """Empty on CPUs."""
+    gpu_s: float
+    cpu_s: float
+    joules: float | None
+    """None: not measured."""
+    grade: Grade
+
+
+class Brief(msgspec.Struct, frozen=True, gc=False):
+    """One task."""
+
+    tried: tuple[Tried, ...] = ()
+    """Of all runs."""
+    value: float | None = None
+    """Accuracy of an evaluation in percent, value of an analysis."""
+    shards_gpu_s: float = 0.0
+    """Of a set that was made in parts."""
+    shards_cpu_s: float = 0.0
+    is_recorded: bool = False
+
+
+EMPTY = Brief()
+
+
+class _Values(msgspec.Struct, gc=False):
+    top1_pct: Any = None
+    value: Any = None
+    shards_gpu_s: Any = 0.0
+    shards_cpu_s: Any = 0.0
+
+
+class _Environment(msgspec.Struct, gc=False):
+    run: str = ""
+    job: str = ""
+    restarts: int = 0
+    host: str = ""
+    gpu: Any = ""
+
+
+class _Record(msgspec.Struct):
+    key: str
+    attempt: int
+    values: _Values
+    cost: dict[str, float]
+    environment: _Environment
+    energy: tuple[Energy, ...] = ()
+    started: float = 0.0
+    ended: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
+
+
+_decoder = msgspec.json.Decoder(_Record)
+
+
+def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
+    """Of a recorded task, with the attempts before; raises OSError or ValueError where that cannot be read."""
+    found = _decoder.decode(_bytes(layout.record_text(stage, key)))
+    environment, values = found.environment, found.values
+    gpu_s, cpu_s, used = _used(found.cost, found.energy)
+    last = Tried(
+        run=intern(environment.run),
+        element=intern(environment.job),
+        restarts=environment.restarts,
+        start_s=found.started,
+        end_s=found.ended,
+        outcome="recorded",
+        productive=True,
+        gpu_type=intern(str(environment.gpu or UNKNOWN_TYPE)) if gpu_s else "",
+        gpu_s=gpu_s,
+        cpu_s=cpu_s,
+        joules=used.joules,
+        grade=used.grade,
+    )
+    before = [_tried(of_attempt(stage, key, held, recorded=True)) for held in found.attempts]
+    return Brief(
+        tried=(*before, last),
+        value=_number(values.top1_pct if stage == "evaluate" else values.value),
+        shards_gpu_s=_number(values.shards_gpu_s) or 0.0,
+        shards_cpu_s=_number(values.shards_cpu_s) or 0.0,
+        is_recorded=True,
+    )
+
+
+def _bytes(path: str) -> bytes:
+    """A small file in three calls: a hundred thousand of them are read."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(handle, _MOST_BYTES)
+        if len(data) < _MOST_BYTES:
+            return data
+    finally:
+        os.close(handle)
+    return Path(path).read_bytes()
+
+
+def of_diaries(layout: Layout, stage: Stage, key: str, *, running: bool) -> Brief:
+    """Of a task without a record; the attempt that goes on (`running`) is left out."""
+    held = lease.attempts(layout.task(stage, key))
+    if running and held and held[-1].end is None:
+        held = held[:-1]
+    return Brief(tried=tuple(_tried(of_attempt(stage, key, one, recorded=False)) for one in held))
+
+
+def lost_h(brief: Brief) -> tuple[float | None, float | None]:
+    """GPU-hours and core-hours that led to nothing; None where nobody counted any."""
+    lost = [one for one in brief.tried if not one.productive and (one.gpu_s or one.cpu_s)]
+    if not lost:
+        return None, None
+    return sum(one.gpu_s for one in lost) / 3600, sum(one.cpu_s for one in lost) / 3600
+
+
+def _tried(one: Try) -> Tried:
+    gpu_s, cpu_s, used = _used(one.cost, one.energy)
+    return Tried(
+        run=intern(one.run),
+        element=intern(one.element),
+        restarts=one.restarts,
+        start_s=one.start_s,
+        end_s=one.end_s,
+        outcome=one.outcome,
+        productive=one.productive,
+        gpu_type=UNKNOWN_TYPE if gpu_s else "",  # diaries do not say it
+        gpu_s=gpu_s,
+        cpu_s=cpu_s,
+        joules=used.joules,
+        grade=used.grade,
+    )
+
+
+def _used(cost: dict[str, float], energy: tuple[Energy, ...]) -> tuple[float, float, Used]:
+    """GPU and CPU seconds, and energy; negative costs, of other code or by hand, count as none."""
+    gpu_s, cpu_s = max(0.0, cost.get("gpu_s", 0.0)), max(0.0, cost.get("cpu_s", 0.0))
+    return gpu_s, cpu_s, energy_sums.of_task(energy, gpus=gpu_s > 0)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

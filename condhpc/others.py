@@ -1,0 +1,35 @@
+"""Other runs of a root, where they compute what a run did not have to send."""
+
+from __future__ import annotations
+
+from condhpc.layout import Layout
+from condhpc.run_view import RunView
+
+
+class Others:
+    """Views of the runs that hold a task which one run misses; `refresh` reads only what is new."""
+
+    def __init__(self, layout: Layout, own: str) -> None:
+        self._layout = layout
+        self._own = own
+        self.wanted: set[str] = set()
+        """Keys that were not recorded when the run was planned."""
+        self._missing: frozenset[str] = frozenset()
+        self._version = -1
+        self._known: dict[str, RunView] = {}
+        self.views: list[RunView] = []
+        """Those that hold a wanted task."""
+
+    def refresh(self, own: RunView) -> None:
+        """Look at the other runs; none of them where all that is wanted was sent by the run itself."""
+        if own.version != self._version:
+            self._version = own.version
+            self._missing = frozenset(self.wanted - own.places.keys())
+        if not self._missing:
+            return
+        for name in self._layout.run_names():
+            if name != self._own and name not in self._known:
+                self._known[name] = RunView(self._layout.run(name), only=self._missing)
+        for view in self._known.values():
+            view.refresh()
+        self.views = [view for view in self._known.values() if view.submissions]

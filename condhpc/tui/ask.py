@@ -1,0 +1,121 @@
+"""Dialogs: a question with yes and no, perhaps with fields to fill in; and words to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input
+
+from condhpc.tui.line import Line
+
+Answers = list[Any]
+"""One value for each field, None for an empty one."""
+
+
+class Field:
+    """Something to type: a name, and what makes a value of the text. That raises ValueError, whose words are shown."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any], hint: str = "") -> None:
+        self.name, self.parse, self.hint = name, parse, hint
+
+
+class Ask(ModalScreen[Answers | None]):
+    """A question. Only `y`, the button, or enter in the last field say yes; all else is no, which has the focus."""
+
+    DEFAULT_CSS = """
+    Ask { align: center middle; }
+    Ask > Vertical { width: 72; max-width: 96%; height: auto; max-height: 96%; border: solid $warning; padding: 0 1; }
+    Ask Input { border: none; height: 1; padding: 0; }
+    Ask Horizontal { height: 1; align-horizontal: right; }
+    Ask Button { border: none; height: 1; min-width: 10; margin-left: 2; }
+    Ask Button:focus { text-style: bold reverse; }
+    Ask #amiss { color: $text-error; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "yes", "Yes", id="ask.yes"),
+        Binding("n,escape,q", "no", "No", id="ask.no"),
+    ]
+
+    def __init__(self, lines: Sequence[str], fields: Sequence[Field] = ()) -> None:
+        super().__init__()
+        self._question = Line("\n".join(lines))
+        self._fields = list(fields)
+        self._inputs = [Input(placeholder=field.hint, id=f"field{i}") for i, field in enumerate(fields)]
+        self._amiss = Line(id="amiss")
+
+    @property
+    def said(self) -> str:
+        """The question as it is shown."""
+        return self._question.said
+
+    def compose(self) -> ComposeResult:
+        """Question, fields, buttons."""
+        with Vertical():
+            yield self._question
+            for field, typed in zip(self._fields, self._inputs, strict=True):
+                yield Line(f"{field.name}:")
+                yield typed
+            yield self._amiss
+            with Horizontal():
+                yield Button(Text("No (n)"), id="no")
+                yield Button(Text("Yes (y)"), id="yes")
+
+    def on_mount(self) -> None:
+        """Where nothing is to be typed, enter means no."""
+        (self._inputs[0] if self._inputs else self.query_one("#no", Button)).focus()
+
+    @on(Button.Pressed, "#yes")
+    def action_yes(self) -> None:
+        """Answer, unless a field holds what it cannot."""
+        answers: Answers = []
+        for field, typed in zip(self._fields, self._inputs, strict=True):
+            text = typed.value.strip()
+            try:
+                answers.append(field.parse(text) if text else None)
+            except ValueError as error:
+                self._amiss.say(f"{field.name}: found '{text}', expected {error}")
+                typed.focus()
+                return
+        self.dismiss(answers)
+
+    @on(Button.Pressed, "#no")
+    def action_no(self) -> None:
+        """Nothing is done."""
+        self.dismiss(None)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """On to the next field; from the last one it is a yes."""
+        place = self._inputs.index(event.input)
+        if place + 1 < len(self._inputs):
+            self._inputs[place + 1].focus()
+        else:
+            self.action_yes()
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Reads a whole number of at least so much."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise ValueError(f"a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """Reads a number above 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.0 < found < float("inf"):
+        raise ValueError("a number above 0")
+    return found

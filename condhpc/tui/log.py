@@ -1,0 +1,243 @@
+"""What a task printed, as it prints it, and what each of its attempts said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input
+
+from condhpc import log_tail, log_view
+from condhpc.errors import CondhpcError
+from condhpc.findings import Row
+from condhpc.layout import Layout, RunFolder
+from condhpc.log_tail import DIARY, LogSource, LogTail
+from condhpc.runs import PlanLine
+from condhpc.set_card import size_text
+from condhpc.tui.beside import begin, beside
+from condhpc.tui.line import Line
+from condhpc.tui.text_pane import TextPane
+from condhpc.tui.view import Setting, Update, View
+
+T = TypeVar("T")
+POLL_S = 2.0
+_NEWEST = "the log that was written last; `l` on a task shows that task's"
+
+
+class Log(View):
+    """One source at a time: a log of an attempt, or the diary of all of them."""
+
+    TITLE = "Log"
+    DEFAULT_CSS = """
+    Log > TextPane { height: 1fr; }
+    Log > #log-title { height: auto; max-height: 2; border-bottom: solid $primary; }
+    Log > #log-needle { display: none; height: 1; border: none; padding: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "follow", "Follow", id="log.follow"),
+        Binding("w", "wrap", "Wrap", id="log.wrap"),
+        Binding("slash", "search", "Search", key_display="/", id="log.search"),
+        Binding("n", "next(1)", "Next place", show=False, id="log.next"),
+        Binding("N", "next(-1)", "Place before", show=False, id="log.previous"),
+        Binding("right_square_bracket,o", "source(1)", "Attempt before", show=False, id="log.older"),
+        Binding("left_square_bracket,O", "source(-1)", "Attempt after", show=False, id="log.newer"),
+        Binding("escape", "leave_search", "No search", show=False, id="log.leave_search"),
+    ]
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self._title = Line(id="log-title")
+        self._pane = TextPane(id="log-text")
+        self._needle = Input(placeholder="text to search", id="log-needle")
+        self._rows: dict[str, Row] = {}
+        self._key = ""
+        self._sources: list[LogSource] = []
+        self._place = 0
+        self._tail: LogTail | None = None
+        self._dropped = 0
+        self._follows = True
+        self._busy = False
+        self._words = ""
+        self._amiss = ""
+        """Why not all logs of the task are here."""
+
+    def compose(self) -> ComposeResult:
+        """What is read, the text, a line to search in."""
+        yield self._title
+        yield self._pane
+        yield self._needle
+
+    def on_mount(self) -> None:
+        """Look again and again while this view is in front."""
+        self.set_interval(POLL_S, self._poll)
+
+    def show(self, update: Update) -> None:
+        """Tasks by key; before one was asked for, the newest log of the run."""
+        if update.changed is None:
+            self._rows = {row.key: row for row in update.snapshot.rows}
+        else:
+            self._rows.update(update.changed)
+        if not self._key and not self._sources and self.setting.folder is not None:
+            begin(self, partial(self._load_newest, self.setting.folder), "log", exclusive=True)
+        self._poll()
+
+    def about(self, key: str) -> None:
+        """Logs of that task."""
+        self._key = key
+        self._sources, self._tail, self._follows = [], None, True
+        self._words, self._amiss = "looking for logs ...", ""
+        self._pane.set_lines(())
+        self._tell()
+        if self.setting.folder is not None:
+            begin(self, partial(self._load, self.setting.folder, key), "log", exclusive=True)
+
+    @property
+    def selected(self) -> list[str]:
+        """The task whose log this is."""
+        return [self._key] if self._key else []
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def _load_newest(self, folder: RunFolder) -> None:
+        none: list[Path] = []
+        paths = await self._tried(lambda: log_view.newest_logs(folder)[:1], none)
+        if self._key or not paths:
+            self._words = self._words or "no log yet"
+            self._tell()
+            return
+        self._open([LogSource(title=f"{paths[0].parent.name}/{paths[0].name}: {_NEWEST}", path=paths[0])])
+
+    async def _load(self, folder: RunFolder, key: str) -> None:
+        self._open(await self._tried(lambda: log_tail.sources(folder, key), [DIARY]))
+
+    async def _tried(self, work: Callable[[], T], otherwise: T) -> T:
+        """What a file system that does not answer, or a damaged run, leaves of it."""
+        try:
+            return await beside(work)
+        except (CondhpcError, OSError) as error:
+            self._amiss = str(error)
+            return otherwise
+
+    def _open(self, sources: list[LogSource], place: int = 0) -> None:
+        self._sources, self._place = sources, place
+        path = sources[place].path
+        self._tail = None if path is None else LogTail(path)
+        self._dropped = 0
+        self._words = "reading ..."
+        self._pane.set_lines(())
+        self._poll()
+
+    def _poll(self) -> None:
+        """One look at a time; none while another view is in front."""
+        if not self.display or self._busy or not self._sources:
+            return
+        self._busy = True
+        begin(self, partial(self._look, self._tail, self._key), "look")
+
+    async def _look(self, tail: LogTail | None, key: str) -> None:
+        nothing: list[str] = []
+        try:
+            if tail is not None:
+                changed = await self._tried(tail.poll, otherwise=False)
+                self._take_tail(tail, changed=changed)
+            else:
+                lines = await self._tried(lambda: self._diary(key), nothing)
+                if self._tail is None and key == self._key and lines != self._pane.lines:
+                    self._words = ""
+                    self._pane.set_lines(lines)
+            self._tell()
+        finally:
+            self._busy = False
+        if tail is not self._tail or key != self._key:
+            self._poll()  # another source was asked for meanwhile
+
+    def _take_tail(self, tail: LogTail, *, changed: bool) -> None:
+        if tail is not self._tail or not (changed or self._words):
+            return
+        self._words = tail.note
+        if tail.skipped_bytes:
+            self._words = f"its end; {size_text(tail.skipped_bytes)} before it are not shown"
+        dropped, self._dropped = tail.dropped - self._dropped, tail.dropped
+        self._pane.set_lines(tail.lines, dropped)
+        if self._follows:
+            self._pane.to_end()
+
+    def _diary(self, key: str) -> list[str]:
+        row, layout = self._rows.get(key), self.setting.layout
+        if row is None or not isinstance(layout, Layout):
+            return ["nothing is known of this task"]
+        return log_tail.diary(layout, PlanLine(key=row.key, stage=row.stage, label=row.label))
+
+    # -- what it says of itself ----------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        row = self._rows.get(self._key)
+        task = f"{row.stage} {row.key[:12]} {log_view.label_text(row.label)}, {row.state}" if row is not None else ""
+        source = self._sources[self._place].title if self._sources else ""
+        many = f" ({self._place + 1} of {len(self._sources)}: [ and ] turn)" if len(self._sources) > 1 else ""
+        pane = self._pane
+        parts = [
+            f"{source}{many}",
+            "following" if self._follows and self._tail is not None else "",
+            "wrapped" if pane.wraps else "",
+            f"'{pane.needle}': {pane.here + 1 if pane.found else 0} of {len(pane.found)}" if pane.needle else "",
+            self._words,
+            self._amiss,
+        ]
+        self._title.say("\n".join(filter(None, (task, "  ".join(filter(None, parts))))))
+
+    # -- keys ----------------------------------------------------------------------------------------------------
+
+    def action_follow(self) -> None:
+        """Stay at the end as the log grows, or stay where one reads."""
+        self._follows = not self._follows
+        if self._follows:
+            self._pane.to_end()
+        self._tell()
+
+    def action_wrap(self) -> None:
+        """Fold long lines or not."""
+        self._pane.set_wrap(wraps=not self._pane.wraps)
+        self._tell()
+
+    def action_source(self, by: int) -> None:
+        """Another attempt's log, or the diary."""
+        if self._sources:
+            self._open(self._sources, (self._place + by) % len(self._sources))
+
+    def action_search(self) -> None:
+        """Ask for a text."""
+        self._needle.display = True
+        self._needle.focus()
+
+    @on(Input.Changed, "#log-needle")
+    def search_as_typed(self, event: Input.Changed) -> None:
+        """Mark at each key; reading a place and following exclude each other."""
+        event.stop()
+        self._follows = self._follows and not event.value
+        self._pane.search(event.value)
+        self._tell()
+
+    @on(Input.Submitted, "#log-needle")
+    def leave_needle(self, event: Input.Submitted) -> None:
+        """Back to the text; `n` and `N` go on."""
+        event.stop()
+        self._needle.display = bool(self._needle.value)
+        self._pane.focus()
+
+    def action_leave_search(self) -> None:
+        """Nothing is marked."""
+        self._needle.value = ""
+        self._needle.display = False
+        self._pane.focus()
+
+    def action_next(self, by: int) -> None:
+        """To another place of what was searched."""
+        self._follows = False
+        self._pane.go(by)
+        self._tell()

@@ -1,0 +1,59 @@
+"""Starts `condhpc watch` as the user's terminal, locale and file of keys want it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from textual.theme import BUILTIN_THEMES
+
+from condhpc.layout import Layout, RunFolder
+from condhpc.tui import config
+from condhpc.tui.acting import Acting
+from condhpc.tui.app import Watch
+from condhpc.tui.ascii_driver import AsciiDriver, is_ascii_only
+from condhpc.tui.ask import Ask
+from condhpc.tui.doer import Doer
+from condhpc.tui.grid import Grid
+from condhpc.tui.help import Help, Menu
+from condhpc.tui.page import Page
+from condhpc.tui.poller import Source
+from condhpc.tui.set_view import Card
+from condhpc.tui.text_pane import TextPane
+from condhpc.tui.view import Setting
+from condhpc.tui.views import VIEWS
+
+
+def watch(
+    source: Source,
+    poll_s: float,
+    folder: RunFolder,
+    layout: Layout,
+    environ: Mapping[str, str],
+    doer: Doer | None = None,
+    *,
+    read_only: bool,
+) -> int:
+    """Watch a run until the user has seen enough; the exit code. Raises InputError for a wrong file of keys.
+
+    `doer` acts on the run; None: nothing can be done to it.
+    """
+    mine = own(environ)
+    setting = Setting(
+        clock=time.time,
+        folder=folder,
+        layout=layout,
+        doer=doer,
+        read_only=read_only,
+        keys=mine.keys,
+        theme=mine.theme,
+    )
+    app = Watch(source, poll_s, setting, driver_class=AsciiDriver if is_ascii_only(environ) else None)
+    app.run()
+    return app.return_code or 0
+
+
+def own(environ: Mapping[str, str]) -> config.Config:
+    """The user's file of keys and colours; raises InputError for what it cannot mean."""
+    actions = config.actions_of((Watch, Acting, Grid, Page, TextPane, Card, Help, Menu, Ask, *VIEWS))
+    return config.load(environ, actions, BUILTIN_THEMES)

@@ -1,0 +1,162 @@
+"""Lines of a log: wrapped or not, with what was searched marked; only lines on screen are drawn."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len, chop_cells
+from rich.style import Style
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from condhpc.log_tail import matching
+
+_FOUND = Style(reverse=True)
+_HERE = Style(reverse=True, bold=True, underline=True)
+
+
+class TextPane(ScrollView, can_focus=True):
+    """Scrolls by lines of the screen; knows places by lines of the text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "scroll_down", "Down", show=False, id="log.down"),
+        Binding("up,k", "scroll_up", "Up", show=False, id="log.up"),
+        Binding("right", "scroll_right", "Right", show=False, id="log.right"),
+        Binding("left", "scroll_left", "Left", show=False, id="log.left"),
+        Binding("pagedown,ctrl+d", "page_down", "Page down", show=False, id="log.page_down"),
+        Binding("pageup,ctrl+u", "page_up", "Page up", show=False, id="log.page_up"),
+        Binding("home,g", "scroll_home", "First", show=False, id="log.first"),
+        Binding("end,G", "scroll_end", "Last", show=False, id="log.last"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id=id)
+        self.wraps = False
+        self.needle = ""
+        self.found: list[int] = []
+        """Lines that hold the needle."""
+        self.here = 0
+        """Which of them is the one gone to."""
+        self._lines: Sequence[str] = ()
+        self._starts: list[int] = []
+        """First line of the screen of each line of the text, while they wrap."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The text."""
+        return self._lines
+
+    def set_lines(self, lines: Sequence[str], dropped: int = 0) -> None:
+        """Show these lines; `dropped`: how many went away at the top, so that what is read stays where it is."""
+        at_end = self.is_at_end
+        top = self._line_at(self.scroll_offset.y)[0] - dropped
+        self._lines = lines
+        self.found = matching(lines, self.needle)
+        self.here = min(self.here, max(len(self.found) - 1, 0))
+        self._lay_out()
+        if at_end:
+            self.to_end()
+        elif dropped:
+            self.scroll_to(y=self._start_of(max(top, 0)), animate=False, force=True, immediate=True)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the last line is on screen."""
+        return self.scroll_offset.y >= self.virtual_size.height - self.size.height
+
+    def to_end(self) -> None:
+        """To the last line."""
+        self.scroll_to(y=max(self.virtual_size.height - self.size.height, 0), animate=False, force=True, immediate=True)
+
+    def set_wrap(self, *, wraps: bool) -> None:
+        """Fold long lines, or let them run out of the screen; the line on top stays there."""
+        top = self._line_at(self.scroll_offset.y)[0]
+        self.wraps = wraps
+        self._lay_out()
+        self.scroll_to(x=0, y=self._start_of(top), animate=False, force=True, immediate=True)
+
+    def search(self, needle: str) -> None:
+        """Mark a text, and go to its first place from here on."""
+        self.needle = needle
+        self.found = matching(self._lines, needle)
+        top = self._line_at(self.scroll_offset.y)[0]
+        self.here = next((i for i, place in enumerate(self.found) if place >= top), 0)
+        self.go(0)
+
+    def go(self, by: int) -> None:
+        """To the next place, or one before; round and round."""
+        if self.found:
+            self.here = (self.here + by) % len(self.found)
+            line = self._start_of(self.found[self.here])
+            top = self.scroll_offset.y
+            if not top <= line < top + self.size.height:
+                self.scroll_to(y=max(line - self.size.height // 2, 0), animate=False, force=True, immediate=True)
+        self.refresh()
+
+    # -- drawing -------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: Resize) -> None:
+        """Lines fold elsewhere."""
+        del event
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width = max(self.size.width, 1)
+        if self.wraps:
+            self._starts, total = [], 0
+            for line in self._lines:
+                self._starts.append(total)
+                total += len(_folded(line, width))
+            self.virtual_size = Size(width, total)
+        else:
+            widest = max((len(line) if line.isascii() else cell_len(line) for line in self._lines), default=0)
+            self.virtual_size = Size(max(widest, 1), len(self._lines))
+        self.refresh()
+
+    def _line_at(self, row: int) -> tuple[int, int]:
+        """Line of the text, and part of it, at a line of the screen."""
+        if not self.wraps or row >= self.virtual_size.height:
+            return (row if not self.wraps else len(self._lines)), 0
+        line = bisect_right(self._starts, row) - 1
+        return line, row - self._starts[line]
+
+    def _start_of(self, line: int) -> int:
+        return self._starts[line] if self.wraps and line < len(self._starts) else line
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        width, base = self.size.width, self.rich_style
+        line, part = self._line_at(self.scroll_offset.y + y)
+        if line >= len(self._lines):
+            return Strip.blank(width, base)
+        whole = self._lines[line]
+        text = Text(_folded(whole, max(width, 1))[part] if self.wraps else whole, end="")
+        if self.needle:
+            current = bool(self.found) and self.found[self.here] == line
+            _mark(text, self.needle.casefold(), _HERE if current else _FOUND)
+        left = 0 if self.wraps else self.scroll_offset.x
+        strip = Strip(text.render(self.app.console)).apply_style(base)  # a text without marks comes without a style
+        return strip.crop(left, left + width).adjust_cell_length(width, base)
+
+
+def _folded(line: str, width: int) -> list[str]:
+    if len(line) <= width and line.isascii():
+        return [line]
+    return chop_cells(line, width) or [""]
+
+
+def _mark(text: Text, needle: str, style: Style) -> None:
+    """Where folding the case changes a text's length nothing is marked: places would be wrong."""
+    hay = text.plain.casefold()
+    if len(hay) != len(text.plain):
+        return
+    start = hay.find(needle)
+    while start >= 0:
+        text.stylize(style, start, start + len(needle))
+        start = hay.find(needle, start + len(needle))

@@ -1,0 +1,190 @@
+"""Logs on screen: following, folding, searching, attempts, and whatever bytes a task prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_shots import EVIL, NOW_S, screen, until, watching
+from made_study import LOG, Study, study
+from textual.pilot import Pilot
+
+from condhpc.tui import log as log_module
+from condhpc.tui.app import Watch
+from condhpc.tui.log import Log
+from condhpc.tui.text_pane import TextPane
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study whose logs are looked at all the time."""
+    monkeypatch.setattr(log_module, "POLL_S", 0.15)
+    return study(tmp_path)
+
+
+def watch(made: Study) -> Watch:
+    """An app on it."""
+    app, _ = watching(made.shot, clock=lambda: NOW_S, folder=made.made.run, layout=made.made.layout)
+    return app
+
+
+def pane(app: Watch) -> TextPane:
+    """The text."""
+    return app.query_one(TextPane)
+
+
+def title(app: Watch) -> str:
+    """What is said above it."""
+    return app.query_one(Log)._title.said
+
+
+def failed_key(made: Study) -> str:
+    """The task that failed."""
+    return next(row.key for row in made.shot.rows if row.state == "failed")
+
+
+async def opened(pilot: Pilot[None], app: Watch, key: str) -> None:
+    """The log of a task."""
+    await until(pilot, lambda: app.shot is not None)
+    app.front.post_message(Log.Opened("log", key))
+    await until(pilot, lambda: app.front.id == "log" and "1 of" in title(app) and bool(pane(app).lines))
+
+
+async def test_without_a_task_the_newest_log_is_shown(made: Study) -> None:
+    """It is read to its end, a bar that drew over itself as its last state."""
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(pane(app).lines) > 0)
+        assert list(pane(app).lines) == ["100%|==========", *LOG]
+        assert "written last" in title(app)
+        assert any("StageError: loss is nan" in line for line in screen(app))
+
+
+async def test_all_attempts_and_the_diary_turn_round(made: Study) -> None:
+    """The newest first, then the older one, then what the leases said, and the newest again."""
+    made.made.ended(failed_key(made), "failed", "loss is nan")
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        assert "608_0 (1 of 3" in title(app)
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: any("PREEMPTION" in line for line in pane(app).lines))
+        assert "607_0 (2 of 3" in title(app)
+        await pilot.press("o")
+        await until(pilot, lambda: any("attempt 1: failed" in line for line in pane(app).lines))
+        assert "diary" in title(app)
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: len(pane(app).lines) == 1 + len(LOG))
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: any("attempt 1: failed" in line for line in pane(app).lines))
+
+
+async def test_a_growing_log_is_followed_until_one_wants_to_read(made: Study) -> None:
+    """The last line stays on screen; `f` stops that, and what is read stays where it is."""
+    app = watch(made)
+    path = made.made.run.logs / "sub-608" / "0.log"
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        with path.open("a") as file:
+            file.writelines(f"line {i}\n" for i in range(100))
+        await until(pilot, lambda: any("line 99" in line for line in screen(app)))
+        await pilot.press("f", "g")
+        top = pane(app).scroll_offset.y
+        with path.open("a") as file:
+            file.write("the end\n")
+        await until(pilot, lambda: pane(app).lines[-1] == "the end")
+        assert pane(app).scroll_offset.y == top == 0
+        await pilot.press("f")
+        await until(pilot, lambda: any("the end" in line for line in screen(app)))
+
+
+async def test_a_log_may_come_late(made: Study) -> None:
+    """What was sent and has not begun says so; its log is shown as soon as it is there."""
+    running = next(row.key for row in made.shot.rows if row.state == "running")
+    made.made.submit([running], job="700")
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        app.front.post_message(Log.Opened("log", running))
+        await until(pilot, lambda: "not there" in title(app))
+        folder = made.made.run.logs / "sub-700"
+        folder.mkdir()
+        (folder / "0.log").write_text("first words\n")
+        await until(pilot, lambda: list(pane(app).lines) == ["first words"])
+        assert "not there" not in title(app)
+
+
+async def test_search_marks_and_goes_round(made: Study) -> None:
+    """As one types; `n` and `N` go on; escape forgets it; following ends, for one reads."""
+    path = made.made.run.logs / "sub-608" / "0.log"
+    path.write_text("".join(f"{i} {'LOSS' if i % 50 == 0 else ''}\n" for i in range(200)))
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        await pilot.press("g", "slash", *"loss", "enter")
+        assert pane(app).found == [0, 50, 100, 150]
+        assert "'loss': 1 of 4" in title(app)
+        assert "following" not in title(app)
+        await pilot.press("n")
+        assert "'loss': 2 of 4" in title(app)
+        await until(pilot, lambda: any(line.startswith("50 LOSS") for line in screen(app)))
+        await pilot.press("N", "N")
+        assert "'loss': 4 of 4" in title(app)
+        await pilot.press("escape")
+        assert pane(app).found == []
+        assert "'" not in title(app)
+
+
+async def test_long_lines_fold(made: Study) -> None:
+    """`w` folds at the edge, and again lets them run out; the text is the same."""
+    path = made.made.run.logs / "sub-608" / "0.log"
+    path.write_text("x" * 200 + "\nend\n")
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        assert pane(app).virtual_size.height == 2
+        await pilot.press("w")
+        await pilot.pause()
+        assert pane(app).virtual_size.height == 4
+        assert "wrapped" in title(app)
+        shown = [line.rstrip() for line in screen(app)]
+        assert shown[shown.index("x" * 80) + 1] == "x" * 80
+        await pilot.press("w")
+        assert pane(app).virtual_size.height == 2
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10), (12, 4)])
+async def test_any_bytes_and_any_size(made: Study, size: tuple[int, int]) -> None:
+    """Control bytes, markup, wide and broken characters, folded or not: nothing is obeyed, nothing crashes."""
+    path = made.made.run.logs / "sub-608" / "0.log"
+    evil = "\n".join(EVIL).encode(errors="surrogateescape")
+    path.write_bytes(evil + b"\n\xff\xfe\x00 \xe6\xbc\xa2\xe5\xad\x97" * 40 + b"\x1b]0;title\x07\x1b[2J\n")
+    app = watch(made)
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, app, failed_key(made))
+        await pilot.press("w", "g", "G", "slash", *"[bold", "enter", "w", "right", "left")
+        await pilot.resize_terminal(33, 9)
+        await pilot.pause()
+        painted = "".join(screen(app))
+        assert not {"\x1b", "\r", "\t", "\u202e", "\x00"} & set(painted)
+        assert app.is_running
+
+
+async def test_a_task_of_another_world_has_no_log(made: Study) -> None:
+    """A key that no plan knows: words."""
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        app.front.post_message(Log.Opened("log", "f" * 32))
+        await until(pilot, lambda: list(pane(app).lines) == ["nothing is known of this task"])
+
+
+async def test_a_damaged_run_is_told(made: Study) -> None:
+    """Submissions that cannot be read leave the diary and say why."""
+    made.made.run.submissions.write_text('{"type": "of another version"}\n')
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        app.front.post_message(Log.Opened("log", failed_key(made)))
+        await until(pilot, lambda: "not a line that this condhpc knows" in title(app))
