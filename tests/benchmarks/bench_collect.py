@@ -1,8 +1,8 @@
 """From 100,000 recorded students to tables, against a plain loop of json, pathlib and csv.
 
 Procedure: one process, CPU time; what is done more than once is the best of three. Ours writes all CSV files (results,
-cells, scores, sets, measures, failures, costs, attempts, waste), no pages for a paper. The rival opens every record with
-`json`, looks up its labels in the plan, and writes `results.csv` alone, with the same rows. Told apart: the first read,
+cells, scores, sets, measures, failures, costs, attempts, waste), no pages for a paper. The rival opens every record
+with `json`, looks up its labels in the plan, and writes `results.csv` alone, as equal rows. Apart: the first read,
 which keeps a ledger; the read of that ledger; all tables from what was read; and asking again where nothing changed.
 What a look at the run's tasks takes (`observe`) is no part of it. Run as a script, or with `pytest -m bench`.
 """
