@@ -269,3 +269,15 @@ async def test_who_comes_back_wakes_it() -> None:
         await pilot.press("j")
         await until(pilot, lambda: "done" in head(app))
         assert "asleep" not in head(app)
+
+
+async def test_narrow_screens_have_numbers_for_views_in_the_back() -> None:
+    """The name of the view in front is there at 40 columns; a click on a number goes to its view."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: any(" 1 [2 Tasks]" in line for line in screen(app)))
+        await pilot.click("#names", offset=(1, 0))
+        assert app.front.TITLE == "Overview"
+        await pilot.resize_terminal(120, 10)
+        await until(pilot, lambda: any("[1 Overview] 2 Tasks" in line for line in screen(app)))
