@@ -58,6 +58,7 @@ class Watch(Acting):
         Binding("S", "reverse", "Other way round", show=False, id="app.reverse"),
         Binding("R", "look", "Refresh", id="app.refresh"),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("ctrl+z", "suspend_process", "Back to the shell for a while", show=False, id="app.suspend"),
         Binding("q", "quit", "Quit", id="app.quit"),
     ]  # fmt: skip
 
@@ -277,7 +278,8 @@ class Watch(Acting):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: whatever has a key here, and themes."""
         yield SystemCommand("Theme", "Other colours", self.action_change_theme)
-        for active in screen.active_bindings.values():
+        once = {(active.binding.id, active.node): active for active in reversed(screen.active_bindings.values())}
+        for active in once.values():
             binding = active.binding
             if binding.description and binding.id and active.enabled:
                 yield SystemCommand(

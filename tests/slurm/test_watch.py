@@ -43,7 +43,7 @@ def watch(window: Terminal, *words: str) -> None:
     """Start it at the prompt; its exit code is shown behind it."""
     window.type(shlex.join([sys.executable, "-m", "condhpc", "watch", *words]) + "; echo exit $?")
     window.press("Enter")
-    window.wait_for("the overview", lambda shown: "[1 Overview]" in shown and "recorded" in shown)
+    window.wait_for("the overview", lambda shown: "[1 Overview]" in shown and "evaluate" in shown)
 
 
 def left(window: Terminal, code: int) -> None:
@@ -87,14 +87,14 @@ def test_a_day_in_a_terminal(lab: Lab, window: Terminal) -> None:
     window.press("y")
     keys = [line.key for line in runs.plan(lab.run()) if line.stage == "condense"]
     lab.cluster.wait_until("it is stopped", lambda: lab.states("condense") == {"new": 1, "running": 1}, 60.0)
-    window.wait_for("the stopped task", lambda shown: re.search(r"^ +new +condense", shown, re.M) is not None)
+    window.wait_for("the stopped task", lambda shown: re.search(r"^ +new +condense", shown, re.M) is not None, 120.0)
     stopped = len(lab.steps("condense")[keys[0]])
 
     lab.behave(condense={"steps": stopped + 2})
     window.press("r")
     window.wait_for("the question", lambda shown: "minutes" in shown)
     window.press("Enter", "Enter")
-    window.wait_for("the set", lambda shown: re.search(r"^ +recorded +condense", shown, re.M) is not None, 90.0)
+    window.wait_for("the set", lambda shown: re.search(r"^ +recorded +condense", shown, re.M) is not None, 150.0)
     assert lab.steps("condense")[keys[0]][-2:] == [stopped, stopped + 1], "it did not go on from its checkpoint"
 
     lab.wait_for({"recorded": 1, "queued": 1}, "evaluate")
