@@ -44,11 +44,12 @@ check: .venv/.dev
 fast: .venv/.dev
 	$(PYTEST) -n 2 --dist worksteal -m "not slurm and not slow and not bench" tests
 
+# Two clusters side by side: these tests mostly wait for Slurm.
 # Exit 69 of the installer: not possible on this machine. Then the tests say why they are skipped, or fail where
 # CONDHPC_REQUIRE_SLURM=1 (as in .ci/run) insists.
 slurm-tests: .venv/.dev
 	slurm/dev/install || [ $$? -eq 69 ]
-	$(PYTEST) -m slurm tests/slurm
+	$(PYTEST) -n 2 --dist worksteal -m slurm tests/slurm
 
 bench: .venv/.dev
 	$(PYTEST) -s -m bench tests/benchmarks

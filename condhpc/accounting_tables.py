@@ -33,7 +33,7 @@ def tables(study: Study) -> list[Table]:
     usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
     costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
     negative = [key for key in entries if key not in usable]
-    study.problems.extend(held.problems + found.problems + _oddities(run, spent, strays, negative))
+    study.problems.extend(held.problems + found.problems + _oddities(run, spent, found.tries, strays, negative))
     charged = attempt_rows(
         spent,
         lambda charge: stages.get(charge.submission, ""),
@@ -60,7 +60,9 @@ def _exclusive_stages(run: RunFolder) -> frozenset[Stage]:
     return frozenset(stage for stage in STAGES if profile.stage(stage).sbatch.get("exclusive"))
 
 
-def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try], negative: Sequence[str]) -> list[str]:
+def _oddities(
+    run: RunFolder, spent: Sequence[Spent], found: Sequence[Try], strays: Sequence[Try], negative: Sequence[str]
+) -> list[str]:
     """One line for each kind of thing that cannot be."""
     problems = []
     if negative:
@@ -68,7 +70,7 @@ def _oddities(run: RunFolder, spent: Sequence[Spent], strays: Sequence[Try], neg
             f"{first_few(negative, 3)}: records with costs below 0, made by other code or by hand; they have no "
             "part in cost.csv"
         )
-    back = [t for one in spent for t in one.tries if t.end_s is not None and t.end_s < t.start_s]
+    back = [one for one in found if one.end_s is not None and one.end_s < one.start_s]
     if back:
         problems.append(
             f"{back[0].stage} {back[0].key} and {len(back) - 1} more attempts ended before they started: a node's "

@@ -31,11 +31,12 @@ class Cells:
     """Every cell that a plan has, with its scores."""
 
     def __init__(self, study: Study) -> None:
-        lines: dict[CellId, list[PlanLine]] = defaultdict(list)
+        lines: dict[tuple[object, ...], list[PlanLine]] = defaultdict(list)
         for line in study.plan:
             if line.stage == "evaluate":
-                lines[head(line.label)].append(line)
-        self.results = {which: _cell(of_cell, study.evaluations) for which, of_cell in lines.items()}
+                label = line.label
+                lines[label.dataset, label.condenser, label.ipc, label.protocol, label.student].append(line)
+        self.results = {head(of[0].label): _cell(of, study.evaluations) for of in lines.values()}
         self.scores = list(Comparison(self.results, _protocol).rows())
 
     def tables(self) -> list[Table]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from condhpc.profile import Profile
     from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
+    from condhpc.table_files import Format
 
 _EXIT_OF_STATE = {"done": 0, "running": 10, "failed": 1, "stopped": 1}
 _INTERRUPTED = 130
@@ -36,6 +37,8 @@ _FACTOR = click.FloatRange(min=1.0)
 
 _OF_THE_DISK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _STORE_TROUBLE = 3
+_OF_THE_QUEUE = frozenset({"submit", "cancel", "retry", "hold", "release", "throttle", "budget"})
+"""Commands after which watchers should ask squeue anew."""
 
 
 class _Commands(click.Group):
@@ -61,6 +64,11 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(_INTERRUPTED)
+        finally:
+            if ctx.invoked_subcommand in _OF_THE_QUEUE and "condhpc.scheduler" in sys.modules:
+                from condhpc.shared_slurm import cache_of_user
+
+                cache_of_user().spoil()
 
 
 @dataclass
@@ -119,12 +127,11 @@ def watcher_of(run: RunFolder, layout: Layout, *, once: bool) -> tuple[Observer,
     slurm = _slurm(held)
     if slurm is None or run.path.stat().st_uid != os.getuid():  # a colleague's jobs are not in our queue
         return observer_of(run, layout), slurm
-    cache = cache_of_user()
     patience_s = slurm.timeout_s + PATIENCE_S if once else PATIENCE_S
-    queue = SharedQueue(slurm, cache, held.poll_s, patience_s=patience_s, backs_off=not once)
+    queue = SharedQueue(slurm, cache_of_user(), held.poll_s, patience_s=patience_s, backs_off=not once)
     grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
     observer = Observer(run, layout, queue, stale_s=held.lease_stale_s, grace_s=grace_s)
-    return observer, SharedSlurm(cache, held.poll_s, slurm.timeout_s)
+    return observer, SharedSlurm(cache_of_user(), held.poll_s, slurm.timeout_s)
 
 
 def _profile_of(run: RunFolder) -> Profile:
@@ -139,14 +146,17 @@ def _slurm(profile: Profile) -> Slurm | None:
     return Slurm(timeout_s=_QUERY_TIMEOUT_S) if profile.backend == "slurm" else None
 
 
-def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None) -> None:
-    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be."""
+def _keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None, slurm: Slurm | None = None) -> None:
+    """Snapshot what Slurm charged a run, since sites purge it; says why where that cannot be.
+
+    `slurm` is a watcher's, which leaves it to the next one where another watcher asked just now.
+    """
     from condhpc import accounts
 
     held = _profile_of(run)
     if held.backend == "slurm":
         over = shot is not None and shot.state != "running"
-        for note in accounts.refresh(run, layout, _slurm(held), over=over):
+        for note in accounts.refresh(run, layout, slurm or _slurm(held), over=over):
             say(note)
 
 
@@ -256,7 +266,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, fo
     standing = _keep_to_budget(folder, layout, slurm)
     if following:
         shot = _follow(folder, observer, as_json=as_json)
-        _keep_accounts(folder, layout, shot)
+        _keep_accounts(folder, layout, shot, slurm)
         click.get_current_context().exit(_EXIT_OF_STATE[shot.state])
     shot = observer.snapshot(rescan=rescan)
     if shot.state != "running":
@@ -308,6 +318,7 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     """A table of the run's tasks that keeps itself up to date."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
+    from condhpc.following import LOOK_S
     from condhpc.steward import Beside
     from condhpc.tui import start
 
@@ -315,7 +326,8 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     held = _profile_of(folder)
     observer, slurm = watcher_of(folder, layout, once=False)
     source = Beside(observer, folder, held, slurm)
-    poll_s = held.poll_s if held.backend == "slurm" else 1.0
+    # Files are looked at more often than Slurm, which the observer asks by `poll_s` whoever looks.
+    poll_s = min(held.poll_s, LOOK_S) if held.backend == "slurm" else 1.0
     doer = _doer_of(session, folder, layout)
     code = start.watch(source, poll_s, folder, layout, os.environ, doer, read_only=read_only)
     click.get_current_context().exit(code)
@@ -427,31 +439,52 @@ def retry(
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the CSV files [results/RUN].")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files [results/RUN].")
 @click.option("--scores", is_flag=True, help="Show scores against random sets and all data instead, as fractions.")
 @click.option("--plain", is_flag=True, help="The plain tables alone: neither paper tables, figures nor a verdict.")
+@click.option(
+    "--format", "said", multiple=True, default=("csv",), metavar="NAME[,NAME]", help="csv, json, parquet [csv]."
+)
+@click.option("--rescan", is_flag=True, help="Trust nothing that was kept: open every record.")
 @click.pass_obj
-def collect(session: Session, run: str | None, out: Path | None, *, scores: bool, plain: bool) -> None:
-    """Write the results as tables, figures and a verdict, and show the cells."""
+def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[str, ...], **flags: bool) -> None:
+    """Write the results as tables, figures and a verdict, and show the cells.
+
+    Exits with 3 where something could not be used: a line each says what, the rest is written all the same.
+    """
     from condhpc import collect as collection
     from condhpc.errors import StoreError
-    from condhpc.tables import aligned
+    from condhpc.tables import aligned, printable
 
     folder, layout = session.run(run)
-    shot = observer_of(folder, layout).snapshot()
-    _keep_accounts(folder, layout, shot)
-    families = () if plain else collection.FAMILIES
-    found = collection.collect(folder, layout, out or Path("results") / folder.name, shot, families)
-    shown = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if scores else aligned(found.header, found.table)
-    for line in shown:
+    formats, rescan = _formats(said), flags["rescan"]
+    families = () if flags["plain"] else collection.FAMILIES
+    out = out or Path("results") / folder.name
+    found = None if rescan else collection.unchanged(folder, layout, out, formats, families)
+    if found is None:
+        shot = observer_of(folder, layout).snapshot(rescan=rescan)
+        _keep_accounts(folder, layout, shot)
+        found = collection.collect(folder, layout, out, shot, formats, families=families, anew=rescan)
+    rows = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if flags["scores"] else None
+    for line in rows or aligned(found.header, found.table):
         click.echo(line)
     click.echo()
     for path in found.paths:
         click.echo(path)
-    for problem in found.problems:
-        say(problem)
+    for line in [*found.notes, *collection.few(found.problems, out)]:
+        say(printable(line))
     if found.problems:
         click.get_current_context().exit(StoreError.exit_code)
+
+
+def _formats(said: tuple[str, ...]) -> list[Format]:
+    """Each once; raises UsageError for one that does not exist."""
+    from condhpc.table_files import FORMATS
+
+    names = dict.fromkeys(name.strip() for text in said for name in text.split(","))
+    if unknown := sorted(names.keys() - set(FORMATS)):
+        raise click.UsageError(f"--format {','.join(unknown)}: known are {', '.join(FORMATS)}")
+    return [name for name in FORMATS if name in names]
 
 
 @main.command()

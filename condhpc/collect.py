@@ -7,14 +7,18 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import accounting_tables, failures_table, measures, results_table, sets_table, study
+from condhpc import accounting_tables, accounts, failures_table, measures, results_table, sets_table, study, table_files
+from condhpc import unchanged as stamps
 from condhpc.cells_tables import SCORE_TABLE, TABLE, Cells
 from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
+from condhpc.planned import no_collection
 from condhpc.study import Study
-from condhpc.tables import Cell, Table, write_csv
+from condhpc.table_files import Format
+from condhpc.tables import Cell, Table, printable, write_text
+from condhpc.unchanged import Made, Shown
 
-__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect"]
+__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged"]
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
@@ -28,6 +32,8 @@ def _paper(study: Study, out_dir: Path) -> list[Path]:
 
 FAMILIES: tuple[Family, ...] = (_paper,)
 """Beside the plain tables, in the order of their files."""
+_SHOWN = 20
+"""Problems on the screen."""
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -41,21 +47,60 @@ class Collected(msgspec.Struct, frozen=True):
     """Their scores for the screen, under SCORE_TABLE."""
     problems: list[str]
     """One line per record that could not be used."""
+    notes: list[str]
+    """What does not concern the figures."""
+
+
+def unchanged(
+    run: RunFolder,
+    layout: Layout,
+    out_dir: Path,
+    formats: Sequence[Format] = ("csv",),
+    families: Sequence[Family] = FAMILIES,
+) -> Collected | None:
+    """What `collect` would give, where its files are still those of the run; None where it has to be done."""
+    found = stamps.look(run, layout, out_dir, _kinds(formats, families))
+    return None if found is None else _collected(*found)
 
 
 def collect(
-    run: RunFolder, layout: Layout, out_dir: Path, shot: Snapshot, families: Sequence[Family] = FAMILIES
+    run: RunFolder,
+    layout: Layout,
+    out_dir: Path,
+    shot: Snapshot,
+    formats: Sequence[Format] = ("csv",),
+    *,
+    families: Sequence[Family] = FAMILIES,
+    anew: bool = False,
 ) -> Collected:
-    """Write all tables; `shot` says what became of unrecorded tasks.
+    """Write all tables; `shot` says what became of unrecorded tasks, `anew` trusts nothing that was kept.
 
-    Only the tables are written, and from equal records the same bytes.
+    From equal records come the same bytes, and a file that would not change is not touched. In the run's folder
+    only the ledger is written.
     """
-    held = study.read(run, layout, shot.rows)
-    cells = Cells(held)
-    paths = [write_csv(out_dir / f"{name}.csv", header, rows) for name, header, rows in _tables(held, cells)]
-    for family in families:
-        paths += family(held, out_dir)
-    return Collected(paths, TABLE, cells.on_screen(), cells.scores_on_screen(), held.problems)
+    table_files.require(formats)
+    with no_collection():
+        before = stamps.begin(run)
+        stamps.forget(out_dir)
+        held = study.read(run, layout, shot.rows, anew=anew)
+        cells = Cells(held)
+        paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
+        for family in families:
+            paths += family(held, out_dir)
+        shown = Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
+        if len(held.entries) == len(held.plan) and accounts.is_settled(run):
+            stamps.write(
+                run, layout, out_dir, _kinds(formats, families), before, Made(paths, shown, held.plan, held.looks)
+            )
+    return _collected(paths, shown)
+
+
+def _kinds(formats: Sequence[Format], families: Sequence[Family]) -> list[str]:
+    return [*formats, *(family.__name__ for family in families)]
+
+
+def _collected(paths: list[Path], shown: Shown) -> Collected:
+    return Collected(paths, TABLE, shown.table, shown.scores, shown.problems, shown.notes)
 
 
 def _tables(held: Study, cells: Cells) -> list[Table]:
@@ -68,3 +113,13 @@ def _tables(held: Study, cells: Cells) -> list[Table]:
         *failures_table.tables(held),
         *accounting_tables.tables(held),
     ]
+
+
+def few(problems: Sequence[str], out_dir: Path) -> list[str]:
+    """The problems for the screen; where they are many, the first, and all of them in a file beside the tables."""
+    path = out_dir / "problems.txt"
+    if len(problems) <= _SHOWN:
+        path.unlink(missing_ok=True)
+        return list(problems)
+    write_text(path, "".join(f"{printable(problem)}\n" for problem in problems))
+    return [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more lines, all of them in {path}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from condhpc.energy import Energy, Grade, Part, worst
@@ -43,14 +44,28 @@ def of_task(figures: Sequence[Energy], *, gpus: bool) -> Used:
     """
     if not figures:
         return UNKNOWN
-    known = [figure for figure in figures if figure.joules is not None and figure.grade != "none"]
-    parts = frozenset([figure.part for figure in known])
-    if "node" in parts:
-        known = [figure for figure in known if figure.part == "node"]
-    elif ("gpu" if gpus else "cpu") not in parts:
+    which = _which(tuple([(f.part, f.grade, f.joules is None) for f in figures]), gpus)
+    if which is None:
         return UNKNOWN
-    joules = sum([figure.joules for figure in known if figure.joules is not None])
-    return Used(joules, worst([figure.grade for figure in known]), NODE if "node" in parts else parts)
+    counted, grade, parts = which
+    return Used(sum([figures[i].joules or 0.0 for i in counted]), grade, parts)
+
+
+@cache
+def _which(
+    seen: tuple[tuple[Part, Grade, bool], ...],
+    gpus: bool,
+    /,
+) -> tuple[tuple[int, ...], Grade, frozenset[Part]] | None:
+    """Which of the figures count, their grade and parts: tasks of a run have the same few kinds of figures."""
+    known = [i for i, (_, grade, missing) in enumerate(seen) if not missing and grade != "none"]
+    parts = frozenset([seen[i][0] for i in known])
+    if "node" in parts:
+        known = [i for i in known if seen[i][0] == "node"]
+        parts = NODE
+    elif ("gpu" if gpus else "cpu") not in parts:
+        return None
+    return tuple(known), worst([seen[i][1] for i in known]), parts
 
 
 def total(used: Iterable[tuple[Used, float]]) -> Used:

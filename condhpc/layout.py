@@ -87,6 +87,16 @@ class RunFolder:
         return self.path / "accounting.jsonl"
 
     @property
+    def accounting_asked(self) -> Path:
+        """Its modification time says when the accounting was asked last on behalf of a budget."""
+        return self.path / "accounting.asked"
+
+    @property
+    def ledger(self) -> Path:
+        """What tables need of the run's records, as they were last read; may be deleted."""
+        return self.path / "ledger"
+
+    @property
     def payloads(self) -> Path:
         """One payload file per array."""
         return self.path / "payloads"

@@ -9,12 +9,14 @@ import msgspec
 
 from condhpc.energy import Energy
 from condhpc.layout import Layout
+from condhpc.lease import Attempt
 from condhpc.planned import no_collection
 from condhpc.spec import Stage
+from condhpc.store import SCHEMA
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What tables need of a record; attempts and artefacts stay on disk."""
+    """What tables need of a record; artefacts stay on disk."""
 
     key: str
     stage: Stage
@@ -25,6 +27,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     energy: tuple[Energy, ...] = ()
     started: float = 0.0
     ended: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
+    """Those before this one."""
+    schema: int = SCHEMA
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -52,8 +57,16 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
                     found = _decoder.decode(file.read())
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except OSError as error:
+                problems.append(f"{path}: cannot be read ({error.strerror}); ask its owner, it is left out")
+                continue
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 problems.append(f"{path}: not a readable record ({error}); `condhpc retry` computes it again")
+                continue
+            if found.schema > SCHEMA:
+                problems.append(
+                    f"{path}: schema {found.schema}, known up to {SCHEMA}: a newer condhpc made it and can count it"
+                )
                 continue
             if (found.stage, found.key) != (stage, key):
                 problems.append(f"{path}: is the record of {found.stage} {found.key}; move {path.parent} away")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from typing import cast
 
 import msgspec
@@ -17,17 +18,17 @@ from condhpc import lease, runs
 from condhpc.findings import Row, Snapshot
 from condhpc.hints import RECORDED, Hint
 from condhpc.layout import Layout, RunFolder
-from condhpc.lease import Attempt, Outcome
 from condhpc.live import Live, live
 from condhpc.looks import Folders, Look
 from condhpc.others import Others
 from condhpc.outlook import Outlook
+from condhpc.pools import Pools
 from condhpc.progress import Progress
-from condhpc.queue_view import Asker, Direct, Eye, pool_is_alive
+from condhpc.queue_view import Asker, Direct, Eye
 from condhpc.queue_watch import QueueWatch
-from condhpc.row_words import described, head
+from condhpc.row_words import described, gave_up, head, is_over, outcome_of
 from condhpc.run_view import Place, RunView
-from condhpc.runs import PlanLine, Submission
+from condhpc.runs import PlanLine
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import QueueRow
 from condhpc.tally import Tally
@@ -39,6 +40,8 @@ GRACE_S = 60.0
 """An element that left the queue, or was just submitted, may still be heard of for this long."""
 _LOOKS_AT_ONCE = 400
 """Folders of tasks that may run that one snapshot looks at again, beside those that do run."""
+_FOLLOWING = 4
+"""Tasks behind one that ended in the plan that may have begun since: elements go in its order."""
 
 
 class Observer:
@@ -59,7 +62,6 @@ class Observer:
         self._asker = Direct(slurm, clock) if isinstance(slurm, Slurm) else slurm
         self._queue = QueueWatch(self._asker, clock, grace_s)
         self._clock = clock
-        self._grace_s = grace_s
         self._own = RunView(run)
         self._others = Others(layout, run.name)
         self._folders = Folders(layout)
@@ -68,14 +70,17 @@ class Observer:
         self._dependants: dict[int, list[int]] = {}
         self._rows: list[Row | None] = []
         self._tally = Tally()
-        self._hot: set[int] = set()
-        """What may change without anybody's word: it runs, may have begun, or is missed since a moment."""
-        self._turn = 0
+        self._hot: dict[int, None] = {}
+        """What may change without anybody's word: it runs, may have begun, or is missed since a moment.
+
+        Ordered: what was looked at is put at the end.
+        """
+        self._running: set[int] = set()
         self._recorded: dict[str, tuple[str, float | None]] = {}
         """Key to (submission, time) of the word or look that told so."""
         self._looks: dict[str, Look] = {}
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
-        self._pools: dict[str, InQueue | None] = {}
+        self._pools = Pools(grace_s)
         self._trust_hints = True
         self._over_budget = ""
         """Why the run's budget is used up; empty while it is not."""
@@ -84,9 +89,9 @@ class Observer:
         """Look at every unrecorded task's folder again, whatever was found there before."""
         if self._asker is not None:
             self._asker.hurry()
+        self._hot.update(dict.fromkeys(self._places_of(self._looks)))
         self._looks.clear()
         self._folders.forget()
-        self._hot.update(at for at, row in enumerate(self._rows) if row is not None and row.state != "recorded")
 
     def touch(self) -> None:
         """Somebody is at the keyboard: Slurm may be asked."""
@@ -143,29 +148,14 @@ class Observer:
         return {at for pack in packs for at in self._places_of(pack)}
 
     def _pool_changes(self) -> set[int]:
-        """Local pools that began or ended."""
-        before = self._pools
-        self._pools = {held.intent.name: self._pool(held) for view in self._views() for held in view.submissions}
-        return {
-            at
-            for view in self._views()
-            for held in view.submissions
-            if before.get(held.intent.name) != self._pools[held.intent.name]
-            for pack in held.intent.elements
-            for at in self._places_of(pack)
-        }
+        """Tasks of local pools that began or ended."""
+        held = [held for view in self._views() for held in view.submissions]
+        packs = self._pools.refresh(held, self._eye.now, self._is_any_live)
+        return {at for pack in packs for at in self._places_of(pack)}
 
-    def _pool(self, held: Submission) -> InQueue | None:
-        """Whether a local pool may still work; on another host its tasks' heartbeats tell."""
-        if held.intent.backend != "local":
-            return None
-        if held.reply is None:
-            return "active" if self._eye.now - held.intent.time < self._grace_s else None
-        alive = pool_is_alive(held.reply)
-        if alive is None:
-            mine = self._places_of(key for pack in held.intent.elements for key in pack)
-            alive = any(self._eye.is_live(self._folders.attempt(self._plan[at])) for at in sorted(mine))
-        return "active" if alive else None
+    def _is_any_live(self, keys: Iterable[str]) -> bool:
+        attempts = (self._folders.attempt(self._plan[at]) for at in sorted(self._places_of(keys)))
+        return any(map(self._eye.is_live, attempts))
 
     def _budget_changes(self) -> set[int]:
         """All that is not recorded, where the budget was used up or raised."""
@@ -175,15 +165,9 @@ class Observer:
         return {at for at, row in enumerate(self._rows) if row is not None and row.state != "recorded"}
 
     def _due(self, changed: set[int]) -> set[int]:
-        """Those to look at although nothing was heard: all that run, the next that may, and the others in turn."""
-        if len(self._hot) <= _LOOKS_AT_ONCE:
-            return self._hot
-        held = {at: self._rows[at] for at in sorted(self._hot - changed)}
-        running = {at for at, row in held.items() if row is not None and row.state == "running"}
-        others = [at for at in held if at not in running]
-        half = _LOOKS_AT_ONCE // 2
-        self._turn = (self._turn + half) % max(1, len(others))
-        return running | set(others[:half]) | set((others + others)[self._turn : self._turn + half])
+        """Those to look at although nothing was heard: what runs, what may follow one that ended, others in turn."""
+        following = {at for ended in changed for at in range(ended + 1, ended + 1 + _FOLLOWING) if at in self._hot}
+        return self._running | following | set(islice(self._hot, _LOOKS_AT_ONCE))
 
     # -- one task ------------------------------------------------------------------------------------------------
 
@@ -206,6 +190,7 @@ class Observer:
         if before is not None and row == before:
             return
         self._rows[at] = row
+        (self._running.add if row.state == "running" else self._running.discard)(at)
         self._tally.put(at, before, row, place.submission.intent.why if place is not None else "")
         if before is not None and (before.state in BAD) != (row.state in BAD):
             for other in self._dependants.get(at, ()):
@@ -215,7 +200,7 @@ class Observer:
 
     def _row(self, at: int, line: PlanLine, place: Place | None, hint: Hint | None) -> Row:
         submission = place.name if place is not None else ""
-        self._hot.discard(at)
+        self._hot.pop(at, None)
         if self._is_known(line, submission, hint):
             return Row(**head(line), state="recorded", since_s=self._recorded[line.key][1])
         element, standing, queued, grace = self._whereabouts(place)
@@ -225,12 +210,12 @@ class Observer:
             return Row(**head(line), state="recorded")
         attempt = look.attempt
         is_open = attempt is not None and attempt.end is None
-        if grace or is_open or (standing == "active" and not _is_over(hint)):
-            self._hot.add(at)
+        if grace or is_open or (standing == "active" and not is_over(hint)):
+            self._hot[at] = None
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
-            queue=None if place is not None and _gave_up(attempt, place) else standing,
-            outcome=_outcome(attempt, hint),
+            queue=None if place is not None and gave_up(attempt, place) else standing,
+            outcome=outcome_of(attempt, hint),
             # Nobody accounts for local work: what a pool that is gone never began is as if it had not been sent.
             submitted=place is not None and (not place.is_local or attempt is not None),
             cancelled=place is not None and place.is_cancelled,
@@ -245,7 +230,7 @@ class Observer:
         if place is None:
             return "", None, None, False
         if place.is_local:
-            return "", self._pools[place.name], None, False
+            return "", self._pools.standing[place.name], None, False
         element = self._queue.element(place)
         standing, row = self._queue.standing(place, element)
         return element, standing, row, self._queue.within_grace(place, element, row, self._eye.now)
@@ -286,7 +271,7 @@ class Observer:
         self, line: PlanLine, submission: str, hint: Hint | None, standing: InQueue | None, *, grace: bool
     ) -> Look:
         """The task's folder: not for what waits or was never sent, each time for what may yet change, else once."""
-        over = _is_over(hint)
+        over = is_over(hint)
         if self._trust_hints and not over and (standing == "waiting" or not submission):
             return Look(submission, hint, recorded=False, attempt=None)
         held = self._looks.get(line.key)
@@ -324,25 +309,6 @@ class Observer:
             raised=self._tally.raised(),
             outlook=Outlook() if self._asker is None else Outlook(calls=self._asker.calls()),
         )
-
-
-def _is_over(hint: Hint | None) -> bool:
-    """Whether its element has nothing more to do for a task that is not recorded."""
-    return hint is not None and hint.result in {"failed", "blocked"}
-
-
-def _outcome(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
-    """How it ended last. Of a task that an element left before it began, only a hint tells."""
-    if hint is not None and (hint.result == "over_budget" or (hint.result == "stopped" and attempt is None)):
-        return "stopped"
-    return attempt.end.outcome if attempt is not None and attempt.end is not None else None
-
-
-def _gave_up(attempt: Attempt | None, place: Place) -> bool:
-    """Whether an element failed at this task: it goes on with the rest of its pack and does not try it again."""
-    if attempt is None or attempt.end is None or attempt.end.outcome not in {"failed", "blocked"}:
-        return False
-    return attempt.end.time >= place.submission.intent.time
 
 
 def snapshot(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import compress, islice
 from operator import is_not
 from typing import TYPE_CHECKING, Protocol
 
@@ -124,8 +124,7 @@ class Outlooks:
             for at, row in enumerate(self._rows):
                 self._change(at, None, row)
             return
-        changed = [at for at, other in enumerate(map(is_not, before, self._rows)) if other]
-        for at in changed:
+        for at in list(compress(range(len(rows)), map(is_not, before, self._rows))):
             if before[at] != self._rows[at]:
                 self._change(at, before[at], self._rows[at])
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from condhpc.cells_tables import head
+from condhpc.csv_text import Columns
 from condhpc.ledger import Entry
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
@@ -16,31 +16,55 @@ RESULTS = (
     "steps", "batch", "resolution", "train_count", "label_bytes", "label_cpu_s", "label_gpu_s", "top1_pct_best",
     "wall_s", "cpu_s", "gpu_s", "device", "attempts", "evaluate_key", "set_key",
 )  # fmt: skip
+_NO_COST: tuple[Cell, Cell] = None, None
 
 
 def tables(study: Study, kinds: Kinds) -> list[Table]:
     """The table."""
-    return [Table("results", RESULTS, _rows(study, kinds))]
+    return [Table("results", RESULTS, _columns(study, kinds))]
 
 
-def _rows(study: Study, kinds: Kinds) -> Iterator[tuple[Cell, ...]]:
-    for line in study.plan:
-        values = study.evaluations.get(line.key)
-        if values is None:
-            continue
-        entry = study.entries[line.key]
-        dataset, condenser, *rest = head(line.label)
-        set_key = line.inputs.get("set", "")
-        yield (
-            dataset, condenser, kinds.of(condenser) if set_key else "reference", *rest, line.label.set_seed,
-            line.label.student_seed, values.top1_pct, values.test_count, values.steps, values.batch, values.resolution,
-            values.train_count, values.label_bytes, *_label_cost(line, study.entries), values.top1_pct_best,
-            entry.cost.get("wall_s"), entry.cost.get("cpu_s"), entry.cost.get("gpu_s"),
-            entry.environment.get("device"), entry.attempt, line.key, set_key,
-        )  # fmt: skip
+def _columns(study: Study, kinds: Kinds) -> Columns:
+    """Column by column: of all tables this is the one that has a row per record."""
+    lines = [line for line in study.plan if line.key in study.evaluations]
+    keys = [line.key for line in lines]
+    labels = [line.label for line in lines]
+    values = [study.evaluations[key] for key in keys]
+    entries = [study.entries[key] for key in keys]
+    costs = [entry.cost for entry in entries]
+    sets = [line.inputs.get("set", "") for line in lines]
+    condensers = [label.condenser or "" for label in labels]
+    made = [_label_cost(line, study.entries) for line in lines]
+    return Columns([
+        [label.dataset or "" for label in labels],
+        condensers,
+        [kinds.of(name) if key else "reference" for name, key in zip(condensers, sets, strict=True)],
+        [label.ipc for label in labels],
+        [label.protocol or "" for label in labels],
+        [label.student or "" for label in labels],
+        [label.set_seed for label in labels],
+        [label.student_seed for label in labels],
+        [one.top1_pct for one in values],
+        [one.test_count for one in values],
+        [one.steps for one in values],
+        [one.batch for one in values],
+        [one.resolution for one in values],
+        [one.train_count for one in values],
+        [one.label_bytes for one in values],
+        [cpu_s for cpu_s, _ in made],
+        [gpu_s for _, gpu_s in made],
+        [one.top1_pct_best for one in values],
+        [cost.get("wall_s") for cost in costs],
+        [cost.get("cpu_s") for cost in costs],
+        [cost.get("gpu_s") for cost in costs],
+        [entry.environment.get("device") for entry in entries],
+        [entry.attempt for entry in entries],
+        keys,
+        sets,
+    ])  # fmt: skip
 
 
 def _label_cost(line: PlanLine, entries: Mapping[str, Entry]) -> tuple[Cell, Cell]:
     """CPU and GPU seconds of the task that wrote its cached labels, which other students may share."""
-    entry = entries.get(line.inputs.get("labels", ""))
-    return (None, None) if entry is None else (entry.cost.get("cpu_s"), entry.cost.get("gpu_s"))
+    entry = entries.get(line.inputs["labels"]) if "labels" in line.inputs else None
+    return _NO_COST if entry is None else (entry.cost.get("cpu_s"), entry.cost.get("gpu_s"))

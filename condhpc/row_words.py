@@ -1,11 +1,13 @@
-"""A task's evidence as a row for people: what it does, since when, where and why. Pure."""
+"""From what was found of a task to evidence, and from evidence to a row for people. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from condhpc.findings import Row
-from condhpc.lease import Attempt
+from condhpc.hints import Hint
+from condhpc.lease import Attempt, Outcome
+from condhpc.run_view import Place
 from condhpc.runs import PlanLine
 from condhpc.slurm_text import QueueRow
 from condhpc.task_state import Evidence, State, state_of
@@ -58,6 +60,25 @@ def _detail(state: State, seen: Evidence, attempt: Attempt | None, element: str,
     if state == "new" and not reason:
         return "cancelled" if seen.cancelled else ""
     return reason
+
+
+def is_over(hint: Hint | None) -> bool:
+    """Whether its element has nothing more to do for a task that is not recorded."""
+    return hint is not None and hint.result in {"failed", "blocked"}
+
+
+def outcome_of(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
+    """How it ended last. Of a task that an element left before it began, only a hint tells."""
+    if hint is not None and (hint.result == "over_budget" or (hint.result == "stopped" and attempt is None)):
+        return "stopped"
+    return attempt.end.outcome if attempt is not None and attempt.end is not None else None
+
+
+def gave_up(attempt: Attempt | None, place: Place) -> bool:
+    """Whether an element failed at this task: it goes on with the rest of its pack and does not try it again."""
+    if attempt is None or attempt.end is None or attempt.end.outcome not in {"failed", "blocked"}:
+        return False
+    return attempt.end.time >= place.submission.intent.time
 
 
 def last_line(text: str) -> str:

@@ -127,6 +127,13 @@ class Cache:
             if state is not None:
                 self._begun(getattr(state, program), self._clock())
 
+    def spoil(self) -> None:
+        """The user changed something: what was said before does not do any more. Makes no folder."""
+        if self._folder is not None and self._folder.is_dir():
+            with self._changing() as state:
+                if state is not None:
+                    state.squeue.tried_s, state.squeue.doublings = 0.0, 0
+
     def _begun(self, calls: Calls, now: float) -> None:
         calls.last_h = [then for then in calls.last_h if abs(now - then) < _HOUR_S] + [now]
         calls.tried_s = now
@@ -196,7 +203,8 @@ class Cache:
             with contextlib.suppress(OSError):
                 _replace(self._folder / "calls.json", msgspec.json.encode(state))
         finally:
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                lock.unlink()
 
     def _lock(self, lock: Path) -> bool:
         """Create the lock's file, which also network file systems do for one process only."""

@@ -119,7 +119,7 @@ def _member(
     view.refresh()
     if slurm is not None and _is_own(run) and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
-        run.accounting.touch()
+        run.accounting_asked.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
     spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None
@@ -133,9 +133,9 @@ def _is_own(run: RunFolder) -> bool:
 
 
 def _age_s(run: RunFolder) -> float:
-    """Since the accounting was asked last, as far as the file tells."""
+    """Since the accounting was asked for a budget last."""
     try:
-        return time.time() - run.accounting.stat().st_mtime
+        return time.time() - run.accounting_asked.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from condhpc.observe import Observer
 from condhpc.outlooks import SLICE_S, Outlooks
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
+from condhpc.shared_slurm import PATIENCE_S
 from condhpc.spending import Standing
 from condhpc.task_state import MOVING
 
@@ -84,6 +86,9 @@ class Beside:
         self._every_s = every_s
         self._acted = float("-inf")
         self._said: list[str] = []
+        self._bug: Exception | None = None
+        self._thread = threading.Thread()
+        """Acts: a queue that does not answer must not keep anybody from looking."""
         self._standing: Standing | None = None
         self._outlooks = Outlooks(run, observer.layout, slice_s=SLICE_S)
 
@@ -97,25 +102,35 @@ class Beside:
 
     def snapshot(self) -> Snapshot:
         """The run now; what was done about it, or why not, is among its problems."""
-        if time.monotonic() - self._acted >= self._every_s:
+        if time.monotonic() - self._acted >= self._every_s and not self._thread.is_alive():
             self._acted = time.monotonic()
-            self._said = []
-            try:
-                self._act()
-            except CondhpcError as error:
-                self._said.append(str(error))
+            self._thread = threading.Thread(target=self._act_aside, name="beside", daemon=True)
+            self._thread.start()
+            self._thread.join(PATIENCE_S)
+        if self._bug is not None:
+            raise self._bug
         shot = self._observer.snapshot()
         shot.problems.extend(self._said)
         return self._outlooks.added(shot, self._standing)
 
-    def _act(self) -> None:
+    def _act_aside(self) -> None:
+        said: list[str] = []
+        try:
+            self._act(said.append)
+        except CondhpcError as error:
+            said.append(str(error))
+        except Exception as error:  # raised by whoever looks
+            self._bug = error
+        self._said = said
+
+    def _act(self, say: Say) -> None:
         if self._run.path.stat().st_uid != os.getuid():
             return  # a colleague's
         layout = self._observer.layout
         if self._slurm is None or not steward_job.unavailable(layout, self._profile):
-            self._standing = spending.enforce(self._run, layout, self._slurm, self._said.append)
+            self._standing = spending.enforce(self._run, layout, self._slurm, say)
         else:
-            round_(self._run, layout, self._profile, self._slurm, self._said.append)
+            round_(self._run, layout, self._profile, self._slurm, say)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from condhpc import ledger, runs, typed_toml
+from condhpc import ledger_cache, runs, typed_toml
 from condhpc.errors import InputError
 from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder
@@ -55,12 +55,17 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """Values of recorded analyses, by key."""
     problems: list[str]
     """One line per thing that could not be used; families of tables add theirs."""
+    notes: list[str]
+    """What does not concern the figures."""
+    looks: Mapping[str, tuple[int, int]]
+    """Key to modification time in ns and size of its record."""
 
 
-def read(run: RunFolder, layout: Layout, rows: Iterable[Row]) -> Study:
-    """Read a run's plan and records; `rows` say what became of unrecorded tasks."""
+def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = False) -> Study:
+    """Read a run's plan and records; `rows` say what became of unrecorded tasks. `anew` trusts nothing kept."""
     plan = runs.plan(run)
-    records = ledger.read(layout, ((line.stage, line.key) for line in plan))
+    held = ledger_cache.read(run, layout, [(line.stage, line.key) for line in plan], anew=anew)
+    records = held.ledger
     problems = list(records.problems)
     return Study(
         run=run,
@@ -73,6 +78,8 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row]) -> Study:
         evaluations=dict(_typed(layout, records.entries, "evaluate", Evaluated, problems)),
         measures=dict(_typed(layout, records.entries, "analyze", Measure, problems)),
         problems=problems,
+        notes=[held.note] if held.note else [],
+        looks=held.looks,
     )
 
 

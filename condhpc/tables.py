@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from condhpc import csv_text
 from condhpc.files import under_construction
 
 Cell = str | int | float | None
@@ -77,12 +76,22 @@ def _padded(text: str, width: int, to_right: bool) -> str:  # noqa: FBT001 - a c
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Path:
-    """Write a CSV file atomically; returns its path."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a CSV file; returns its path."""
+    return write_text(path, csv_text.text(header, rows))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file atomically, unless it holds these bytes already; returns its path."""
+    return write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """As `write_text`: whoever watches modification times sees only what has changed."""
+    try:
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return path
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with under_construction(path) as temp:
-        temp.write_bytes(text.getvalue().encode("utf-8", errors="replace"))
+        temp.write_bytes(data)
     return path

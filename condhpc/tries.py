@@ -7,9 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from condhpc import lease, store
+from condhpc import lease
 from condhpc.energy import Energy
-from condhpc.errors import StoreError
 from condhpc.layout import Layout
 from condhpc.lease import Attempt, Outcome
 from condhpc.ledger import Entry
@@ -54,34 +53,30 @@ class Tries(msgspec.Struct, frozen=True):
 def read(layout: Layout, plan: Iterable[PlanLine], entries: Mapping[str, Entry]) -> Tries:
     """The attempts at these tasks, in the plan's order. `entries` are the records that the caller has read.
 
-    Only records of more than one attempt are opened again, and only folders without a record are listed.
+    No record is opened again, and only folders without one are listed.
     """
     found: list[Try] = []
     problems: list[str] = []
     for line in plan:
         entry = entries.get(line.key)
         try:
-            found += _of_record(layout, line, entry) if entry is not None else _of_diaries(layout, line)
-        except (OSError, StoreError) as error:
+            found += _of_record(line, entry) if entry is not None else _of_diaries(layout, line)
+        except OSError as error:
             problems.append(f"{line.stage} {line.key}: its attempts cannot be read ({error}); they are not counted")
     return Tries(found, problems)
 
 
-def _of_record(layout: Layout, line: PlanLine, entry: Entry) -> Iterator[Try]:
+def _of_record(line: PlanLine, entry: Entry) -> list[Try]:
     """The attempt that left the record, after those that the record remembers."""
-    if entry.attempt > 1:
-        record = store.read_record(layout.task(line.stage, line.key))
-        for held in record.attempts if record is not None else ():
-            yield of_attempt(line.stage, line.key, held, recorded=True)
-    environment = entry.environment
-    yield Try(
+    said = entry.environment.get
+    last = Try(
         key=line.key,
         stage=line.stage,
         number=entry.attempt,
-        run=str(environment.get("run", "")),
-        element=str(environment.get("job", "")),
-        restarts=int(environment.get("restarts", 0)),
-        host=str(environment.get("host", "")),
+        run=str(said("run", "")),
+        element=str(said("job", "")),
+        restarts=int(said("restarts", 0)),
+        host=str(said("host", "")),
         start_s=entry.started,
         end_s=entry.ended,
         outcome="recorded",
@@ -89,8 +84,11 @@ def _of_record(layout: Layout, line: PlanLine, entry: Entry) -> Iterator[Try]:
         productive=True,
         cost=entry.cost,
         energy=entry.energy,
-        gpu=str(environment.get("gpu", "")),
+        gpu=str(said("gpu", "")),
     )
+    if not entry.attempts:
+        return [last]
+    return [*(of_attempt(line.stage, line.key, held, recorded=True) for held in entry.attempts), last]
 
 
 def _of_diaries(layout: Layout, line: PlanLine) -> Iterator[Try]:

@@ -52,6 +52,7 @@ def no_own_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("CONDHPC_PROFILE", "CONDHPC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from made_runs import FakeQueue, MadeRun, squeue_row
 
+from condhpc import cancelling, retries, runs, submit
 from condhpc import profile as profiles
-from condhpc import retries, runs
 from condhpc.actions import Actions
 from condhpc.errors import InputError
 from condhpc.profile import Profile
@@ -189,3 +189,38 @@ def test_another_users_run_is_left_alone(made: MadeRun, act: Any, monkeypatch: p
         with pytest.raises(InputError, match="another user's"):
             refused()
     assert slurm.orders == []
+
+
+def test_the_rest_of_a_cancelled_run_stays_cancelled(made: MadeRun) -> None:
+    """Where single tasks of it go on, the steward must not send all else."""
+    keys = _keys(made)
+    for name in ("sets", "students"):
+        runs.append(made.run, runs.Cancel(name=name, time=runs.now()))
+    assert retries.withdrawn_keys(made.run) == set()
+    cancelling.keep_cancelled(made.run, {keys[0], keys[3]})
+    assert retries.withdrawn_keys(made.run) == set(keys) - {keys[0], keys[3]}
+
+
+def test_retry_asks_for_these_tasks_alone(made: MadeRun, act: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, with what is given; damaged records of these are set aside first, others are not even read."""
+    seen: list[submit.Terms] = []
+
+    def advance(*_: Any, say: Callable[[str], None], terms: submit.Terms, **__: Any) -> submit.Step:
+        seen.append(terms)
+        say("1 condense sent again")
+        return submit.Step(1, None, profiles.of_run(made.run.profile))
+
+    monkeypatch.setattr(submit, "advance", advance)
+    keys = _keys(made)
+    damaged = {"set": {"file": "set.0001.h5", "sha256": "0" * 64, "bytes": 4}}
+    for key in keys[:2]:
+        made.record(key, artefacts=damaged)
+        (made.folder(key).path / "set.0001.h5").write_bytes(b"else")
+    actions, _ = act()
+    said = actions.retry([keys[0]], time_min=30, mem_gb=8.0)
+    asked = seen[0].asked
+    assert (asked.keys, asked.time_min, asked.mem_gb, asked.by_hand) == ({keys[0]}, 30, 8.0, True)
+    assert said[-1] == "1 condense sent again"
+    assert f"condense {keys[0]} is computed again" in said[0]
+    assert made.folder(keys[1]).record.exists()
+    assert not made.folder(keys[0]).record.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import types
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import MadeRun, dead_owner, squeue_row
+from made_runs import FakeQueue, MadeRun, dead_owner, squeue_row, strange_owner
 from test_accounts import FakeAccounting, sacct_row
 
 from condhpc import accounts, cli, observe, profile, runs
@@ -152,6 +153,58 @@ def test_status_json_is_the_snapshot_and_nothing_else(made: MadeRun) -> None:
     plain = {"taken_s": 0.0, "outlook": Outlook()}
     assert msgspec.structs.replace(found, **plain) == msgspec.structs.replace(expected, **plain)
     assert (found.rows[0].state, result.exit_code, result.stderr) == ("lost", 1, "")
+
+
+def test_following_ends_with_the_exit_code_of_the_run(made: MadeRun) -> None:
+    """A line for what is so now; a run that does not go on is not waited for. With --json it is a document."""
+    a, b = made.condense(seed=0), made.condense(seed=1)
+    made.write()
+    name = made.pool(a, b, pids={"1": 1})
+    made.hint(name, 0, a, "recorded")
+    made.ended(b, "failed", "ValueError: no luck")
+    result = call("status", "--follow")
+    assert result.exit_code == 1
+    first, problem, *_ = result.stdout.splitlines()
+    assert first.endswith("Z  failed: condense 1/2, 1 failed")
+    assert "ValueError: no luck" in problem
+    made.record(b)
+    made.hint(name, 0, b, "recorded")
+    result = call("status", "--follow", "--json")
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    assert msgspec.json.decode(line, type=Snapshot).state == "done"
+    assert call("status", "--follow", "--rescan").exit_code == 2
+
+
+def test_a_colleagues_queue_is_not_asked(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own rows of squeue say nothing of it: heartbeats tell what runs, and nothing is called lost."""
+    made.run.profile.write_bytes(profile.encode(Profile(name="p", backend="slurm", root=made.layout.root)))
+    a, b = made.condense(seed=0), made.condense(seed=1)
+    made.write()
+    made.submit([a], [b], job="608", sent=1000.0)
+    made.lease(a, owner=strange_owner(job="608_0"))
+    monkeypatch.setattr(cli, "_slurm", lambda _: FakeQueue(error=AssertionError("asked")))
+    monkeypatch.setattr(os, "getuid", lambda: 99_999)
+    found = msgspec.json.decode(call("status", "made", "--json").stdout, type=Snapshot)
+    assert [row.state for row in found.rows] == ["running", "queued"]
+    assert (found.queue_s, found.queue_error) == (None, "")
+
+
+def test_status_takes_a_young_answer_of_another_watcher(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three looks of scripts within `poll_s` ask squeue once; a command that changes the queue has it asked anew."""
+    made.run.profile.write_bytes(profile.encode(Profile(name="p", backend="slurm", root=made.layout.root)))
+    made.condense()
+    made.write()
+    made.submit([made.lines[0].key], job="608", sent=1000.0)
+    queue = FakeQueue(squeue_row("608_0", "PENDING"))
+    monkeypatch.setattr(cli, "_slurm", lambda _: queue)
+    for _ in range(3):
+        assert call("status").exit_code == 10
+    assert queue.calls == 1
+    assert call("cancel").exit_code == 2
+    before = queue.calls
+    assert call("status").exit_code == 10
+    assert queue.calls == before + 1
 
 
 def test_rescan_believes_records_only(made: MadeRun) -> None:
@@ -415,7 +468,7 @@ def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) ->
     """The table and ten paths on stdout; a cell without results is a row that says so."""
     made.evaluate(made.condense(), 0)
     made.write()
-    result = call("collect", "--out", "tables")
+    result = call("collect", "--plain", "--out", "tables")
     assert result.exit_code == 0
     assert re.search(r"digits +random +1 +erm +convnet3 +0 +missing", result.stdout)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
@@ -423,6 +476,16 @@ def test_collect_shows_the_cells_and_the_files(made: MadeRun, tmp_path: Path) ->
         "scores.csv", "sets.csv", "waste.csv",
     ]  # fmt: skip
     assert "tables/results.csv" in result.stdout
+
+
+def test_collect_writes_a_papers_files_too(made: MadeRun, tmp_path: Path) -> None:
+    """Unless `--plain` is said there is a folder `paper` beside the tables, and its files are listed."""
+    made.evaluate(made.condense(), 0)
+    made.write()
+    result = call("collect", "--out", "tables")
+    assert result.exit_code == 0
+    assert "tables/paper/verdict.md" in result.stdout
+    assert "missing 0/1" in (tmp_path / "tables" / "paper" / "accuracy.md").read_text()
 
 
 def test_accounts_are_kept_once_a_run_has_ended(

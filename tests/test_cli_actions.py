@@ -44,8 +44,8 @@ def slurm(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> Told:
         squeue_row("608_[1]", "PENDING", "Resources"),
         squeue_row("609_[0]", "PENDING", "Dependency"),
     )
-    for module in ("scheduler", "actions"):
-        monkeypatch.setattr(f"condhpc.{module}.Slurm", lambda **_: found)
+    monkeypatch.setattr("condhpc.actions.Slurm", lambda: found)
+    monkeypatch.setattr(cli, "_slurm", lambda _: found)
     return found
 
 

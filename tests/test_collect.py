@@ -33,7 +33,7 @@ def made(tmp_path: Path) -> MadeRun:
 
 def gather(made: MadeRun, out: Path) -> Collected:
     """Collect a run into a folder, plain tables alone; `tests/paper` is about the rest."""
-    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), ())
+    return collect.collect(made.run, made.layout, out, observe.snapshot(made.run, made.layout, None), families=())
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -368,3 +368,106 @@ def test_what_sets_consumed_is_charged_to_them(made: MadeRun, tmp_path: Path) ->
     assert shown[0] == shown[1]
     assert shown[0][:4] == ["104.0", "8.0", "53.0", "4.0"]
     assert shown[2] == [""] * 6
+
+
+def seen(folder: Path) -> dict[str, int]:
+    """Modification times of files by name."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def finished(made: MadeRun) -> str:
+    """A run of one set and one student, all recorded; the student's key."""
+    chosen = made.condense(seed=0)
+    key = made.evaluate(chosen, 0)
+    made.write()
+    made.record(chosen, {})
+    made.record(key, evaluation(70.0))
+    return key
+
+
+def test_tables_of_a_complete_run_are_not_made_again(made: MadeRun, tmp_path: Path) -> None:
+    """Until a record is deleted by hand, a table is changed, or another format is asked for."""
+    key = finished(made)
+    out = tmp_path / "out"
+    first = gather(made, out)
+    assert collect.unchanged(made.run, made.layout, out, families=()) == first
+    assert collect.unchanged(made.run, made.layout, out, ("csv", "json"), ()) is None
+    (out / "cells.csv").write_text("mine")
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
+    assert gather(made, out) == first == collect.unchanged(made.run, made.layout, out, families=())
+    made.folder(key).record.unlink()
+    assert collect.unchanged(made.run, made.layout, out, families=()) is None
+    gather(made, out)
+    assert table(out / "results.csv") == []
+
+
+def test_a_run_that_is_not_complete_is_always_looked_at(made: MadeRun, tmp_path: Path) -> None:
+    """What waits may be recorded or fail without a trace that is cheap to see."""
+    finished(made)
+    made.condense("herding", seed=None)
+    made.run.plan.unlink()
+    made.write()
+    gather(made, tmp_path / "out")
+    assert collect.unchanged(made.run, made.layout, tmp_path / "out", families=()) is None
+
+
+def test_files_that_would_not_change_are_not_touched(made: MadeRun, tmp_path: Path) -> None:
+    """A new record changes the tables that show it, and no others."""
+    chosen = made.condense(seed=0)
+    keys = [made.evaluate(chosen, i) for i in (0, 1)]
+    made.write()
+    made.record(chosen, {})
+    made.record(keys[0], evaluation(70.0))
+    gather(made, tmp_path / "out")
+    before = seen(tmp_path / "out")
+    gather(made, tmp_path / "out")
+    assert seen(tmp_path / "out") == before
+    made.record(keys[1], evaluation(71.0))
+    gather(made, tmp_path / "out")
+    after = seen(tmp_path / "out")
+    assert {name for name in before if before[name] != after[name]} == {
+        "results.csv",
+        "cells.csv",
+        "scores.csv",
+        "cost.csv",
+    }
+
+
+def test_what_cannot_be_used_is_told_in_a_line_each_and_the_rest_is_collected(made: MadeRun, tmp_path: Path) -> None:
+    """Torn records, one of a newer schema, one that ended before it began, one that cost less than nothing."""
+    chosen = made.condense(seed=0)
+    keys = [made.evaluate(chosen, seed) for seed in range(8)]
+    made.write()
+    made.record(chosen, {})
+    for key in keys[:4]:
+        made.folder(key).record.write_bytes(b"{")
+    made.record(keys[4], evaluation(70.0), schema=99)
+    made.record(keys[5], evaluation(71.0), started=10.0, ended=3.0)
+    made.record(keys[6], evaluation(72.0), cost={"wall_s": 1.0, "cpu_s": -1.0})
+    made.record(keys[7], evaluation(73.0))
+    problems = gather(made, tmp_path).problems
+    assert [row["top1_pct"] for row in table(tmp_path / "results.csv")] == ["71.0", "72.0", "73.0"]
+    words = {"not a readable record": 4, "schema 99": 1, "before they started": 1, "costs below 0": 1}
+    assert {word: sum(word in problem for problem in problems) for word in words} == words
+    assert len(problems) == 7
+
+
+def test_many_problems_are_a_file_and_a_few_lines(tmp_path: Path) -> None:
+    """All of them in the file, which goes when they are few again."""
+    many = [f"record {i}" for i in range(30)]
+    shown = collect.few(many, tmp_path)
+    assert (shown[:20], len(shown)) == (many[:20], 21)
+    assert "10 more" in shown[20]
+    assert (tmp_path / "problems.txt").read_text().splitlines() == many
+    assert collect.few(many[:2], tmp_path) == many[:2]
+    assert not (tmp_path / "problems.txt").exists()
+
+
+def test_a_run_whose_folder_cannot_be_written_is_collected_all_the_same(made: MadeRun, tmp_path: Path) -> None:
+    """Without the kept ledger, which is said; that is no problem of the figures."""
+    finished(made)
+    (made.run.ledger / "in-the-way").mkdir(parents=True)
+    found = gather(made, tmp_path)
+    assert len(table(tmp_path / "results.csv")) == 1
+    assert found.problems == []
+    assert [str(made.run.ledger) in note for note in found.notes] == [True]

@@ -351,6 +351,21 @@ def test_what_waits_or_is_settled_is_not_judged_again(made: MadeRun, monkeypatch
     assert judged == [100]
 
 
+def test_a_rescan_between_two_looks_is_believed_for_itself_alone(made: MadeRun) -> None:
+    """It overrules hints; the next look trusts them again, and knows what the rescan found beside them."""
+    a, b = made.condense(seed=0), made.condense(seed=1)
+    made.write()
+    name = made.submit([a], [b], sent=LONG_AGO)
+    made.hint(name, 0, a, "recorded")
+    queue = FakeQueue(squeue_row("608_1", "RUNNING"))
+    observer = Observer(made.run, made.layout, queue)
+    assert states(observer.snapshot()) == {a: "recorded", b: "queued"}
+    made.record(b)
+    assert states(observer.snapshot(rescan=True)) == {a: "lost", b: "recorded"}
+    assert states(observer.snapshot()) == {a: "recorded", b: "recorded"}
+    assert observer.snapshot().counts["condense"]["lost"] == 0
+
+
 class Turmoil:
     """A run to which things happen by chance: to each array element its tasks, to the queue its rows."""
 

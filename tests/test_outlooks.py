@@ -120,7 +120,7 @@ def world(root: Path) -> World:
 
 
 def _tables(world: World, folder: Path) -> dict[str, list[dict[str, str]]]:
-    collect.collect(world.made.run, world.made.layout, folder, world.shot())
+    collect.collect(world.made.run, world.made.layout, folder, world.shot(), families=())
     return {path.stem: list(csv.DictReader(path.read_text().splitlines())) for path in folder.glob("*.csv")}
 
 

@@ -13,6 +13,9 @@ from condhpc import arrays, keys, sharding
 from condhpc.planned import Label, Plan, Planned
 from condhpc.spec import CondenseSpec, Groups, Task
 
+OBSERVER = made_stages.teacher(steps=6)
+"""Trained for half an epoch: that it ranks crops at all is enough."""
+
 
 def rded(ipc: int = 2, observer: str = "00") -> Task:
     """A set of the ten digits, a group each."""
@@ -69,10 +72,10 @@ def test_a_plan_is_spread_where_sets_are_still_to_be_made() -> None:
 def test_shards_give_the_bits_of_the_whole(tmp_path: Path) -> None:
     """Same images, in the same order; the record sums up what the shards took."""
     whole = Lab(tmp_path / "whole")
-    task = rded(observer=whole.key(made_stages.teacher()))
+    task = rded(observer=whole.key(OBSERVER))
     expected = arrays.read_condensed_set(whole.artefact(task, "set"))
     split = Lab(tmp_path / "split", shards=3)
-    split.key(made_stages.teacher())
+    split.key(OBSERVER)
     records = [split.record(shard) for shard in sharding.shards_of(task, 3)]
     assert [record.values["count"] for record in records] == [6, 6, 8]
     found = arrays.read_condensed_set(split.artefact(task, "set"))
@@ -86,7 +89,7 @@ def test_shards_give_the_bits_of_the_whole(tmp_path: Path) -> None:
 def test_a_set_waits_for_its_shards(tmp_path: Path) -> None:
     """Without them it is blocked, and names what is missing."""
     lab = Lab(tmp_path, shards=2)
-    task = rded(observer=lab.key(made_stages.teacher()))
+    task = rded(observer=lab.key(OBSERVER))
     lab.key(sharding.shards_of(task, 2)[0])
     assert lab.attempt(task) == "blocked"
     assert keys.key(sharding.shards_of(task, 2)[1]) in lab.reason(task)

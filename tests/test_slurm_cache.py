@@ -168,3 +168,17 @@ def test_the_folder_is_the_users_own(tmp_path: Path, clock: Clock) -> None:
     """Job names may say what others need not know."""
     Cache(tmp_path / "new", clock).claim("squeue", 30.0)
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+def test_a_users_own_deeds_make_the_answer_old(tmp_path: Path, clock: Clock) -> None:
+    """After a cancel the next watcher asks at once; without any watcher so far nothing is written."""
+    Cache(tmp_path / "none", clock).spoil()
+    assert not (tmp_path / "none").exists()
+    cache = Cache(tmp_path, clock)
+    assert cache.claim("squeue", 30.0)
+    for _ in range(3):
+        cache.answered(clock.now, rows("RUNNING"))
+    assert not cache.claim("squeue", 30.0)
+    Cache(tmp_path, clock).spoil()
+    assert cache.claim("squeue", 30.0)
+    assert cache.state().squeue.doublings == 0

@@ -82,7 +82,7 @@ def charge(element: str, elapsed_s: int, **fields: object) -> Charge:
 
 def account(made: MadeRun, *charges: Charge) -> None:
     """The accounting has just said this."""
-    made.run.accounting.touch()
+    made.run.accounting_asked.touch()
     accounts._append(made.run, charges)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,29 @@ def test_watch_tells_more_than_the_tasks(made: MadeRun, advanced: Advanced, monk
     found = beside.snapshot().outlook
     assert sum(pace.tasks for pace in found.pace) == len(made.lines)
     assert [(line.unit, line.limit) for line in found.costs.budget] == [("gpuh", 9.0)]
+
+
+def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that hangs delays the budget, not the snapshot; what came of it is told when it comes."""
+    go = threading.Event()
+
+    def hang(*_: object) -> None:
+        assert go.wait(20)
+        raise SchedulerError("squeue: no answer within 30 s")
+
+    monkeypatch.setattr(steward, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(spending, "enforce", hang)
+    beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
+    assert "squeue: no answer within 30 s" not in beside.snapshot().problems
+    beside.snapshot()
+    go.set()
+    beside._thread.join(20)
+    assert "squeue: no answer within 30 s" in beside.snapshot().problems
+
+
+def test_a_bug_beside_is_raised_where_one_looks(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that dies in silence would leave the budget alone for days."""
+    monkeypatch.setattr(spending, "enforce", lambda *_: 1 / 0)
+    beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
+    with pytest.raises(ZeroDivisionError):
+        beside.snapshot()

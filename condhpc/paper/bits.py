@@ -31,14 +31,16 @@ _decoder = msgspec.json.Decoder(_Record)
 
 
 class BitsError(ValueError):
-    """An evaluation's bits are missing or are not those of its accuracy."""
+    """An evaluation's bits cannot be read or are not those of its accuracy."""
 
 
-def read(layout: Layout, key: str) -> NDArray[np.uint8]:
-    """0 or 1 per test image (N,), in the order of the test split; raises BitsError."""
+def read(layout: Layout, key: str) -> NDArray[np.uint8] | None:
+    """0 or 1 per test image (N,), in the order of the test split; None where a record has none; raises BitsError."""
     path = layout.task("evaluate", key).record
     try:
         values = _decoder.decode(path.read_bytes()).values
+        if not values.correct_bits:
+            return None
         packed = np.frombuffer(base64.b64decode(values.correct_bits, validate=True), dtype=np.uint8)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, binascii.Error) as error:
         raise BitsError(f"{path}: no readable `correct_bits` ({error})") from error

@@ -68,8 +68,11 @@ class _Line(NamedTuple):
     alike: object
 
 
-def blocks(study: Study, kinds: Kinds) -> list[Block]:
-    """All of a plan, those of one dataset together; what has no usable bits is said in `study.problems`."""
+def blocks(study: Study, kinds: Kinds) -> Iterator[Block]:
+    """All of a plan, by dataset; one at a time, because bits and resamples of all would fill the memory.
+
+    Bits that cannot be used are said in `study.problems`.
+    """
     found: dict[tuple[Place, int | None], dict[str, list[PlanLine]]] = defaultdict(lambda: defaultdict(list))
     for line in study.plan:
         if line.stage == "evaluate":
@@ -77,7 +80,14 @@ def blocks(study: Study, kinds: Kinds) -> list[Block]:
             place = Place(cell.dataset, cell.protocol, cell.student)
             found[place, cell.ipc][cell.condenser].append(line)
     lines = {line.key: line for line in study.plan}
-    return [_block(study, kinds, lines, *which, of_block) for which, of_block in sorted(found.items(), key=_order)]
+    for which, of_block in sorted(found.items(), key=_order):
+        yield _block(study, kinds, lines, *which, of_block)
+
+
+def without_bits(block: Block) -> Block:
+    """What tables and figures need of a block that has been judged."""
+    cells = {name: one._replace(arm=one.arm._replace(correct=None, sums=None)) for name, one in block.cells.items()}
+    return block._replace(cells=cells)
 
 
 def _order(item: tuple[tuple[Place, int | None], object]) -> tuple[Place, int]:
@@ -140,15 +150,17 @@ def _correct(study: Study, place: Place, keys: Sequence[str]) -> dict[str, NDArr
     spoilt: list[str] = []
     for key in keys:
         try:
-            found[key] = bits.read(study.layout, key)
+            held = bits.read(study.layout, key)
         except BitsError as error:
             spoilt.append(str(error))
+        else:
+            if held is not None:
+                found[key] = held
     if len({len(held) for held in found.values()}) > 1:
         spoilt.append("its students were tested on different numbers of images")
     if spoilt:
         study.problems.append(f"paper, {place}: intervals are over seeds alone: {first_few(spoilt, 2)}")
-        return {}
-    return found
+    return {} if spoilt or len(found) < len(keys) else found
 
 
 def _sums(place: Place, correct: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+_NO_SPREAD = 1e-12
+"""Standard deviation of a fraction below which resamples are all the same."""
 _AT_A_TIME = 250
 """Resamples whose image counts are in memory together."""
 
@@ -138,7 +140,8 @@ class _Contrast(NamedTuple):
 def differences(pairs: Sequence[tuple[Arm, Arm]]) -> list[Difference | None]:
     """First minus second of each pair, with intervals that hold all at once; None where two share no runs."""
     contrasts = _pooled([_contrast(*pair) for pair in pairs])
-    level = _level([one for one in contrasts if one is not None])
+    known = [(one, pair) for one, pair in zip(contrasts, pairs, strict=True) if one is not None]
+    level = _level([one for one, _ in known], [pair for _, pair in known])
     return [None if one is None else _with_interval(one, level) for one in contrasts]
 
 
@@ -214,15 +217,35 @@ def _with_others(own: Spread, units: int, alike: Sequence[tuple[Spread, int]]) -
     return own._replace(variance=max(mean, own.variance), df=max(own.df, df / (1 + (len(alike) - 1) / 4)))
 
 
-def _level(contrasts: Sequence[_Contrast]) -> float:
-    """Confidence of each interval, such that all hold at once with CONFIDENCE: the studentised maximum's quantile."""
+def _level(contrasts: Sequence[_Contrast], pairs: Sequence[tuple[Arm, Arm]]) -> float:
+    """Confidence of each interval, such that all hold at once with CONFIDENCE: the studentised maximum's quantile.
+
+    Replicates of three seeds lie in a plane, so that ten differences look more alike than they are: the maximum is at
+    least that of independent arms of equal spread, as Dunnett's and Tukey's tests have it.
+    """
     replicates = [one.replicates_B for one in contrasts if one.replicates_B is not None]
-    deviations = [(found - found.mean()) / found.std() for found in replicates if found.std() > 1e-12]
+    deviations = [(found - found.mean()) / found.std() for found in replicates if found.std() > _NO_SPREAD]
     if len(deviations) < 2:
         return CONFIDENCE
-    largest_B = np.abs(np.stack(deviations)).max(axis=0)
-    bound = float(np.quantile(largest_B, CONFIDENCE, method="higher"))
+    bound = max(_bound(deviations), _bound(_independent(pairs)))
     return max(math.erf(bound / math.sqrt(2.0)), CONFIDENCE)
+
+
+def _bound(deviations_B: Sequence[NDArray[np.float64]]) -> float:
+    """Below it the largest of all is in CONFIDENCE of the resamples."""
+    return float(np.quantile(np.abs(np.stack(deviations_B)).max(axis=0), CONFIDENCE, method="higher"))
+
+
+def _independent(pairs: Sequence[tuple[Arm, Arm]]) -> list[NDArray[np.float64]]:
+    """Standardised differences (B,) of arms that have nothing in common."""
+    arms = list(dict.fromkeys(id(arm) for pair in pairs for arm in pair))
+    drawn = dict(zip(arms, _normal(len(arms), RESAMPLES), strict=True))
+    return [(drawn[id(one)] - drawn[id(other)]) / math.sqrt(2.0) for one, other in pairs]
+
+
+@cache
+def _normal(arms: int, resamples: int) -> NDArray[np.float64]:
+    return generator("arms").standard_normal((arms, resamples))
 
 
 def _with_interval(one: _Contrast, level: float) -> Difference:

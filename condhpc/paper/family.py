@@ -36,6 +36,8 @@ def write(study: Study, out_dir: Path) -> list[Path]:
     before = len(study.problems)
     paths = list(making.files(study, folder))
     made = _Made(digest, [str(path.relative_to(folder)) for path in paths], study.problems[before:])
+    for name in set(held.names if held is not None else ()) - set(made.names):
+        (folder / name).unlink(missing_ok=True)  # a figure of what is no more
     put(folder / _MADE_FROM, keys.encode(made) + b"\n")
     return paths
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from condhpc.paper import accuracy, blocks, costs, metric_pages, pages, plots, verdict
 from condhpc.paper.blocks import Block
 from condhpc.paper.costs import SetCosts
-from condhpc.paper.judgement import judge
+from condhpc.paper.judgement import Judged, judge
 from condhpc.paper.metric_pages import Sets
 from condhpc.paper.outputs import put
 from condhpc.sets_table import Kinds
@@ -21,8 +21,7 @@ def files(study: Study, folder: Path) -> Iterator[Path]:
     said = len(study.problems)
     kinds = Kinds(study)
     del study.problems[said:]  # the plain tables have said it
-    found = blocks.blocks(study, kinds)
-    judged = [judge(block) for block in found]
+    judged = [_judged(block) for block in blocks.blocks(study, kinds)]
     spent = costs.of_study(study, kinds)
     sets = metric_pages.of_study(study, kinds)
     for table, page in (
@@ -32,7 +31,11 @@ def files(study: Study, folder: Path) -> Iterator[Path]:
     ):
         yield from _pages(folder, table, page)
     yield put(folder / "verdict.md", verdict.text(judged, spent, sets).encode())
-    yield from _figures(study, folder, found, spent, sets)
+    yield from _figures(study, folder, [one.block for one in judged], spent, sets)
+
+
+def _judged(block: Block) -> Judged:
+    return judge(block)._replace(block=blocks.without_bits(block))
 
 
 def _pages(folder: Path, table: Table, page: pages.Page) -> Iterator[Path]:

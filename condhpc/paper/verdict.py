@@ -177,18 +177,20 @@ def _sets(count: int) -> str:
 
 def _times(distilled: SetCosts, coreset: SetCosts) -> str:
     unit = _unit(distilled, coreset)
-    spent = [one.number(unit) for one in (distilled, coreset)] if unit else [None, None]
-    if spent[0] is None or not spent[1]:
-        return "How many times more it is cannot be said: no unit is common to both."
-    name = "GPU-hours" if unit == "gpu_h" else "CPU-hours"
-    return f"In {name} the distilled set took {significant(spent[0] / spent[1])} times as much as the coreset."
+    spent, base = distilled.number(unit), coreset.number(unit)
+    if spent is None or not base:
+        return "How many times more it is cannot be said: they have no measured unit in common."
+    return f"In {_UNITS[unit]} the distilled set took {significant(spent / base)} times as much as the coreset."
+
+
+_UNITS = {"gpu_h": "GPU-hours", "cpu_h": "CPU-hours", "kwh": "kWh"}
 
 
 def _unit(distilled: SetCosts, coreset: SetCosts) -> str:
-    """GPU-hours on the same single type; CPU-hours where neither had a GPU."""
+    """GPU-hours on the same single type; CPU-hours where neither had a GPU; else energy, which all have in common."""
     if not distilled.gpu_types and not coreset.gpu_types:
         return "cpu_h"
-    return "gpu_h" if len(distilled.gpu_types) == 1 and distilled.gpu_types == coreset.gpu_types else ""
+    return "gpu_h" if len(distilled.gpu_types) == 1 and distilled.gpu_types == coreset.gpu_types else "kwh"
 
 
 def _uncharged(one: SetCosts) -> str:

@@ -27,6 +27,9 @@ class Source(Protocol):
     def forget(self) -> None:
         """Look at everything anew."""
 
+    def touch(self) -> None:
+        """Somebody is at the keyboard."""
+
 
 class Trouble(Message):
     """No snapshot this time: an error that a user can mend, or a bug."""
@@ -65,6 +68,7 @@ class Poller(threading.Thread):
     def stir(self) -> None:
         """Somebody is there: what slept looks at once."""
         was_asleep, self._stirred_s = self.is_asleep, self._clock()
+        self._source.touch()
         if was_asleep:
             self._wake.set()
 

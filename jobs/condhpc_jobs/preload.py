@@ -1,4 +1,4 @@
-"""Imported once per element, before tasks are forked: pays torch's import, opens no CUDA context, starts no threads."""
+"""Imported once per element, before tasks are forked: pays for what all tasks import; no CUDA context, no threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 import torchvision
 import torchvision.models
 
+import condhpc.arrays  # and with it h5py
+import condhpc.train  # noqa: F401  # the same
 from condhpc.errors import StageError
 
 

@@ -24,7 +24,7 @@ def paper(tmp_path: Path) -> MadePaper:
 
 def test_blocks_hold_what_is_planned(written: Written) -> None:
     """One block per place and ipc, rows in the order of tables; holes have a row; references stand last."""
-    found = blocks.blocks(written.study, Kinds(written.study))
+    found = list(blocks.blocks(written.study, Kinds(written.study)))
     assert [(one.place.protocol, one.ipc) for one in found] == [
         ("erm", None), ("erm", 1), ("erm", 10), ("single_teacher", 1), ("single_teacher", 10)
     ]  # fmt: skip
@@ -46,7 +46,7 @@ def test_bits_are_those_of_the_record(paper: MadePaper) -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"correct_bits": ""}, "0 bytes"),
+        ({"correct_bits": "AAAA"}, "3 bytes"),
         ({"correct_bits": "!"}, "no readable"),
         ({"top1_pct": 12.5}, "12.5"),
         ({"test_count": 8}, "expected one bit for 8 images"),
@@ -60,15 +60,27 @@ def test_wrong_bits_are_refused(paper: MadePaper, values: dict[str, object], wor
         bits.read(paper.made.layout, key)
 
 
-def test_without_bits_seeds_alone_are_compared_and_it_is_said(paper: MadePaper) -> None:
+def test_without_bits_seeds_alone_are_compared(paper: MadePaper) -> None:
     """One record without bits takes the images out of its whole block: intervals of a table mean the same."""
-    paper.rewrite(paper.evaluations["rded", 1, "erm", 0, 0], correct_bits="")
+    key = paper.evaluations["rded", 1, "erm", 0, 0]
+    paper.rewrite(key, correct_bits="")
+    assert bits.read(paper.made.layout, key) is None
     found = said(paper)
     by_ipc = {one.block.ipc: one for one in found.judged if one.block.place.protocol == "erm"}
     assert {IMAGES in one.over for one in by_ipc[1].over_random.values()} == {False}
     assert {IMAGES in one.over for one in by_ipc[10].over_random.values()} == {True}
+    assert found.study.problems == []
+
+
+def test_spoilt_bits_are_said(paper: MadePaper) -> None:
+    """The block falls back to seeds, and one line names the record."""
+    key = paper.evaluations["rded", 1, "erm", 0, 0]
+    paper.rewrite(key, correct_bits="AAAA")
+    found = said(paper)
+    assert {IMAGES in one.over for one in found.judged[1].over_random.values()} == {False}
     (problem,) = found.study.problems
     assert problem.startswith("paper, digits, erm, convnet3: intervals are over seeds alone")
+    assert key in problem
 
 
 def test_other_teachers_are_not_compared(tmp_path: Path) -> None:

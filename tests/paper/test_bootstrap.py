@@ -78,10 +78,21 @@ def test_several_comparisons_are_wider_than_one_and_narrower_than_bonferroni() -
     together = differences([(one, runs[0]) for one in runs[1:]])
     assert alone is not None
     assert alone.high is not None
-    level = bootstrap._level([bootstrap._contrast(one, runs[0]) for one in runs[1:]])  # type: ignore[list-item]
+    pairs = [(one, runs[0]) for one in runs[1:]]
+    level = bootstrap._level([bootstrap._contrast(*pair) for pair in pairs], pairs)  # type: ignore[misc]
     assert 0.95 < level < 1 - 0.05 / 5
     widths = [one.high - one.value for one in together if one is not None and one.high is not None]
     assert min(widths) > 0.8 * (alone.high - alone.value)
+
+
+def test_few_seeds_do_not_hide_the_number_of_comparisons() -> None:
+    """All pairs of six arms with three seeds each: at least Tukey's quantile of the studentised range, by scipy."""
+    draw = np.random.default_rng(4)
+    runs = [plain_arm({(s, 0): float(v) for s, v in enumerate(draw.normal(size=3))}) for _ in range(6)]
+    pairs = [(one, other) for i, one in enumerate(runs) for other in runs[i + 1 :]]
+    level = bootstrap._level([bootstrap._contrast(*pair) for pair in pairs], pairs)  # type: ignore[misc]
+    tukey = float(stats.studentized_range.ppf(0.95, 6, np.inf)) / np.sqrt(2.0)
+    assert stats.norm.ppf((1 + level) / 2) == pytest.approx(tukey, rel=0.03)
 
 
 def covered(condensers: int, sets: int, students: int, runs: int, noise: Sequence[float]) -> float:

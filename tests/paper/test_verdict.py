@@ -74,14 +74,22 @@ def costs(
     [
         (costs("m", ("A",), 6.0, 1.0), costs("c", ("A",), 2.0, 9.0), "In GPU-hours the distilled set took 3 times"),
         (costs("m", (), 0.0, 6.0), costs("c", (), 0.0, 2.0), "In CPU-hours the distilled set took 3 times"),
-        (costs("m", ("A",), 6.0, 1.0), costs("c", ("B",), 2.0, 9.0), "no unit is common"),
-        (costs("m", ("A",), 6.0, 1.0), costs("c", (), 0.0, 9.0), "no unit is common"),
-        (costs("m", ("A", "B"), 6.0, 1.0), costs("c", ("A", "B"), 6.0, 9.0), "no unit is common"),
+        (costs("m", ("A",), 6.0, 1.0), costs("c", ("B",), 2.0, 9.0), "no measured unit in common"),
+        (costs("m", ("A",), 6.0, 1.0), costs("c", (), 0.0, 9.0), "no measured unit in common"),
+        (costs("m", ("A", "B"), 6.0, 1.0), costs("c", ("A", "B"), 6.0, 9.0), "no measured unit in common"),
     ],
 )
 def test_hours_are_compared_on_one_type_of_gpu(distilled: SetCosts, coreset: SetCosts, words: str) -> None:
     """Never across types, and GPU-hours never against CPU-hours."""
     assert words in verdict._times(distilled, coreset)
+
+
+def test_energy_is_what_a_gpu_and_a_cpu_have_in_common() -> None:
+    """A coreset that was chosen on a CPU is not free: its kWh stand against those of a GPU."""
+    sides = [costs("m", ("A",), 6.0, 1.0), costs("c", (), 0.0, 9.0)]
+    for one, kwh in zip(sides, (4.0, 0.5), strict=True):
+        one.figures["kwh"] = kwh
+    assert verdict._times(*sides) == "In kWh the distilled set took 8 times as much as the coreset."
 
 
 def test_cost_stands_beside_one_full_training() -> None:

@@ -72,7 +72,7 @@ def suspend(lab: Lab, element: str, seconds: float) -> None:
 def test_gpu_hours_equal_a_hand_computation(lab: Lab) -> None:
     """Requeued, failed, cancelled and suspended: the charge is the sum over all rows, and each cause is told."""
     lab.profile["stages"]["condense"] = {"gpus": 2}
-    lab.behave(condense={"fail_late": ["herding"], "steps": 3, "step_s": 1.0}, evaluate={"steps": 120, "step_s": 0.1})
+    lab.behave(condense={"fail_late": ["herding"], "steps": 3, "step_s": 1.0}, evaluate={"steps": 240, "step_s": 0.1})
     lab.write(condensers=["random", "herding"], student_seeds=[0, 1, 2])
     lab.condhpc("submit", lab.root / "lab.toml")
     lab.wait_for({"running": 3, "blocked": 3}, "evaluate")

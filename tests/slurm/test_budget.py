@@ -31,7 +31,7 @@ def queue(lab: Lab) -> set[tuple[str, str]]:
 
 def test_used_up_held_raised_and_done(lab: Lab) -> None:
     """The running task ends, its worker begins no other, waiting elements are held; raised, all is recorded."""
-    lab.behave(evaluate={"steps": 60, "step_s": 0.1})
+    lab.behave(evaluate={"steps": 150, "step_s": 0.1})
     lab.condhpc("submit", lab.root / "lab.toml", "--budget", "50gpuh")
     lab.wait_for({"running": 1, "queued": 5}, "evaluate")
     lab.condhpc("budget", "--set", "0.0001gpuh")

@@ -157,7 +157,7 @@ def test_usr2_checkpoints_and_the_requeued_ranks_end_in_the_same_bits(
     assert teacher.checkpoint(1).exists()
     lab.restart_now(job)
     for one in (lab, whole):
-        one.wait_for({"recorded": 1}, "teacher", timeout_s=120)
+        one.wait_for({"recorded": 1}, "teacher", timeout_s=240)
     assert record(teacher).attempt == 2
     first, second = content(teacher, "model"), content(folder(whole, "teacher"), "model")
     assert {n: v.tobytes() for n, v in first.items()} == {n: v.tobytes() for n, v in second.items()}

@@ -1,0 +1,81 @@
+"""Whether tables are still those of their run: what a stamp notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_runs import MadeRun
+
+from condhpc import collect, observe, unchanged
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeRun:
+    """A complete run whose tables are in `out`."""
+    found = MadeRun(tmp_path / "root")
+    for seed in range(3):
+        found.condense(seed=seed)
+    found.write()
+    for line in found.lines:
+        found.record(line.key, {})
+    shot = observe.snapshot(found.run, found.layout, None)
+    collect.collect(found.run, found.layout, found.layout.root / "out", shot, families=())
+    return found
+
+
+def look(made: MadeRun) -> bool:
+    """Whether nothing changed."""
+    return unchanged.look(made.run, made.layout, made.layout.root / "out", ("csv",)) is not None
+
+
+def _resubmit(made: MadeRun) -> None:
+    made.submit([made.lines[0].key])
+
+
+def _touch_record(made: MadeRun) -> None:
+    record = made.folder(made.lines[1].key).record
+    record.write_bytes(record.read_bytes() + b" ")
+
+
+def _move_task(made: MadeRun) -> None:
+    folder = made.folder(made.lines[2].key).path
+    folder.rename(made.layout.root / "aside")
+
+
+def _lose_table(made: MadeRun) -> None:
+    (made.layout.root / "out" / "sets.csv").unlink()
+
+
+def _charge(made: MadeRun) -> None:
+    made.run.accounting.write_text("{}\n")
+
+
+def _tear(made: MadeRun) -> None:
+    (made.layout.root / "out" / ".collected").write_bytes(b"torn")
+
+
+@pytest.mark.parametrize("change", [_resubmit, _touch_record, _move_task, _lose_table, _charge, _tear])
+def test_every_change_is_noticed(made: MadeRun, change: Callable[[MadeRun], None]) -> None:
+    """Of the run, of a record, of the store, of a table, of the accounts, of the stamp."""
+    assert look(made)
+    change(made)
+    assert not look(made)
+
+
+def test_asking_for_a_budget_changes_nothing(made: MadeRun) -> None:
+    """When the accounting was asked last is not in the accounts."""
+    made.run.accounting_asked.touch()
+    assert look(made)
+
+
+def test_a_run_that_changes_while_its_tables_are_made_gets_no_stamp(made: MadeRun) -> None:
+    """Else what came meanwhile would go unnoticed."""
+    out = made.layout.root / "out"
+    unchanged.forget(out)
+    before = unchanged.begin(made.run)
+    made.submit([made.lines[0].key])
+    shown = unchanged.Shown([], [], [], [])
+    unchanged.write(made.run, made.layout, out, ("csv",), before, unchanged.Made([], shown, [], {}))
+    assert not (out / ".collected").exists()
