@@ -85,7 +85,7 @@ def test_a_day_in_a_terminal(lab: Lab, window: Terminal) -> None:
     window.press("2")
     window.wait_for("the tasks", lambda shown: "[2 Tasks]" in shown and "running" in shown)
     window.press("c")
-    window.wait_for("the question", lambda shown: "Yes (y)" in shown)
+    window.wait_for("the question", lambda shown: "Cancel 1 task" in shown and "Yes (y)" in shown)
     window.press("y")
     keys = [line.key for line in runs.plan(lab.run()) if line.stage == "condense"]
     lab.cluster.wait_until("it is stopped", lambda: lab.states("condense") == {"new": 1, "running": 1}, 60.0)
