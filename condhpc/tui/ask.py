@@ -32,9 +32,9 @@ class Ask(ModalScreen[Answers | None]):
     DEFAULT_CSS = """
     Ask { align: center middle; }
     Ask > Vertical { width: 72; max-width: 96%; height: auto; max-height: 96%; border: solid $warning; padding: 0 1; }
-    Ask Input { border: none; height: 1; padding: 0; }
+    Ask Input { padding: 0; }
     Ask Horizontal { height: 1; align-horizontal: right; }
-    Ask Button { border: none; height: 1; min-width: 10; margin-left: 2; }
+    Ask Button { height: 1; min-width: 10; margin-left: 2; }
     Ask Button:focus { text-style: bold reverse; }
     Ask #amiss { color: $text-error; }
     """
@@ -47,7 +47,7 @@ class Ask(ModalScreen[Answers | None]):
         super().__init__()
         self._question = Line("\n".join(lines))
         self._fields = list(fields)
-        self._inputs = [Input(placeholder=field.hint, id=f"field{i}") for i, field in enumerate(fields)]
+        self._inputs = [Input(placeholder=field.hint, id=f"field{i}", compact=True) for i, field in enumerate(fields)]
         self._amiss = Line(id="amiss")
 
     @property
@@ -64,8 +64,8 @@ class Ask(ModalScreen[Answers | None]):
                 yield typed
             yield self._amiss
             with Horizontal():
-                yield Button(Text("No (n)"), id="no")
-                yield Button(Text("Yes (y)"), id="yes")
+                yield Button(Text("No (n)"), id="no", compact=True)
+                yield Button(Text("Yes (y)"), id="yes", compact=True)
 
     def on_mount(self) -> None:
         """Where nothing is to be typed, enter means no."""
