@@ -97,6 +97,8 @@ class Watch(Acting):
         if self.setting.theme in self.available_themes:
             self.theme = self.setting.theme
         self.set_keymap(dict(self.setting.keys))
+        # After ^Z and `fg` the terminal shows nothing of what we believe to be there.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.action_front(0)
         self._poller.start()
         self.set_interval(_AGE_EVERY_S, self._show_head)
