@@ -35,11 +35,18 @@ Sheet = tuple[Sequence[str], Sequence[Sequence[Cell]] | Rows[Any]]
 def of_grid(grid: Grid[Any]) -> Sheet:
     """Columns of a grid and every row that passes its filters, in its order; groups are their rows."""
     table = grid.table
-    columns = table.shape.columns
-    shown = dict.fromkeys(key for line in table.shown for key in table.members(line))
-    held = [(key, table.rows[key]) for key in shown]
+    columns, rows = (
+        table.shape.columns,
+        table.rows,
+    )  # other rows come in another dict: these stay while they are written
+    keys: dict[str, None] = {}
+    for line in table.shown:
+        if table.is_group(line):
+            keys.update(dict.fromkeys(table.members(line)))
+        else:
+            keys[line] = None
     titles = ["key", *(column.title for column in columns)]
-    return titles, Rows(held, lambda row: (row[0], *(column.text(row[1]) for column in columns)))
+    return titles, Rows(list(keys), lambda key: (key, *(column.text(rows[key]) for column in columns)))
 
 
 def plain(texts: Iterable[str]) -> list[list[Part]]:

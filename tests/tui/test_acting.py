@@ -115,11 +115,32 @@ async def test_cancel_asks_and_names_what_is_at_stake() -> None:
         assert "2.50 GPU-hours" in question
         assert "1 other task" in question
         assert "2 tasks cannot be computed" in question
+        painted = " ".join(" ".join(line.strip(" │▌▐▊▎") for line in screen(app)).split())
+        assert "No (n) Yes (y)" in painted
+        assert all(sentence in painted for sentence in (" ".join(line.split()) for line in question.split("\n")))
         assert recorder.calls == []
         looks = source.looks
         await pilot.press("y")
         await until(pilot, lambda: recorder.calls == [("cancel", [A])])
         await until(pilot, lambda: "done" in told(app) and source.looks > looks)
+
+
+async def test_a_question_fits_small_screens() -> None:
+    """What does not fit scrolls; No is in sight, for it has the focus."""
+    recorder = Recorder()
+    app = acting(recorder)
+    async with app.run_test(size=(40, 10)) as pilot:
+        await at_tasks(pilot, app)
+        await pilot.press("c")
+        await asked(pilot, app)
+        await pilot.pause()
+        assert "Cancel 1 task in 2" in "\n".join(screen(app))
+        assert "No (n)" in "\n".join(screen(app))
+        await pilot.press(*["down"] * 9)
+        await pilot.pause()
+        assert "cannot be" in "\n".join(screen(app))
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: recorder.calls == [("cancel", [A])])
 
 
 async def test_anything_but_yes_is_no() -> None:
