@@ -30,10 +30,11 @@ def tables(study: Study) -> list[Table]:
     spent, strays = waste.spent(held.charges, own)
     alone = _exclusive_stages(run)
     stages = {name: intent.stage or "" for name, intent in sent.items()}
-    usable = {key: entry for key, entry in entries.items() if min(entry.cost.values(), default=0.0) >= 0.0}
+    negative = dict.fromkeys(key for key, entry in entries.items() if min(entry.cost.values(), default=0.0) < 0.0)
+    usable = {key: entry for key, entry in entries.items() if key not in negative} if negative else entries
     costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
-    negative = [f"{entry.stage} {key}" for key, entry in entries.items() if key not in usable]
-    study.problems.extend(held.problems + found.problems + _oddities(run, spent, found.tries, strays, negative))
+    told = [f"{entries[key].stage} {key}" for key in negative]
+    study.problems.extend(held.problems + found.problems + _oddities(run, spent, found.tries, strays, told))
     charged = attempt_rows(
         spent,
         lambda charge: stages.get(charge.submission, ""),

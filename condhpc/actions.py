@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -29,13 +30,24 @@ from condhpc.stakes import Stakes, stakes_of
 class Actions:
     """Actions on one run. `current` is the profile in force, by which work is sent again."""
 
-    def __init__(self, run: RunFolder, layout: Layout, current: Profile, slurm: Slurm | None = None) -> None:
-        """`slurm` stands in for the cluster's commands in tests; else the run's profile says whether there are any."""
+    def __init__(
+        self,
+        run: RunFolder,
+        layout: Layout,
+        current: Profile,
+        slurm: Slurm | None = None,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`slurm` stands in for the cluster's commands in tests; else the run's profile says whether there are any.
+
+        `after` is called when the queue may have changed.
+        """
         self.run = run
         self._layout = layout
         self._current = current
         self._own = profiles.of_run(run.profile)
         self._slurm = (slurm or Slurm()) if self._own.backend == "slurm" else None
+        self._after = after
         self._view = RunView(run)
         self._plan: list[PlanLine] = []
 
@@ -54,7 +66,8 @@ class Actions:
         from condhpc import cancelling  # submitit: half a second that a screen need not take to start
 
         self._require_own()
-        return cancelling.cancel_tasks(self.run, self._layout, self._slurm, keys)
+        with self._told_after():
+            return cancelling.cancel_tasks(self.run, self._layout, self._slurm, keys)
 
     def retry(
         self,
@@ -76,7 +89,8 @@ class Actions:
         said: list[str] = []
         submit.set_aside(self.run, self._layout, asked, said.append)
         terms = submit.Terms(asked=asked)
-        submit.advance(self.run, self._layout, self._current, accept_code=accept_code, say=said.append, terms=terms)
+        with self._told_after():
+            submit.advance(self.run, self._layout, self._current, accept_code=accept_code, say=said.append, terms=terms)
         return said
 
     def hold(self, keys: Collection[str] | None = None) -> list[str]:
@@ -109,7 +123,8 @@ class Actions:
         arrays = sorted({row.ids.parent for row in self._queue(slurm)} & of_stage)
         if not arrays:
             raise InputError(f"run {self.run.name}: no array{f' of stage {stage}' if stage else ''} waits or runs")
-        slurm.throttle(arrays, running)
+        with self._told_after():
+            slurm.throttle(arrays, running)
         bound = f"at most {running} elements at a time" if running else "no bound"
         return [f"{len(arrays)} arrays: {bound}; later ones get `max_running` of the profile"]
 
@@ -124,6 +139,14 @@ class Actions:
         return " && ".join([*self._own.setup, shlex.join(words)])
 
     # -- what they share -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _told_after(self) -> Iterator[None]:
+        """Also after a failure: half of it may have been done."""
+        try:
+            yield
+        finally:
+            self._after()
 
     def _cpus(self, place: Place) -> int:
         wanted = self._own.stage(place.submission.intent.stage or "evaluate")
@@ -163,5 +186,6 @@ class Actions:
             found = {element: element for element in found if element in wanted}
         if not found:
             raise InputError(f"run {self.run.name}: {none}")
-        act(sorted(set(found.values())))
+        with self._told_after():
+            act(sorted(set(found.values())))
         return [f"{len(found)} elements {done}"]

@@ -104,4 +104,4 @@ def _pct(part: float, whole: float) -> float | None:
 
 
 def _utc(epoch_s: int | None) -> str:
-    return "" if epoch_s is None else f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return "" if epoch_s is None else f"{datetime.fromtimestamp(epoch_s, UTC).isoformat()[:19]}Z"

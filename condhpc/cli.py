@@ -336,9 +336,10 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
 def _doer_of(session: Session, run: RunFolder, layout: Layout) -> Actions | None:
     """Who acts on a run for `watch`; nobody where no profile is in force: looking at a run needs none."""
     from condhpc.actions import Actions
+    from condhpc.shared_slurm import cache_of_user
 
     try:
-        return Actions(run, layout, session.profile())
+        return Actions(run, layout, session.profile(), after=lambda: cache_of_user().spoil())
     except InputError as error:
         say(f"nothing can be done to this run from here: {error}")
         return None

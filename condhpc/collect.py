@@ -18,7 +18,7 @@ from condhpc.table_files import Format
 from condhpc.tables import Cell, Table, printable, write_text
 from condhpc.unchanged import Made, Shown
 
-__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged"]
+__all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged", "write"]
 
 Family = Callable[[Study, Path], list[Path]]
 """Writes files of its own kind below the folder and returns their paths; what it cannot use it adds to `problems`."""
@@ -83,11 +83,7 @@ def collect(
         before = stamps.begin(run)
         stamps.forget(out_dir)
         held = study.read(run, layout, shot.rows, anew=anew)
-        cells = Cells(held)
-        paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
-        for family in families:
-            paths += family(held, out_dir)
-        shown = Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
+        paths, shown = write(held, out_dir, formats, families)
         if len(held.entries) == len(held.plan) and accounts.is_settled(run):
             stamps.write(
                 run, layout, out_dir, _kinds(formats, families), before, Made(paths, shown, held.plan, held.looks)
@@ -97,6 +93,17 @@ def collect(
 
 def _kinds(formats: Sequence[Format], families: Sequence[Family]) -> list[str]:
     return [*formats, *(family.__name__ for family in families)]
+
+
+def write(
+    held: Study, out_dir: Path, formats: Sequence[Format], families: Sequence[Family] = FAMILIES
+) -> tuple[list[Path], Shown]:
+    """All files of a study, and what is to be said with them."""
+    cells = Cells(held)
+    paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
+    for family in families:
+        paths += family(held, out_dir)
+    return paths, Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
 
 
 def _collected(paths: list[Path], shown: Shown) -> Collected:

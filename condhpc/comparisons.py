@@ -63,11 +63,14 @@ class CellResult:
     def __init__(self, planned: int, evaluations: Iterable[Evaluation]) -> None:
         self.planned = planned
         self._evaluations = list(evaluations)
+        self._independent: list[float] | None = None
         self.statistics: Statistics = cell_statistics(self._evaluations)
 
     def independent(self) -> list[float]:
         """What its interval is taken over, percent."""
-        return independent(self._evaluations)
+        if self._independent is None:
+            self._independent = independent(self._evaluations)
+        return self._independent
 
 
 class Scores(NamedTuple):

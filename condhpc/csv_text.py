@@ -22,6 +22,8 @@ _QUOTED = re.compile('[,"\r\n]')
 _SMALL, _LARGE = 1e-4, 1e16
 """Between them `repr` and JSON write floats alike, without exponents."""
 _NUMBERS = frozenset({int, float, type(None)})
+_EXACT = ({str}, {int})
+"""Types whose equal values are written alike."""
 _INT64 = 1 << 63
 
 
@@ -66,6 +68,8 @@ def _blocks(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
 
 def _texts(column: Sequence[Any]) -> Sequence[str]:
     kinds = set(map(type, column))
+    if kinds in _EXACT and column.count(column[0]) == len(column):
+        return _one_by_one(column[:1]) * len(column)
     if kinds == {str}:
         return column if not _QUOTED.search("\0".join(column)) else _one_by_one(column)
     if kinds == {type(None)}:

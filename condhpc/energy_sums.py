@@ -54,7 +54,7 @@ def of_task(figures: Sequence[Energy], *, gpus: bool) -> Used:
 @cache
 def _which(
     seen: tuple[tuple[Part, Grade, bool], ...],
-    gpus: bool,
+    gpus: bool,  # noqa: FBT001 - a key of the cache
     /,
 ) -> tuple[tuple[int, ...], Grade, frozenset[Part]] | None:
     """Which of the figures count, their grade and parts: tasks of a run have the same few kinds of figures."""
@@ -70,11 +70,11 @@ def _which(
 
 def total(used: Iterable[tuple[Used, float]]) -> Used:
     """The sum of these, each divided by its number of users; unknown where one of them is."""
-    joules, grades, parts = 0.0, list[Grade](), frozenset[Part]()
-    for one, users in used:
-        if one.joules is None:
+    joules, kinds = 0.0, set[tuple[Grade, frozenset[Part]]]()
+    for (found, grade, of), users in used:
+        if found is None:
             return UNKNOWN
-        joules += one.joules / users
-        grades += [one.grade] if one.parts else []
-        parts |= one.parts
-    return Used(joules, worst(grades) if grades else "A", parts)
+        joules += found / users
+        kinds.add((grade, of))
+    grades = [grade for grade, of in kinds if of]
+    return Used(joules, worst(grades) if grades else "A", frozenset[Part]().union(*(of for _, of in kinds)))

@@ -18,6 +18,7 @@ from condhpc.tables import printable
 TAIL_BYTES = 1 << 18
 """Read of a log at most at a time: what came before it is left out and said."""
 KEPT_LINES = 20_000
+KEPT_CHARS = 1 << 22
 _LINE_BYTES = 1 << 13
 _SCAN_BYTES = 1 << 16
 _SCANNED_AT_MOST = 1 << 26
@@ -101,7 +102,10 @@ class LogTail:
         *whole, rest = (self._rest + data).split(b"\n")
         self._rest = rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :][-_LINE_BYTES:]
         lines = self._lines + [clean(line) for line in whole]
-        over = max(len(lines) - self._kept_lines, 0)
+        over, held = max(len(lines) - self._kept_lines, 0), sum(map(len, lines))
+        while held > KEPT_CHARS and over < len(lines):
+            held -= len(lines[over])
+            over += 1
         self.dropped += over
         self._lines = lines[over:]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, islice
 from operator import is_not
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +18,7 @@ import msgspec
 from condhpc import briefs, runs
 from condhpc.briefs import EMPTY, Brief
 from condhpc.charge_sums import ChargeSums
+from condhpc.cost_model import gpu_named
 from condhpc.cost_sums import CostSums
 from condhpc.energy import GRADES
 from condhpc.errors import first_few
@@ -186,7 +187,7 @@ class Outlooks:
             cpu_h=round(cpu_h, _DECIMALS),
             kwh=kwh,
             grade=max((line.grade for line in lines), key=GRADES.index) if kwh is not None else "",
-            planned_gpu_h=planned.gpu_h,
+            planned_gpu_h=_as_charged(planned.gpu_h, charged),
             planned_cpu_h=planned.cpu_h,
             budget=self._budgets.lines(standing, sum(charged.values()), cpu_h, kwh),
             waste_gpu_h=_rounded(waste.waste_gpu_h),
@@ -227,6 +228,16 @@ class Filled:
     def snapshot(self) -> Snapshot:
         """The run now."""
         return self._outlooks.added(self._source.snapshot())
+
+
+def _as_charged(planned: Mapping[str, tuple[float, float]], charged: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Planned hours under the names that charges have: a plan says `H100` where Slurm says `h100`."""
+    said: dict[str, str] = {}
+    for name in charged:
+        gpu = gpu_named(name)
+        if gpu is not None and said.setdefault(gpu.name, name) != name:
+            said[gpu.name] = gpu.name  # two kinds of one family: it is either
+    return {said.get(name, name): hours for name, hours in planned.items()}
 
 
 def _by_type(found: Iterator[tuple[str, float]]) -> dict[str, float]:

@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 def scatter(points: Sequence[Point], x_name: str, y_name: str, columns: int, lines: int) -> list[str]:
     """A plot with a letter for each name, both axes and a legend; one line of words where there is nothing to plot."""
-    shown = [point for point in points if 0 < point.x < math.inf and abs(point.y) < _LARGEST]
+    shown = [point for point in points if 1 / _LARGEST < point.x < _LARGEST and abs(point.y) < _LARGEST]
     if not shown:
         return [f"no point yet: {y_name} and {x_name} above 0 of the same cell are needed"]
     marks = {name: _MARKS[i % len(_MARKS)] for i, name in enumerate(dict.fromkeys(point.name for point in shown))}

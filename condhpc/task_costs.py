@@ -74,11 +74,10 @@ def added(costs: Mapping[str, Cost], users: Mapping[str, float]) -> Cost | None:
 
 def _of_record(entry: Entry) -> Cost:
     """Of the attempt that left the record alone."""
-    cost = entry.cost
-    gpu_s = cost.get("gpu_s", 0.0)
+    gpu_s = entry.cost.get("gpu_s", 0.0)
     used = energy_sums.of_task(entry.energy, gpus=gpu_s > 0)
     gpu_types = _type(str(entry.environment.get("gpu", "")) or UNKNOWN_TYPE) if gpu_s > 0 else _NO_TYPES
-    return Cost(gpu_s, cost.get("cpu_s", 0.0), used, gpu_types)
+    return Cost(gpu_s, entry.cost.get("cpu_s", 0.0), used, gpu_types)
 
 
 @cache

@@ -224,3 +224,18 @@ def test_retry_asks_for_these_tasks_alone(made: MadeRun, act: Any, monkeypatch: 
     assert f"condense {keys[0]} is computed again" in said[0]
     assert made.folder(keys[1]).record.exists()
     assert not made.folder(keys[0]).record.exists()
+
+
+def test_others_are_told_when_the_queue_may_have_changed(made: MadeRun) -> None:
+    """After each action, also after one that Slurm refuses half-way."""
+    slurm, told = Told(*ALL), []
+    current = profiles.of_run(made.run.profile)
+    actions = Actions(made.run, made.layout, current, slurm, after=lambda: told.append(len(slurm.orders)))
+    keys = _keys(made)
+    actions.cancel([keys[0]])
+    actions.hold()
+    actions.throttle(1)
+    slurm.hold = lambda _: next(iter(()))  # type: ignore[method-assign, assignment]
+    with pytest.raises(StopIteration):
+        actions.hold()
+    assert told == [1, 2, 3, 3]

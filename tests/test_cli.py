@@ -19,7 +19,7 @@ from condhpc import accounts, cli, observe, profile, runs
 from condhpc.check import fail, ok
 from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
-from condhpc.observe import Snapshot
+from condhpc.observe import Observer, Snapshot
 from condhpc.outlook import Outlook
 from condhpc.profile import Profile
 from condhpc.submit import Terms
@@ -537,6 +537,38 @@ def test_collect_with_an_unreadable_record_writes_the_rest_and_exits_with_3(made
     assert result.exit_code == 3
     assert key in result.stderr
     assert Path("tables/cells.csv").exists()
+
+
+def test_collect_again_says_the_same_without_asking_anybody(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is recorded and nothing changed; with `--rescan`, and for other formats, it looks."""
+    key = made.evaluate(made.condense(), 0)
+    made.write()
+    for line in made.lines:
+        made.record(line.key, {"top1_pct": 71.25, "test_count": 360} if line.key == key else {})
+    first = call("collect", "--out", "tables")
+    looked: list[str] = []
+    plain = cli.observer_of
+
+    def watched(run: RunFolder, layout: Layout) -> Observer:
+        looked.append(run.name)
+        return plain(run, layout)
+
+    monkeypatch.setattr(cli, "observer_of", watched)
+    again = call("collect", "--out", "tables")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, first.stdout, first.stderr)
+    assert looked == []
+    for more in (["--rescan"], ["--format", "json,csv"], ["--format", "json"]):
+        assert call("collect", "--out", "tables", *more).exit_code == 0
+    assert len(looked) == 3
+    assert Path("tables/cells.json").exists()
+
+
+def test_collect_knows_its_formats(made: MadeRun) -> None:
+    """Another one is named, with those that there are."""
+    made.write()
+    result = call("collect", "--format", "csv,xlsx")
+    assert result.exit_code == 2
+    assert "xlsx: known are csv, json, parquet" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["methods", "coresets", "metrics", "protocols", "datasets"])

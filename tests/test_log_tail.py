@@ -120,6 +120,18 @@ def test_old_lines_are_dropped_and_counted(tmp_path: Path) -> None:
     assert (tail.lines, tail.dropped) == (["6", "7", "8", "9"], 6)
 
 
+def test_long_lines_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lines may be held, so many characters are the most."""
+    monkeypatch.setattr(log_tail, "KEPT_CHARS", 1000)
+    log = tmp_path / "x.log"
+    tail = LogTail(log)
+    for i in range(30):
+        with log.open("a") as file:
+            file.write(f"{i:03d}" * 100 + "\n")
+        tail.poll()
+    assert (tail.lines, tail.dropped) == ([f"{i:03d}" * 100 for i in (27, 28, 29)], 27)
+
+
 def test_what_is_no_log_is_said(tmp_path: Path) -> None:
     """A folder, a pipe that nobody writes to, a path below a file: words, no hanging, no crash."""
     pipe, plain = tmp_path / "pipe", tmp_path / "plain"

@@ -15,7 +15,7 @@ from made_runs import MadeRun
 from test_accounts import sacct_row
 from test_failures import FakeSlurm
 
-from condhpc import accounts, collect, lease, profile
+from condhpc import accounts, collect, lease, outlooks, profile
 from condhpc.energy import Energy
 from condhpc.findings import Row, Snapshot, counted, summary
 from condhpc.outlook import CellResult, Outlook
@@ -283,3 +283,10 @@ def test_an_empty_run_has_an_outlook(root: Path) -> None:
         run="x", state="stopped", taken_s=1.0, queue_s=None, queue_error="", counts={}, rows=[], problems=[]
     )
     assert Outlooks(made.run, made.layout).of(shot).cells == []
+
+
+def test_planned_hours_stand_under_the_names_of_charges() -> None:
+    """A plan says H100 where Slurm says h100; of two kinds of one family it cannot be told which."""
+    planned = {"H100": (1.0, 2.0), "A100": (3.0, 4.0)}
+    assert outlooks._as_charged(planned, ["h100", "unknown"]) == {"h100": (1.0, 2.0), "A100": (3.0, 4.0)}
+    assert outlooks._as_charged(planned, ["h100_pcie", "h100_sxm"]) == planned

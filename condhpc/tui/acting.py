@@ -59,6 +59,8 @@ class Acting(App[None]):
 
     def may_act(self, action: str) -> bool | None:
         """Whether an action is offered: nothing that changes a run with `--read-only`, or where nobody can act."""
+        if action == "turn":  # in a question, tab goes from field to field
+            return len(self.screen_stack) == 1
         if action in {"log", "set"}:
             return self.front.id != action
         if action in _CHANGING or action == "by_hand":

@@ -58,6 +58,7 @@ class Watch(Acting):
         Binding("S", "reverse", "Other way round", show=False, id="app.reverse"),
         Binding("R", "look", "Refresh", id="app.refresh"),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("ctrl+z", "suspend_process", "Back to the shell for a while", show=False, id="app.suspend"),
         Binding("q", "quit", "Quit", id="app.quit"),
     ]  # fmt: skip
 
@@ -96,6 +97,8 @@ class Watch(Acting):
         if self.setting.theme in self.available_themes:
             self.theme = self.setting.theme
         self.set_keymap(dict(self.setting.keys))
+        # After ^Z and `fg` the terminal shows nothing of what we believe to be there.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.action_front(0)
         self._poller.start()
         self.set_interval(_AGE_EVERY_S, self._show_head)
@@ -277,7 +280,8 @@ class Watch(Acting):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: whatever has a key here, and themes."""
         yield SystemCommand("Theme", "Other colours", self.action_change_theme)
-        for active in screen.active_bindings.values():
+        once = {(active.binding.id, active.node): active for active in reversed(screen.active_bindings.values())}
+        for active in once.values():
             binding = active.binding
             if binding.description and binding.id and active.enabled:
                 yield SystemCommand(

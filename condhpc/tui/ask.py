@@ -32,22 +32,25 @@ class Ask(ModalScreen[Answers | None]):
     DEFAULT_CSS = """
     Ask { align: center middle; }
     Ask > Vertical { width: 72; max-width: 96%; height: auto; max-height: 96%; border: solid $warning; padding: 0 1; }
-    Ask Input { border: none; height: 1; padding: 0; }
-    Ask Horizontal { height: 1; align-horizontal: right; }
-    Ask Button { border: none; height: 1; min-width: 10; margin-left: 2; }
+    Ask > Vertical { overflow-y: auto; }
+    Ask Line { max-height: 100; }
+    Ask Horizontal { dock: bottom; height: 1; align-horizontal: right; }
+    Ask Button { min-width: 10; margin-left: 2; }
     Ask Button:focus { text-style: bold reverse; }
     Ask #amiss { color: $text-error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes", id="ask.yes"),
         Binding("n,escape,q", "no", "No", id="ask.no"),
+        Binding("down", "read(1)", "Read on", show=False),
+        Binding("up", "read(-1)", "Read back", show=False),
     ]
 
     def __init__(self, lines: Sequence[str], fields: Sequence[Field] = ()) -> None:
         super().__init__()
         self._question = Line("\n".join(lines))
         self._fields = list(fields)
-        self._inputs = [Input(placeholder=field.hint, id=f"field{i}") for i, field in enumerate(fields)]
+        self._inputs = [Input(placeholder=field.hint, id=f"field{i}", compact=True) for i, field in enumerate(fields)]
         self._amiss = Line(id="amiss")
 
     @property
@@ -64,8 +67,8 @@ class Ask(ModalScreen[Answers | None]):
                 yield typed
             yield self._amiss
             with Horizontal():
-                yield Button(Text("No (n)"), id="no")
-                yield Button(Text("Yes (y)"), id="yes")
+                yield Button(Text("No (n)"), id="no", compact=True)
+                yield Button(Text("Yes (y)"), id="yes", compact=True)
 
     def on_mount(self) -> None:
         """Where nothing is to be typed, enter means no."""
@@ -89,6 +92,10 @@ class Ask(ModalScreen[Answers | None]):
     def action_no(self) -> None:
         """Nothing is done."""
         self.dismiss(None)
+
+    def action_read(self, by: int) -> None:
+        """Scroll what does not fit."""
+        self.query_one(Vertical).scroll_relative(y=by, animate=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """On to the next field; from the last one it is a yes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic
 
@@ -19,6 +18,7 @@ from textual.worker import Worker
 
 from condhpc.tables import printable
 from condhpc.tui.columns import GUTTER, column_at, laid_out, widths
+from condhpc.tui.marks import Marks
 from condhpc.tui.matching import matcher
 from condhpc.tui.members import R
 from condhpc.tui.table import PIECE, Column, Shape, Table
@@ -71,9 +71,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     def __init__(self, shape: Shape[R], *, empty: str = "nothing to show", id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.table = Table(shape)
-        self.marks: set[str] = set()
-        self._marked: Counter[str] = Counter()
-        """Marked rows of each line."""
+        self.marks = Marks(self.table.group_of)
         self._empty = empty
         self._cursor = 0
         self._held = ""
@@ -97,7 +95,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     def replace(self, rows: Iterable[R]) -> None:
         """Other rows altogether; cursor and marks stay on those that are still there."""
         self.table.replace(rows)
-        self.marks &= self.table.rows.keys()
+        self.marks.keep(self.table.rows)
         self.rearrange()
 
     def change(self, rows: Iterable[R]) -> None:
@@ -148,7 +146,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._cursor = next((shown.index(key) for key in wanted if key in shown), self._cursor)
         self._cursor = min(self._cursor, max(len(shown) - 1, 0))
         self._held = shown[self._cursor] if shown else ""
-        self._count_marks()
+        self.marks.count()
         self.virtual_size = Size(self.size.width, len(shown) + 1)
         self.repaint()
 
@@ -162,8 +160,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     @property
     def selected(self) -> list[str]:
         """Keys of rows that an action concerns: the marked ones; without marks those behind the cursor's line."""
-        if self.marks:
-            return [key for key in self.table.rows if key in self.marks]
+        if self.marks.keys:
+            return [key for key in self.table.rows if key in self.marks.keys]
         return self.table.members(self._held)
 
     def reveal(self, key: str) -> None:
@@ -210,8 +208,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return text, style + _CURSOR if index == self._cursor else style
 
     def _gutter(self, key: str) -> str:
-        marked = self._marked[key]
-        mark = " " if not marked else "*" if marked == len(self.table.members(key)) else "+"
+        mark = self.marks.sign(key, len(self.table.members(key)))
         fold = " " if not self.table.is_group(key) else "▾" if key in self.table.open else "▸"
         return f"{mark}{fold} ".ljust(GUTTER)
 
@@ -258,29 +255,17 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def action_mark_all(self) -> None:
         """Mark all rows that pass the filters."""
-        for key in self.table.shown:
-            self.marks.update(self.table.members(key))
-        self._count_marks()
+        self.marks.turn({member for key in self.table.shown for member in self.table.members(key)}, on=True)
         self.repaint()
 
     def action_unmark(self) -> None:
         """No marks."""
         self.marks.clear()
-        self._count_marks()
         self.repaint()
 
     def _mark(self, key: str, *, on: bool | None) -> None:
-        members = set(self.table.members(key))
-        if on or (on is None and not members <= self.marks):
-            self.marks |= members
-        else:
-            self.marks -= members
-        self._count_marks()
+        self.marks.turn(self.table.members(key), on=on)
         self.repaint()
-
-    def _count_marks(self) -> None:
-        self._marked = Counter(self.marks)
-        self._marked.update(group for key in self.marks if (group := self.table.group_of(key)) is not None)
 
     # -- groups --------------------------------------------------------------------------------------------------
 

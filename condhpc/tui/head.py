@@ -28,6 +28,10 @@ def head_text(shot: Snapshot | None, trouble: str, now: float, *, asleep: bool =
     return f"{head}\n{problem}" if problem else head
 
 
+_WIDE = 200
+"""Before anybody knows how wide the screen is."""
+
+
 class Names(Static):
     """`1 Overview [2 Tasks] 3 Failures`; a click goes there."""
 
@@ -44,16 +48,24 @@ class Names(Static):
         super().__init__(markup=False, id="names")
         self._titles = titles
         self._ends: list[int] = []
+        self._front, self._note = 0, ""
 
     def mark(self, front: int, note: str = "") -> None:
         """The view of this index is in front: brackets say so, too. `note` is what it hides."""
+        self._front, self._note = front, note
+        names = [f"{index + 1} {title}" for index, title in enumerate(self._titles)]
+        if sum(len(name) + 2 for name in names) > (self.size.width or _WIDE):
+            names = [name if index == front else name.partition(" ")[0] for index, name in enumerate(names)]
         text = Text(no_wrap=True, overflow="ellipsis")
         self._ends = []
-        for index, title in enumerate(self._titles):
-            name = f"{index + 1} {title}"
+        for index, name in enumerate(names):
             text.append(f"[{name}]" if index == front else f" {name} ", Style(reverse=index == front))
             self._ends.append(len(text))
         self.update(text.append(f"  {note}") if note else text)
+
+    def on_resize(self) -> None:
+        """Narrow screens have numbers for the views in the back."""
+        self.mark(self._front, self._note)
 
     def on_click(self, event: Click) -> None:
         """Which name is under the mouse."""

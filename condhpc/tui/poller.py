@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,8 @@ class Poller(threading.Thread):
         except Exception as error:  # the app's own thread raises what is a bug
             self._post(Trouble(error))
             return None
+        if self._last is None:
+            gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage would stall the screen
         self._post(update)
         return update
 

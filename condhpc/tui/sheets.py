@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from condhpc.tables import Cell, cell_text
 from condhpc.task_state import State
@@ -12,18 +12,41 @@ from condhpc.tui.page import Part
 from condhpc.tui.table import Column, Order, Shape, Tone
 from condhpc.view_tables import Line, Table
 
-Sheet = tuple[Sequence[str], Sequence[Sequence[Cell]]]
+R = TypeVar("R")
+
+
+class Rows(Generic[R]):
+    """Rows that are made when they are written: 100,000 of them would hold up the screen."""
+
+    def __init__(self, held: Sequence[R], cells: Callable[[R], Sequence[Cell]]) -> None:
+        self._held, self._cells = held, cells
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Sequence[Cell]]:
+        return map(self._cells, self._held)
+
+
+Sheet = tuple[Sequence[str], Sequence[Sequence[Cell]] | Rows[Any]]
 """Header and rows, as CSV wants them."""
 
 
 def of_grid(grid: Grid[Any]) -> Sheet:
     """Columns of a grid and every row that passes its filters, in its order; groups are their rows."""
-    columns = grid.table.shape.columns
-    shown = dict.fromkeys(key for line in grid.table.shown for key in grid.table.members(line))
-    return (
-        ["key", *(column.title for column in columns)],
-        [(key, *(column.text(grid.table.rows[key]) for column in columns)) for key in shown],
-    )
+    table = grid.table
+    columns, rows = (
+        table.shape.columns,
+        table.rows,
+    )  # other rows come in another dict: these stay while they are written
+    keys: dict[str, None] = {}
+    for line in table.shown:
+        if table.is_group(line):
+            keys.update(dict.fromkeys(table.members(line)))
+        else:
+            keys[line] = None
+    titles = ["key", *(column.title for column in columns)]
+    return titles, Rows(list(keys), lambda key: (key, *(column.text(rows[key]) for column in columns)))
 
 
 def plain(texts: Iterable[str]) -> list[list[Part]]:

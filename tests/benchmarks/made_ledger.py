@@ -17,6 +17,7 @@ from condhpc.profile import Profile
 from condhpc.runs import Intent, PlanLine, Reply
 
 TEST_IMAGES = 10_000
+CORESETS = frozenset({"random", "herding", "kcenter"})
 PACK = 20
 """Tasks per element."""
 

@@ -51,7 +51,7 @@ def test_cached_labels_train_as_online_ones(lab: Lab, set_key: str, teacher_key:
     online = lab.record(student).values
     labels = relabel(inputs, student)
     found = lab.record(cached(student, lab.key(labels), set_key)).values
-    assert found["loss_last"] == pytest.approx(online["loss_last"], rel=2e-3)
+    assert found["loss_last"] == pytest.approx(online["loss_last"], rel=1e-2)
     assert abs(found["top1_pct"] - online["top1_pct"]) < 3.0
     assert (online["label_bytes"], found["label_bytes"]) == (0, lab.artefact(labels, "labels").stat().st_size)
 

@@ -115,6 +115,9 @@ async def test_cancel_asks_and_names_what_is_at_stake() -> None:
         assert "2.50 GPU-hours" in question
         assert "1 other task" in question
         assert "2 tasks cannot be computed" in question
+        painted = " ".join(" ".join(line.strip(" │▌▐▊▎") for line in screen(app)).split())
+        assert "No (n) Yes (y)" in painted
+        assert all(sentence in painted for sentence in (" ".join(line.split()) for line in question.split("\n")))
         assert recorder.calls == []
         looks = source.looks
         await pilot.press("y")
@@ -122,17 +125,35 @@ async def test_cancel_asks_and_names_what_is_at_stake() -> None:
         await until(pilot, lambda: "done" in told(app) and source.looks > looks)
 
 
-@pytest.mark.parametrize("key", ["n", "escape", "q", "enter"])
-async def test_anything_but_yes_is_no(key: str) -> None:
+async def test_a_question_fits_small_screens() -> None:
+    """What does not fit scrolls; No is in sight, for it has the focus."""
+    recorder = Recorder()
+    app = acting(recorder)
+    async with app.run_test(size=(40, 10)) as pilot:
+        await at_tasks(pilot, app)
+        await pilot.press("c")
+        await asked(pilot, app)
+        await pilot.pause()
+        assert "Cancel 1 task in 2" in "\n".join(screen(app))
+        assert "No (n)" in "\n".join(screen(app))
+        await pilot.press(*["down"] * 9)
+        await pilot.pause()
+        assert "cannot be" in "\n".join(screen(app))
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: recorder.calls == [("cancel", [A])])
+
+
+async def test_anything_but_yes_is_no() -> None:
     """Enter too: the focus is on No."""
     recorder = Recorder()
     app = acting(recorder)
     async with app.run_test(size=(80, 24)) as pilot:
         await at_tasks(pilot, app)
-        await pilot.press("c")
-        await asked(pilot, app)
-        await pilot.press(key)
-        await until(pilot, lambda: not isinstance(app.screen, Ask))
+        for key in ("n", "escape", "q", "enter"):
+            await pilot.press("c")
+            await asked(pilot, app)
+            await pilot.press(key)
+            await until(pilot, lambda: not isinstance(app.screen, Ask))
         await pilot.pause()
         assert recorder.calls == []
         assert app.is_running
@@ -230,11 +251,7 @@ async def test_nothing_to_retry_is_said() -> None:
         assert recorder.calls == []
 
 
-@pytest.mark.parametrize(
-    ("moves", "call"),
-    [(0, ("hold", [A])), (1, ("release", [A])), (2, ("hold", None)), (3, ("release", None))],
-)
-async def test_hold_and_release(moves: int, call: tuple[Any, ...]) -> None:
+async def test_hold_and_release() -> None:
     """Of what is selected, or of the whole run; escape does nothing."""
     recorder = Recorder()
     app = acting(recorder)
@@ -242,10 +259,14 @@ async def test_hold_and_release(moves: int, call: tuple[Any, ...]) -> None:
         await at_tasks(pilot, app)
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, Menu))
-        await pilot.press("escape", "h")
-        await until(pilot, lambda: isinstance(app.screen, Menu))
-        await pilot.press(*["j"] * moves, "enter")
-        await until(pilot, lambda: recorder.calls == [call])
+        await pilot.press("escape")
+        calls: list[tuple[Any, ...]] = [("hold", [A]), ("release", [A]), ("hold", None), ("release", None)]
+        for moves in range(4):
+            await pilot.press("h")
+            await until(pilot, lambda: isinstance(app.screen, Menu))
+            await pilot.press(*["j"] * moves, "enter")
+            await until(pilot, lambda: not isinstance(app.screen, Menu))
+        await until(pilot, lambda: recorder.calls == calls)
 
 
 async def test_throttle_takes_a_number_and_a_stage() -> None:
@@ -332,18 +353,18 @@ async def test_without_anybody_to_act_nothing_is_offered() -> None:
         assert len(app.screen_stack) == 1
 
 
-@pytest.mark.parametrize(
-    "error", [InputError("only [its] owner can"), SchedulerError("scancel: hung"), OSError("disk")]
-)
-async def test_what_cannot_be_done_is_told(error: Exception) -> None:
+async def test_what_cannot_be_done_is_told() -> None:
     """Errors that a user can mend are words; the app goes on."""
-    app = acting(Recorder(error))
+    recorder = Recorder()
+    app = acting(recorder)
     async with app.run_test(size=(80, 24)) as pilot:
         await at_tasks(pilot, app)
-        await pilot.press("c")
-        await asked(pilot, app)
-        await pilot.press("y")
-        await until(pilot, lambda: str(error) in told(app))
+        for error in (InputError("only [its] owner can"), SchedulerError("scancel: hung"), OSError("disk")):
+            recorder.error = error
+            await pilot.press("c")
+            await asked(pilot, app)
+            await pilot.press("y")
+            await until(pilot, lambda: str(recorder.error) in told(app))
         assert app.is_running
 
 
@@ -359,18 +380,19 @@ async def test_a_bug_in_an_action_ends_the_app_with_its_error() -> None:
             await until(pilot, lambda: not app.is_running)
 
 
-@pytest.mark.parametrize("evil", EVIL)
-async def test_evil_words_are_shown_and_never_obeyed(evil: str) -> None:
+async def test_evil_words_are_shown_and_never_obeyed() -> None:
     """What Slurm or a path says comes out harmless."""
-    app = acting(Recorder(said=evil))
+    recorder = Recorder()
+    app = acting(recorder)
     async with app.run_test(size=(80, 24)) as pilot:
         await at_tasks(pilot, app)
-        await pilot.press("Y")
-        await until(pilot, lambda: "copied" in told(app))
-        await pilot.pause()
-        painted = "".join(screen(app))
+        for count, evil in enumerate(EVIL, 1):
+            recorder.said = evil
+            await pilot.press("Y")
+            await until(pilot, lambda count=count: told(app).count("copied") == count)  # type: ignore[misc]
+            await pilot.pause()
+            assert not {"\x1b", "\r", "\t", "\u202e"} & set("".join(screen(app)))
         assert app.is_running
-        assert not {"\x1b", "\r", "\t", "\u202e"} & set(painted)
 
 
 async def test_actions_without_a_task_say_so() -> None:

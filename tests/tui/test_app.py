@@ -241,3 +241,43 @@ async def test_signals_end_it_properly(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         await until(pilot, lambda: not app.is_running)
     assert app.return_code == 128 + number
+
+
+async def test_the_palette_has_what_has_a_key() -> None:
+    """Every action that works here once, with its key; choosing one does it."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        found = [(command.title, command.help) for command in app.get_system_commands(app.screen)]
+        assert len(set(found)) == len(found)
+        assert [title for title, _ in found].count("Down") == 1
+        assert {("Group by", "b"), ("Failures only", "F"), ("Down", "↓"), ("Theme", "Other colours")} <= set(found)
+        await pilot.press("ctrl+p", *"failures only", "enter")
+        await until(pilot, lambda: keys(app) == [])
+
+
+async def test_who_comes_back_wakes_it() -> None:
+    """The head says that nobody looks any more; any key makes it look again."""
+    app, source = watching(shot(row("a" * 32)), poll_s=0.01)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: source.looks > 0)
+        app._poller._stirred_s = float("-inf")
+        await until(pilot, lambda: app._poller.is_asleep)
+        app._show_head()
+        assert "asleep until a key is pressed" in head(app)
+        source.now = shot(row("a" * 32, "recorded"))
+        await pilot.press("j")
+        await until(pilot, lambda: "done" in head(app))
+        assert "asleep" not in head(app)
+
+
+async def test_narrow_screens_have_numbers_for_views_in_the_back() -> None:
+    """The name of the view in front is there at 40 columns; a click on a number goes to its view."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: any(" 1 [2 Tasks]" in line for line in screen(app)))
+        await pilot.click("#names", offset=(1, 0))
+        assert app.front.TITLE == "Overview"
+        await pilot.resize_terminal(120, 10)
+        await until(pilot, lambda: any("[1 Overview] 2 Tasks" in line for line in screen(app)))

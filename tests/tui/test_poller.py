@@ -7,7 +7,8 @@ import threading
 import pytest
 from made_shots import Source, row, shot
 
-from condhpc.tui.poller import Poller, Trouble
+from condhpc.tui.poller import Poller, Trouble, changes
+from condhpc.tui.view import Update
 
 
 def test_poller_slows_down_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +42,53 @@ def test_poller_reports_errors_instead_of_dying() -> None:
     (trouble,) = found
     assert isinstance(trouble, Trouble)
     assert str(trouble.error) == "stale file handle"
+
+
+def test_nobody_looks_while_nobody_is_there() -> None:
+    """After a quarter of an hour without a key it sleeps without an end; a key wakes it at once."""
+    source = Source(shot(row("a" * 32)))
+    now = [0.0]
+    poller = Poller(source, lambda _: None, poll_s=30.0, clock=lambda: now[0])
+    pauses: list[float | None] = []
+
+    class Woken(threading.Event):
+        """Notes how long one would have waited; time passes, and in the end somebody comes."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            """So long; without an end until a key is pressed."""
+            pauses.append(timeout)
+            now[0] += timeout or 10_000.0
+            if timeout is None:
+                poller.stir()
+            if len(pauses) == 8:
+                poller.end()
+            return True
+
+    poller._wake = Woken()
+    poller.run()
+    assert pauses[:7] == [30.0, 60.0, 120.0, 240.0, 300.0, 300.0, None]
+    assert source.looks == 7
+
+
+@pytest.mark.parametrize("others", [[], ["z"], ["b", "a"], ["a", "b", "c"]])
+def test_other_tasks_are_not_changes(others: list[str]) -> None:
+    """Where tasks came, went or changed places, all are new."""
+    before = [row("a"), row("b")]
+    assert changes(before, [row(key) for key in others]) is None
+    assert changes(None, before) is None
+
+
+def test_changes_are_rows_that_differ() -> None:
+    """The same row, and an equal one, are no changes."""
+    before = [row("a"), row("b"), row("c")]
+    assert changes(before, [before[0], row("b"), row("c", "failed")]) == {"c": row("c", "failed")}
+
+
+def test_an_update_that_was_missed_counts() -> None:
+    """A view that missed one is told of the changes of both, the newer row last; of everything where one was of all."""
+    old = Update(shot(), {"a": row("a", "running"), "b": row("b", "running")})
+    new = Update(shot(), {"a": row("a", "recorded")})
+    assert new.after(old).changed == {"a": row("a", "recorded"), "b": row("b", "running")}
+    assert new.after(None) is new
+    assert new.after(Update(shot(), None)).changed is None
+    assert Update(shot(), None).after(old).changed is None
