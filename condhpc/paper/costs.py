@@ -38,7 +38,8 @@ LEGEND = (
     ),
     (
         "n/a: not measured, or hours on several types of GPU, which are never added. ÷ full training is in GPU-hours "
-        "where both have them, else in CPU-hours; break-even counts the trainings that a set must replace."
+        "where both have them, in CPU-hours where neither has a GPU, else n/a; break-even counts the trainings that a "
+        "set must replace."
     ),
 )
 _MB = 1e6
