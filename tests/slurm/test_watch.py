@@ -73,7 +73,7 @@ def test_a_day_in_a_terminal(lab: Lab, window: Terminal) -> None:
     window.press("Enter")
     window.wait_for("the table", lambda shown: "space Mark" in shown)
     window.press("x")
-    first = window.wait_for("steps", lambda shown: len(steps_shown(shown)) == 2)
+    first = window.wait_for("steps", lambda shown: len(steps_shown(shown)) == 2, timeout_s=240.0)
     window.wait_for("progress", lambda shown: max(steps_shown(shown), default=0) > max(steps_shown(first)))
 
     window.press("g", "j", "l")

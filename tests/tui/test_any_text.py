@@ -58,7 +58,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return msgspec.structs.replace(shown, run=words[0], raised=words[6:8], queue_error=words[9])
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(snapshots())
 def test_any_text_anywhere_is_only_text(seen: Snapshot) -> None:
     """No view crashes, obeys or passes on what a terminal would obey, whatever stands in a snapshot."""
