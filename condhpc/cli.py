@@ -325,7 +325,7 @@ def watch(session: Session, run: str | None, *, read_only: bool) -> None:
     folder, layout = session.run(run)
     held = _profile_of(folder)
     observer, slurm = watcher_of(folder, layout, once=False)
-    source = Beside(observer, folder, held, slurm)
+    source = Beside(observer, folder, held, slurm, only_looks=read_only)
     # Files are looked at more often than Slurm, which the observer asks by `poll_s` whoever looks.
     poll_s = min(held.poll_s, LOOK_S) if held.backend == "slurm" else 1.0
     doer = _doer_of(session, folder, layout)

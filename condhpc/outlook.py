@@ -125,7 +125,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     student: str
     planned: int
     n: int
-    """Evaluations recorded."""
+    """Recorded evaluations that the mean is of: those that were read, and could be."""
     pending: int
     """Evaluations that wait or run."""
     failed: int

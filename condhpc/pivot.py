@@ -145,7 +145,7 @@ class Pivot:
         return CellResult(
             **which._asdict(),
             planned=len(rows),
-            n=recorded,
+            n=len(found),
             pending=len(rows) - recorded - failed,
             failed=failed,
             mean_pct=mean,

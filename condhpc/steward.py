@@ -77,8 +77,17 @@ class Beside:
     """A source of snapshots for `watch` that acts now and then: the budget always, all else where no steward does."""
 
     def __init__(
-        self, observer: Observer, run: RunFolder, profile: Profile, slurm: Slurm | None, every_s: float = 300.0
+        self,
+        observer: Observer,
+        run: RunFolder,
+        profile: Profile,
+        slurm: Slurm | None,
+        every_s: float = 300.0,
+        *,
+        only_looks: bool = False,
     ) -> None:
+        """With `only_looks` it never acts."""
+        self._only_looks = only_looks
         self._observer = observer
         self._run = run
         self._profile = profile
@@ -102,7 +111,8 @@ class Beside:
 
     def snapshot(self) -> Snapshot:
         """The run now; what was done about it, or why not, is among its problems."""
-        if time.monotonic() - self._acted >= self._every_s and not self._thread.is_alive():
+        due = time.monotonic() - self._acted >= self._every_s and not self._only_looks
+        if due and not self._thread.is_alive():
             self._acted = time.monotonic()
             self._thread = threading.Thread(target=self._act_aside, name="beside", daemon=True)
             self._thread.start()
@@ -117,7 +127,7 @@ class Beside:
         said: list[str] = []
         try:
             self._act(said.append)
-        except CondhpcError as error:
+        except (CondhpcError, OSError) as error:  # these pass, or need a person: neither is a reason not to look
             said.append(str(error))
         except Exception as error:  # raised by whoever looks
             self._bug = error

@@ -273,7 +273,10 @@ def test_an_unreadable_record_is_named(filled: World) -> None:
     filled.made.layout.task("evaluate", key).record.write_bytes(b"{")
     found = filled.fresh()
     assert any(key[:12] in note and note.startswith("1 records or diaries") for note in found.notes)
-    assert found.cells[0].mean_pct is not None
+    cell = found.cells[0]
+    read = [seed.top1_pct for seed in cell.seeds if seed.top1_pct is not None]
+    assert (cell.mean_pct, cell.n) == (pytest.approx(sum(read) / len(read)), len(read))
+    assert cell.n == sum(seed.state == "recorded" for seed in cell.seeds) - 1
 
 
 def test_an_empty_run_has_an_outlook(root: Path) -> None:

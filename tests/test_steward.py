@@ -170,6 +170,20 @@ def test_watch_acts_only_where_no_steward_does(
     assert advanced.calls == 1
 
 
+def test_a_watcher_that_only_looks_never_acts(
+    made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--read-only` sends nothing and keeps nobody to a budget, also where no steward does; the bound is shown."""
+    monkeypatch.setattr(steward_job, "unavailable", lambda *_: "nodes cannot submit")
+    monkeypatch.setattr(spending, "enforce", lambda *_: pytest.fail("it acted"))
+    reservations.join(made.run, made.layout, budget.parse("9gpuh"), "9gpuh", hard=False)
+    queue = FakeQueue()
+    beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue, only_looks=True)
+    found = beside.snapshot().outlook
+    assert advanced.calls == 0
+    assert [(line.unit, line.limit) for line in found.costs.budget] == [("gpuh", 9.0)]
+
+
 def test_watch_tells_more_than_the_tasks(made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its snapshots have an outlook, with the budget that was just looked at."""
     del advanced
@@ -198,6 +212,19 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
     go.set()
     beside._thread.join(20)
     assert "squeue: no answer within 30 s" in beside.snapshot().problems
+
+
+def test_a_disk_that_fails_beside_is_told_and_looking_goes_on(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full quota is no reason to show nothing; it is tried again next time."""
+
+    def full(*_: object) -> None:
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(spending, "enforce", full)
+    beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None, every_s=0.0)
+    assert any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
+    monkeypatch.setattr(spending, "enforce", lambda *_: None)
+    assert not any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
 
 
 def test_a_bug_beside_is_raised_where_one_looks(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:

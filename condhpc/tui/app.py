@@ -51,7 +51,8 @@ class Watch(Acting):
         # Priority: Textual's screens have tab for what is to be focused. No key that one may type has it.
         Binding("tab", "turn(1)", "Next view", show=False, priority=True, id="app.next_view"),
         Binding("shift+tab", "turn(-1)", "View before", show=False, priority=True, id="app.previous_view"),
-        Binding("slash", "filter", "Filter", key_display="/", id="app.filter"),
+        # Priority: what is typed fast after it is text, and must not reach the table as keys that act.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True, id="app.filter"),
         Binding("escape", "unfilter", "All", show=False, id="app.unfilter"),
         Binding("F", "failures", "Failures only", id="app.failures"),
         Binding("s", "sort", "Sort", id="app.sort"),
@@ -198,6 +199,8 @@ class Watch(Acting):
         if not self.may_act(action):
             return False
         del parameters
+        if action == "filter" and (len(self.screen_stack) > 1 or isinstance(self.focused, Input)):
+            return False
         if action in {"filter", "sort", "reverse"}:
             return self.front.grid is not None
         return self.front.keep is not None if action == "failures" else True
@@ -205,7 +208,7 @@ class Watch(Acting):
     def action_filter(self) -> None:
         """Ask for what to filter by."""
         self._needle.display = True
-        self._needle.focus()
+        self.screen.set_focus(self._needle)  # at once: the next key is text
 
     def action_unfilter(self) -> None:
         """All rows again."""

@@ -41,7 +41,7 @@ class Log(View):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", id="log.follow"),
         Binding("w", "wrap", "Wrap", id="log.wrap"),
-        Binding("slash", "search", "Search", key_display="/", id="log.search"),
+        Binding("slash", "search", "Search", key_display="/", priority=True, id="log.search"),
         Binding("n", "next(1)", "Next place", show=False, id="log.next"),
         Binding("N", "next(-1)", "Place before", show=False, id="log.previous"),
         Binding("right_square_bracket,o", "source(1)", "Attempt before", show=False, id="log.older"),
@@ -157,7 +157,10 @@ class Log(View):
             self._poll()  # another source was asked for meanwhile
 
     def _take_tail(self, tail: LogTail, *, changed: bool) -> None:
-        if tail is not self._tail or not (changed or self._words):
+        if tail is not self._tail:
+            return
+        self._follows = self._follows and self._pane.is_at_end  # who scrolled up reads
+        if not (changed or self._words):
             return
         self._words = tail.note
         if tail.skipped_bytes:
@@ -203,6 +206,8 @@ class Log(View):
     def action_wrap(self) -> None:
         """Fold long lines or not."""
         self._pane.set_wrap(wraps=not self._pane.wraps)
+        if self._follows:
+            self._pane.to_end()
         self._tell()
 
     def action_source(self, by: int) -> None:
@@ -210,10 +215,15 @@ class Log(View):
         if self._sources:
             self._open(self._sources, (self._place + by) % len(self._sources))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In the line to search in a slash is text."""
+        del parameters
+        return action != "search" or self.screen.focused is not self._needle
+
     def action_search(self) -> None:
         """Ask for a text."""
         self._needle.display = True
-        self._needle.focus()
+        self.screen.set_focus(self._needle)  # at once: the next key is text
 
     @on(Input.Changed, "#log-needle")
     def search_as_typed(self, event: Input.Changed) -> None:

@@ -46,6 +46,8 @@ class TextPane(ScrollView, can_focus=True):
         self._lines: Sequence[str] = ()
         self._starts: list[int] = []
         """First line of the screen of each line of the text, while they wrap."""
+        self._height = 0
+        """Of the screen for which it was laid out last."""
 
     @property
     def lines(self) -> Sequence[str]:
@@ -102,9 +104,13 @@ class TextPane(ScrollView, can_focus=True):
     # -- drawing -------------------------------------------------------------------------------------------------
 
     def on_resize(self, event: Resize) -> None:
-        """Lines fold elsewhere."""
+        """Lines fold elsewhere; whoever was at the end stays there."""
         del event
+        was_at_end = self.scroll_offset.y >= self.virtual_size.height - self._height
+        self._height = self.size.height
         self._lay_out()
+        if was_at_end:
+            self.to_end()
 
     def _lay_out(self) -> None:
         width = max(self.size.width, 1)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from made_shots import EVIL, below, head, keys, row, screen, shot, tasks, until, watching
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -109,6 +110,18 @@ async def test_failures_only_and_filter() -> None:
         await pilot.press("escape", "slash", *"nothing has this", "enter")
         assert keys(app) == []
         assert "no task to show" in "\n".join(screen(app))
+
+
+async def test_what_is_typed_fast_after_slash_is_text() -> None:
+    """A slow line delivers many keys at once: none of them acts on the way into the line."""
+    app, _ = watching(shot(row("a" * 32, "failed", "boom")))
+    async with app.run_test(size=(120, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        for key in "/F/6q":
+            app.post_message(Key("slash" if key == "/" else key, key))
+        await until(pilot, lambda: app.query_one("#filter", Input).value == "F/6q")
+        assert app.front.id == "tasks"
+        assert "failures only" not in "\n".join(screen(app))
 
 
 async def test_cursor_stays_on_its_task() -> None:

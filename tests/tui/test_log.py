@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from made_shots import EVIL, NOW_S, screen, until, watching
 from made_study import LOG, Study, study
+from textual.events import Key
 from textual.pilot import Pilot
 
 from condhpc.tui import log as log_module
@@ -134,6 +135,40 @@ async def test_search_marks_and_goes_round(made: Study) -> None:
         await pilot.press("escape")
         assert pane(app).found == []
         assert "'" not in title(app)
+
+
+async def test_what_is_typed_fast_after_slash_is_searched(made: Study) -> None:
+    """Many keys at once, a second slash among them, are all text."""
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        for key in "/w/1":
+            app.post_message(Key("slash" if key == "/" else key, key))
+        await until(pilot, lambda: pane(app).needle == "w/1")
+        assert app.front.id == "log"
+        assert not pane(app).wraps
+
+
+async def test_scrolling_up_to_read_ends_following(made: Study) -> None:
+    """New lines do not pull a reader away; a log that is too short to scroll is followed all the same."""
+    app = watch(made)
+    path = made.made.run.logs / "sub-608" / "0.log"
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        await pilot.press("k")
+        with path.open("a") as file:
+            file.writelines(f"line {i}\n" for i in range(100))
+        await until(pilot, lambda: any("line 99" in line for line in screen(app)))
+        await pilot.resize_terminal(80, 20)
+        await until(pilot, lambda: any("line 99" in line for line in screen(app)))
+        assert "following" in title(app)
+        await pilot.press("pageup")
+        top = pane(app).scroll_offset.y
+        with path.open("a") as file:
+            file.write("the end\n")
+        await until(pilot, lambda: pane(app).lines[-1] == "the end")
+        assert pane(app).scroll_offset.y == top
+        assert "following" not in title(app)
 
 
 async def test_long_lines_fold(made: Study) -> None:
