@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 from condhpc import handover, launch, runs
+from condhpc.action_text import counted
 from condhpc.errors import InputError
 from condhpc.hints import RECORDED
 from condhpc.layout import Layout, RunFolder
@@ -106,7 +107,7 @@ def _note(run: RunFolder, view: RunView, meant: set[str], hit: set[Element]) -> 
 
 def _lines(view: RunView, meant: set[str], doomed: set[str], hit: dict[Element, Place]) -> Iterator[str]:
     gone = {key for place in hit.values() for key in _open(view, place)}
-    yield f"{len(gone)} tasks in {len(hit)} elements cancelled; what runs checkpoints first"
+    yield f"{counted(len(gone), 'task')} in {counted(len(hit), 'element')} cancelled; what runs checkpoints first"
     if idle := len(meant - gone):
         yield f"{idle} neither wait nor run: they are not sent again by themselves"
     if rest := len((gone & doomed) - meant):

@@ -99,7 +99,7 @@ class Paces:
     @staticmethod
     def _pace(stage: Stage, of: _Of, now_s: float) -> Pace:
         tasks, recorded = of.states.total(), of.states["recorded"]
-        per_h = of.per_h(now_s)
+        per_h = of.per_h(now_s) if recorded < tasks else None  # of a stage that is done it would sink for ever
         left_s = of.left_s(now_s, per_h)
         return Pace(
             stage=stage,

@@ -63,7 +63,7 @@ def test_a_task_is_cancelled_by_the_beginning_of_its_key(made: MadeRun, slurm: T
     assert slurm.orders == []
     done = call("cancel", "--task", key[:12], "--yes")
     assert (done.exit_code, slurm.orders) == (0, [("cancel", "608_1")])
-    assert "1 tasks in 1 elements cancelled" in done.stderr
+    assert "1 task in 1 element cancelled" in done.stderr
     assert runs.submissions(made.run)[0].withdrawn == {key}
 
 

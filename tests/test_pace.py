@@ -53,6 +53,12 @@ def test_a_slow_stage_has_a_pace_too() -> None:
     assert (only(slow, NOW_S + 72_000).per_h or 0) < 0.3
 
 
+def test_a_stage_that_is_done_has_no_pace() -> None:
+    """It would sink for ever, and the screen would be painted anew for it."""
+    rows = [row(i, "recorded", since_s=NOW_S - 60 * i) for i in range(20)]
+    assert (only(paces(rows)).per_h, only(paces(rows)).left_s) == (None, 0.0)
+
+
 def test_with_few_ends_nothing_is_claimed() -> None:
     """Two ends are no pace, unless all that is left runs and says how far it is."""
     rows = [row(i, "recorded", since_s=NOW_S - 60 * i) for i in range(2)]

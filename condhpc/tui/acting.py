@@ -193,6 +193,8 @@ class Acting(App[None]):
             self.tell("nothing can be done here")
         elif needs_tasks and not keys:
             self.tell("no task is selected here")
+        elif any(worker.group == "acting" and not worker.is_finished for worker in self.workers):
+            self.tell("another action is not done yet")
         else:
             begin(self, partial(self._guarded, partial(deed, doer, shot, keys)), "acting")
 

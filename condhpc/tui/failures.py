@@ -63,6 +63,7 @@ class Failures(View):
         if table == self._table:
             return
         self._table = table
+        self._logs.clear()  # a task that failed anew wrote another one
         self._causes.reshape(self._shape())
         self._causes.replace(table.lines)
         self._describe(self._causes.cursor_key)

@@ -125,6 +125,21 @@ async def test_cancel_asks_and_names_what_is_at_stake() -> None:
         await until(pilot, lambda: "done" in told(app) and source.looks > looks)
 
 
+async def test_one_action_at_a_time() -> None:
+    """A second key while the first one's question is not there yet asks nothing."""
+    recorder = Recorder()
+    app, _ = watching(shot(row(A, "running")), doer=recorder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_tasks(pilot, app)
+        app.action_cancel_tasks()
+        app.action_cancel_tasks()
+        await asked(pilot, app)
+        await pilot.press("n")
+        await until(pilot, lambda: not isinstance(app.screen, Ask))
+        assert "another action is not done yet" in told(app)
+        assert recorder.calls == []
+
+
 async def test_a_question_fits_small_screens() -> None:
     """What does not fit scrolls; No is in sight, for it has the focus."""
     recorder = Recorder()
