@@ -9,7 +9,9 @@ written, as in a colleague's run, records are read each time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -22,9 +24,11 @@ from condhpc.ledger import Entry, Ledger
 from condhpc.planned import no_collection
 from condhpc.spec import Stage
 
-_VERSION = 1
+_VERSION = 2
 LONG = ("correct_bits", "per_class", "probed_top1_pct")
 """Values that no table shows."""
+Look = tuple[int, int]
+"""Modification time in ns and size of a record."""
 
 
 class _Kept(msgspec.Struct, array_like=True, gc=False):
@@ -41,49 +45,66 @@ class _Kept(msgspec.Struct, array_like=True, gc=False):
     started: float
     ended: float
     attempts: tuple[Attempt, ...]
-    mtime_ns: int
-    size: int
 
 
 class _File(msgspec.Struct, array_like=True):
     version: int
     environments: list[dict[str, Any]]
     sources: list[tuple[Part, Grade, str]]
-    entries: list[_Kept]
+    keys: list[str]
+    looks: bytes
+    """Modification time and size per key."""
+    sizes: bytes
+    """Of each entry in `data`."""
+    data: bytes
+    """Entries one after the other, so that single ones can be decoded."""
 
 
 _decoder = msgspec.msgpack.Decoder(_File)
+_entry_decoder = msgspec.msgpack.Decoder(_Kept)
 
 
 class Read(msgspec.Struct, frozen=True):
     """Records of a run, and what they looked like on disk."""
 
     ledger: Ledger
-    looks: dict[str, tuple[int, int]]
-    """Key to modification time in ns and size of its record."""
+    looks: dict[str, Look]
+    """By key."""
     note: str
     """Why nothing was kept, if so."""
 
 
-def read(run: RunFolder, layout: Layout, tasks: Sequence[tuple[Stage, str]], *, anew: bool = False) -> Read:
-    """The records of these tasks; with `anew` all are opened."""
+def read(
+    run: RunFolder,
+    layout: Layout,
+    tasks: Sequence[tuple[Stage, str]],
+    *,
+    anew: bool = False,
+    looks: dict[str, Look] | None = None,
+    wanted: Collection[str] | None = None,
+) -> Read:
+    """The records of these tasks; with `anew` all are opened. `looks` are those of just now, if known.
+
+    With `wanted`, entries are those of these keys and of what is new; all the same the ledger is kept for all tasks.
+    """
     with no_collection():
-        held = _File(_VERSION, [], [], []) if anew else _load(run)
-        kept = {one.key: one for one in held.entries}
-        looks = _looks(layout, tasks)
-        same = {key: one for key, one in kept.items() if looks.get(key) == (one.mtime_ns, one.size)}
+        held = _Held(_EMPTY if anew else _load(run))
+        looks = look(layout, tasks) if looks is None else looks
+        same = held.same(looks)
         found = ledger.read(layout, [task for task in tasks if task[1] in looks and task[1] not in same])
         new = {key: _slim(entry) for key, entry in found.entries.items()}
-        old = _entries(held, same)
-        entries = {key: new[key] if key in new else old[key] for _, key in tasks if key in new or key in old}
-        changed = new or len(entries) < len(kept)
-        note = _keep(run, entries, looks) if changed else ""
+        if new or len(same) < len(held.at):
+            note = _keep(run, held, {key: new.get(key) for _, key in tasks if key in new or key in same}, looks)
+        else:
+            note = ""
+        asked = same if wanted is None else same.intersection(wanted)
+        entries = {key: new[key] if key in new else held.entry(key) for _, key in tasks if key in new or key in asked}
         return Read(Ledger(entries, found.problems), looks, note)
 
 
-def _looks(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> dict[str, tuple[int, int]]:
+def look(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> dict[str, Look]:
     """Of tasks that have a record; one that may not be looked at has a look that nothing kept has."""
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, Look] = {}
     store = f"{layout.root}/store"
     for stage, key in tasks:
         try:
@@ -97,12 +118,56 @@ def _looks(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> dict[str, tupl
     return found
 
 
+_EMPTY = _File(_VERSION, [], [], [], b"", b"", b"")
+
+
 def _load(run: RunFolder) -> _File:
     try:
         held = _decoder.decode(run.ledger.read_bytes())
     except (OSError, ValueError):  # absent, torn or of other code: read all again
-        return _File(_VERSION, [], [], [])
-    return held if held.version == _VERSION else _File(_VERSION, [], [], [])
+        return _EMPTY
+    return held if held.version == _VERSION else _EMPTY
+
+
+def numbers(data: bytes) -> array[int]:
+    """64-bit numbers from their bytes."""
+    found = array("q")
+    found.frombytes(data)
+    return found
+
+
+class _Held:
+    """A loaded file, whose entries are decoded one by one."""
+
+    def __init__(self, file: _File) -> None:
+        self.file = file
+        self.at = dict(zip(file.keys, range(len(file.keys)), strict=True))
+        """Key to its place."""
+        self._ends = list(accumulate(numbers(file.sizes), initial=0))
+
+    def same(self, looks: Mapping[str, Look]) -> set[str]:
+        """Keys whose records look as they did."""
+        flat = iter(numbers(self.file.looks))
+        then = zip(self.file.keys, zip(flat, flat, strict=True), strict=True)
+        return {key for key, was in then if looks.get(key) == was}
+
+    def packed(self, key: str) -> bytes:
+        """An entry as it is kept."""
+        i = self.at[key]
+        return self.file.data[self._ends[i] : self._ends[i + 1]]
+
+    def entry(self, key: str) -> Entry:
+        """An entry."""
+        one = _entry_decoder.decode(self.packed(key))
+        energy = []
+        for number, joules, window_s in one.energy:
+            part, grade, source = self.file.sources[number]
+            energy.append(Energy(part, joules, grade, source, window_s))
+        environment = self.file.environments[one.environment]
+        return Entry(
+            one.key, one.stage, one.attempt, one.values, one.cost, environment, tuple(energy), one.started, one.ended,
+            one.attempts,
+        )  # fmt: skip
 
 
 def _slim(entry: Entry) -> Entry:
@@ -112,38 +177,29 @@ def _slim(entry: Entry) -> Entry:
     return entry
 
 
-def _entries(held: _File, same: Mapping[str, _Kept]) -> dict[str, Entry]:
-    environments, sources = held.environments, held.sources
-    found = {}
-    for key, one in same.items():
-        energy = []
-        for number, joules, window_s in one.energy:
-            part, grade, source = sources[number]
-            energy.append(Energy(part, joules, grade, source, window_s))
-        found[key] = Entry(
-            key, one.stage, one.attempt, one.values, one.cost, environments[one.environment], tuple(energy),
-            one.started, one.ended, one.attempts,
-        )  # fmt: skip
-    return found
-
-
-def _keep(run: RunFolder, entries: Mapping[str, Entry], looks: Mapping[str, tuple[int, int]]) -> str:
-    """Write the file; why that cannot be, if so."""
-    environments: dict[bytes, int] = {}
-    sources: dict[tuple[Part, Grade, str], int] = {}
+def _keep(run: RunFolder, held: _Held, entries: Mapping[str, Entry | None], looks: Mapping[str, Look]) -> str:
+    """Write the file, of entries that are new, and as they are for those that are None; why that cannot be, if so."""
     encode = msgspec.msgpack.Encoder().encode
-    kept = []
+    environments = {encode(one): number for number, one in enumerate(held.file.environments)}
+    sources = {one: number for number, one in enumerate(held.file.sources)}
+    packed = []
     for key, entry in entries.items():
+        if entry is None:
+            packed.append(held.packed(key))
+            continue
         environment = environments.setdefault(encode(entry.environment), len(environments))
         energy = tuple(
             (sources.setdefault((e.part, e.grade, e.source), len(sources)), e.joules, e.window_s) for e in entry.energy
         )
-        mtime_ns, size = looks[key]
-        held = entry.values, entry.cost, environment, energy, entry.started, entry.ended, entry.attempts
-        kept.append(_Kept(key, entry.stage, entry.attempt, *held, mtime_ns, size))
+        said = entry.values, entry.cost, environment, energy, entry.started, entry.ended, entry.attempts
+        packed.append(encode(_Kept(key, entry.stage, entry.attempt, *said)))
     distinct = [msgspec.msgpack.decode(data) for data in environments]
+    seen = array("q", [number for key in entries for number in looks[key]]).tobytes()
+    sizes = array("q", map(len, packed)).tobytes()
     try:
-        files.replace(run.ledger, encode(_File(_VERSION, distinct, list(sources), kept)))
+        files.replace(
+            run.ledger, encode(_File(_VERSION, distinct, list(sources), list(entries), seen, sizes, b"".join(packed)))
+        )
     except OSError as error:
         return f"{run.ledger}: cannot be written ({error.strerror}); records are read again each time"
     return ""

@@ -74,7 +74,7 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
         lineage=Lineage(plan),
         entries=records.entries,
         states={row.key: row for row in rows},
-        declared=_declared(run),
+        declared=declared(run),
         evaluations=dict(_typed(layout, records.entries, "evaluate", Evaluated, problems)),
         measures=dict(_typed(layout, records.entries, "analyze", Measure, problems)),
         problems=problems,
@@ -83,7 +83,7 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
     )
 
 
-def _declared(run: RunFolder) -> dict[str, External]:
+def declared(run: RunFolder) -> dict[str, External]:
     """What the run's manifest says of sets made elsewhere."""
     try:
         _, tables = typed_toml.read(run.manifest)
