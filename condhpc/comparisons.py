@@ -60,11 +60,16 @@ class CellId(NamedTuple):
 class CellResult:
     """A planned cell and what is recorded of it."""
 
-    def __init__(self, planned: int, evaluations: Iterable[Evaluation]) -> None:
+    def __init__(
+        self,
+        planned: int,
+        evaluations: Iterable[Evaluation] = (),
+        known: tuple[Statistics, list[float]] | None = None,
+    ) -> None:
+        """Of its evaluations; or of `known`, their statistics and independent values as they were computed before."""
         self.planned = planned
         self._evaluations = list(evaluations)
-        self._independent: list[float] | None = None
-        self.statistics: Statistics = cell_statistics(self._evaluations)
+        self.statistics, self._independent = known or (cell_statistics(self._evaluations), None)
 
     def independent(self) -> list[float]:
         """What its interval is taken over, percent."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -80,26 +80,42 @@ def read(
     tasks: Sequence[tuple[Stage, str]],
     *,
     anew: bool = False,
-    looks: dict[str, Look] | None = None,
-    wanted: Collection[str] | None = None,
 ) -> Read:
-    """The records of these tasks; with `anew` all are opened. `looks` are those of just now, if known.
-
-    With `wanted`, entries are those of these keys and of what is new; all the same the ledger is kept for all tasks.
-    """
+    """The records of these tasks; with `anew` all are opened."""
     with no_collection():
-        held = _Held(_EMPTY if anew else _load(run))
-        looks = look(layout, tasks) if looks is None else looks
-        same = held.same(looks)
+        found = Opened(run, layout, tasks, look(layout, tasks), anew=anew)
+        return Read(Ledger(found.entries(key for _, key in tasks), found.problems), found.looks, found.note)
+
+
+class Opened:
+    """A run's records of which only those that are new were read; entries of the others are decoded when asked for."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        layout: Layout,
+        tasks: Sequence[tuple[Stage, str]],
+        looks: dict[str, Look],
+        *,
+        anew: bool = False,
+    ) -> None:
+        """`looks` are those of just now."""
+        self.looks = looks
+        self._held = held = _Held(_EMPTY if anew else _load(run))
+        self._same = same = held.same(looks)
         found = ledger.read(layout, [task for task in tasks if task[1] in looks and task[1] not in same])
-        new = {key: _slim(entry) for key, entry in found.entries.items()}
+        self._new = new = {key: _slim(entry) for key, entry in found.entries.items()}
+        self.problems = found.problems
+        self.note = ""
+        """Why nothing was kept, if so."""
         if new or len(same) < len(held.at):
-            note = _keep(run, held, {key: new.get(key) for _, key in tasks if key in new or key in same}, looks)
-        else:
-            note = ""
-        asked = same if wanted is None else same.intersection(wanted)
-        entries = {key: new[key] if key in new else held.entry(key) for _, key in tasks if key in new or key in asked}
-        return Read(Ledger(entries, found.problems), looks, note)
+            known = {key: new.get(key) for _, key in tasks if key in new or key in same}
+            self.note = _keep(run, held, known, looks)
+
+    def entries(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """Of those that have a record which can be read."""
+        new, same, kept = self._new, self._same, self._held.entry
+        return {key: new[key] if key in new else kept(key) for key in keys if key in new or key in same}
 
 
 def look(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> dict[str, Look]:

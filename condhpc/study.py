@@ -12,6 +12,7 @@ from condhpc.errors import InputError
 from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
+from condhpc.ledger_cache import Read
 from condhpc.lineage import Lineage
 from condhpc.manifest import External
 from condhpc.measures import Measure
@@ -65,6 +66,12 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
     """Read a run's plan and records; `rows` say what became of unrecorded tasks. `anew` trusts nothing kept."""
     plan = runs.plan(run)
     held = ledger_cache.read(run, layout, [(line.stage, line.key) for line in plan], anew=anew)
+    states = {row.key: row for row in rows}
+    return of(run, layout, plan, states, held)
+
+
+def of(run: RunFolder, layout: Layout, plan: list[PlanLine], states: Mapping[str, Row], held: Read) -> Study:
+    """A study of these tasks and records."""
     records = held.ledger
     problems = list(records.problems)
     return Study(
@@ -73,7 +80,7 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
         plan=plan,
         lineage=Lineage(plan),
         entries=records.entries,
-        states={row.key: row for row in rows},
+        states=states,
         declared=declared(run),
         evaluations=dict(_typed(layout, records.entries, "evaluate", Evaluated, problems)),
         measures=dict(_typed(layout, records.entries, "analyze", Measure, problems)),
