@@ -27,9 +27,10 @@ from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import no_collection
 from condhpc.renewal import Renewed
+from condhpc.results_table import RESULTS
 from condhpc.study import Study
 from condhpc.table_files import Format
-from condhpc.tables import Cell, printable, write_bytes, write_text
+from condhpc.tables import Cell, Table, printable, write_text
 from condhpc.unchanged import Made, Shown
 
 __all__ = ["FAMILIES", "SCORE_TABLE", "TABLE", "Collected", "Family", "collect", "few", "unchanged", "write"]
@@ -135,19 +136,30 @@ def whole(held: Study) -> Renewed:
 
 def write(made: Renewed, out_dir: Path, formats: Sequence[Format]) -> list[Path]:
     """All plain tables."""
-    held = made.study
-    tables = [
+    held, kept = made.study, made.kept
+    costs, attempts, spoilt = made.account.tables()
+    results = (
+        Table("results", RESULTS, results_table.columns(held, made.kinds)),
         *made.cells.tables(),
         *sets_table.tables(held, made.kinds),
         *measures.tables(held.plan, held.lineage, held.measures, held.states),
         *failures_table.tables(held),
-        *made.account.tables(),
+        costs,
+        attempts,
+        spoilt,
+    )
+    lines = {}
+    if kept is not None and tuple(formats) == ("csv",):
+        lines = {"results": kept.lines, "attempts": [one.line for one in kept.charges]}
+    return [
+        path
+        for table in results
+        for path in (
+            [table_files.write_lines(table, lines[table.name], out_dir)]
+            if table.name in lines
+            else table_files.write(table, out_dir, formats)
+        )
     ]
-    if made.kept is not None and tuple(formats) == ("csv",):
-        paths = [write_bytes(out_dir / "results.csv", results_table.text(made.kept.lines))]
-    else:
-        paths = [p for one in results_table.tables(held, made.kinds) for p in table_files.write(one, out_dir, formats)]
-    return [*paths, *(path for table in tables for path in table_files.write(table, out_dir, formats))]
 
 
 def _collected(paths: list[Path], shown: Shown) -> Collected:

@@ -69,7 +69,8 @@ class CellResult:
         """Of its evaluations; or of `known`, their statistics and independent values as they were computed before."""
         self.planned = planned
         self._evaluations = list(evaluations)
-        self.statistics, self._independent = known or (cell_statistics(self._evaluations), None)
+        self.statistics = cell_statistics(self._evaluations) if known is None else known[0]
+        self._independent: list[float] | None = None if known is None else known[1]
 
     def independent(self) -> list[float]:
         """What its interval is taken over, percent."""

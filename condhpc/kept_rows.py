@@ -33,8 +33,6 @@ from condhpc.waste import Purpose, Spent
 _VERSION = 1
 NONE = -1
 """Of a task without a cell or a set."""
-ABSENT = -2
-"""In the look of a task without a record."""
 ENTRY, VALUES = 1, 2
 """What is known of a task: its record, and, of an evaluation, values that fit."""
 
@@ -58,7 +56,8 @@ class KeptCharge(msgspec.Struct, array_like=True, gc=False):
     element: str
     made_of: bytes
     seconds: dict[Purpose, float]
-    row: tuple[Cell, ...]
+    line: bytes
+    """Of `attempts.csv`."""
 
 
 class Skeleton(msgspec.Struct, array_like=True):
@@ -138,7 +137,7 @@ def keep(
         made_by=unchanged.code(),
         of_run=_of_run(run),
         skeleton=skeleton,
-        looks=flat(skeleton.keys, study.looks).tobytes(),
+        looks=study.looks.tobytes(),
         known=bytes(known(study, line.key) for line in plan),
         lines=[lines.get(line.key, b"") for line in plan],
         elements=[tried.get(line.key, "") for line in plan],
@@ -168,17 +167,11 @@ def known(study: Study, key: str) -> int:
     return VALUES if entry.stage != "evaluate" or key in study.evaluations else ENTRY
 
 
-def flat(keys: Iterable[str], looks: Mapping[str, tuple[int, int]]) -> array[int]:
-    """Looks one after the other, whether there is a record or not."""
-    absent = ABSENT, ABSENT
-    return array("q", [number for key in keys for number in looks.get(key, absent)])
-
-
 def rendered(study: Study, kinds: Kinds) -> Iterator[tuple[str, bytes]]:
     """Key and line in `results.csv` of every recorded student."""
     keys = [line.key for line in study.plan if line.key in study.evaluations]
     lines = csv_text.lines(results_table.columns(study, kinds))
-    yield from ((key, line.encode("utf-8", errors="replace")) for key, line in zip(keys, lines, strict=True))
+    yield from ((key, csv_text.encoded(line)) for key, line in zip(keys, lines, strict=True))
 
 
 def elements_of(own: Iterable[Try]) -> dict[str, str]:
@@ -196,8 +189,8 @@ def kept_cell(cell: CellId, result: CellResult) -> KeptCell:
 
 def kept_charges(account: Account, books: Books) -> Iterator[KeptCharge]:
     """Where the time of charges went, with their rows."""
-    for one, row in zip(account.spent, account.attempts, strict=True):
-        yield KeptCharge(one.charge.element, made_of(one.charge, books), one.seconds, row)
+    for one, line in zip(account.spent, csv_text.lines(account.attempts), strict=True):
+        yield KeptCharge(one.charge.element, made_of(one.charge, books), one.seconds, csv_text.encoded(line))
 
 
 def made_of(charge: Charge, books: Books) -> bytes:

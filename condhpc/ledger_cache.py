@@ -27,8 +27,9 @@ from condhpc.spec import Stage
 _VERSION = 2
 LONG = ("correct_bits", "per_class", "probed_top1_pct")
 """Values that no table shows."""
-Look = tuple[int, int]
-"""Modification time in ns and size of a record."""
+ABSENT, _HIDDEN = -2, -1
+"""In place of a modification time and a size: of a task without a record; of a record in a folder that is closed."""
+Task = tuple[Stage, str]
 
 
 class _Kept(msgspec.Struct, array_like=True, gc=False):
@@ -56,7 +57,7 @@ class _File(msgspec.Struct, array_like=True):
     """Modification time and size per key."""
     sizes: bytes
     """Of each entry in `data`."""
-    data: bytes
+    data: memoryview
     """Entries one after the other, so that single ones can be decoded."""
 
 
@@ -68,78 +69,87 @@ class Read(msgspec.Struct, frozen=True):
     """Records of a run, and what they looked like on disk."""
 
     ledger: Ledger
-    looks: dict[str, Look]
-    """By key."""
+    looks: array[int]
+    """Modification time in ns and size of each task's record, one after the other; ABSENT without one."""
     note: str
     """Why nothing was kept, if so."""
 
 
-def read(
-    run: RunFolder,
-    layout: Layout,
-    tasks: Sequence[tuple[Stage, str]],
-    *,
-    anew: bool = False,
-) -> Read:
+def read(run: RunFolder, layout: Layout, tasks: Sequence[Task], *, anew: bool = False) -> Read:
     """The records of these tasks; with `anew` all are opened."""
     with no_collection():
-        found = Opened(run, layout, tasks, look(layout, tasks), anew=anew)
-        return Read(Ledger(found.entries(key for _, key in tasks), found.problems), found.looks, found.note)
+        looks = look(layout, tasks)
+        opened = Opened(run, layout, tasks, looks, anew=anew)
+        entries = opened.entries(range(len(tasks)))
+        return Read(Ledger(entries, opened.problems), looks, opened.keep(0))
 
 
 class Opened:
-    """A run's records of which only those that are new were read; entries of the others are decoded when asked for."""
+    """A run's records; of those that look as before, an entry is decoded when it is asked for, the others are read."""
 
     def __init__(
-        self,
-        run: RunFolder,
-        layout: Layout,
-        tasks: Sequence[tuple[Stage, str]],
-        looks: dict[str, Look],
-        *,
-        anew: bool = False,
+        self, run: RunFolder, layout: Layout, tasks: Sequence[Task], looks: array[int], *, anew: bool = False
     ) -> None:
-        """`looks` are those of just now."""
-        self.looks = looks
-        self._held = held = _Held(_EMPTY if anew else _load(run))
-        self._same = same = held.same(looks)
-        found = ledger.read(layout, [task for task in tasks if task[1] in looks and task[1] not in same])
-        self._new = new = {key: _slim(entry) for key, entry in found.entries.items()}
-        self.problems = found.problems
-        self.note = ""
-        """Why nothing was kept, if so."""
-        if new or len(same) < len(held.at):
-            known = {key: new.get(key) for _, key in tasks if key in new or key in same}
-            self.note = _keep(run, held, known, looks)
+        """`looks` are those of just now. Tasks are named by their place."""
+        self._run, self._layout, self._tasks, self._looks = run, layout, tasks, looks
+        self._held = _Held(_EMPTY if anew else _load(run))
+        self._new: dict[str, Entry] = {}
+        self._read: set[str] = set()
+        self.problems: list[str] = []
 
-    def entries(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """Of those that have a record which can be read."""
-        new, same, kept = self._new, self._same, self._held.entry
-        return {key: new[key] if key in new else kept(key) for key in keys if key in new or key in same}
+    def entries(self, places: Iterable[int]) -> dict[str, Entry]:
+        """Of those tasks that have a record which can be read; `problems` tells of the others."""
+        asked = [i for i in places if self._looks[2 * i] != ABSENT]
+        tasks, held, looks = self._tasks, self._held, self._looks
+        same = {tasks[i][1] for i in asked if held.is_same(tasks[i][1], looks[2 * i], looks[2 * i + 1])}
+        unread = [tasks[i] for i in asked if tasks[i][1] not in same and tasks[i][1] not in self._read]
+        found = ledger.read(self._layout, unread)
+        self.problems += found.problems
+        self._read.update(key for _, key in unread)
+        self._new.update((key, _slim(entry)) for key, entry in found.entries.items())
+        keys = [tasks[i][1] for i in asked]
+        new = self._new
+        return {key: new[key] if key in new else held.entry(key) for key in keys if key in new or key in same}
+
+    def keep(self, at_least: int) -> str:
+        """Write the ledger where more than so many entries are new; why that cannot be, if so."""
+        if len(self._new) <= at_least:
+            return ""
+        known: dict[str, Entry | None] = {}
+        looks = array("q")
+        for i, (_, key) in enumerate(self._tasks):
+            look_of_task = self._looks[2 * i : 2 * i + 2]
+            if key in self._new or self._held.is_same(key, *look_of_task):
+                known[key] = self._new.get(key)
+                looks += look_of_task
+        return _keep(self._run, self._held, known, looks)
 
 
-def look(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> dict[str, Look]:
-    """Of tasks that have a record; one that may not be looked at has a look that nothing kept has."""
-    found: dict[str, Look] = {}
-    store = f"{layout.root}/store"
+def look(layout: Layout, tasks: Iterable[Task]) -> array[int]:
+    """Of each task's record; one that may not be looked at has a look that nothing kept has."""
+    found: list[int] = []
+    add, stat, store = found.append, os.stat, f"{layout.root}/store"
     for stage, key in tasks:
         try:
-            seen = os.stat(f"{store}/{stage}/{key[:2]}/{key}/record.json")  # noqa: PTH116 - the hot path
+            seen = stat(f"{store}/{stage}/{key[:2]}/{key}/record.json")
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            add(ABSENT)
+            add(ABSENT)
         except OSError:
-            found[key] = -1, -1
+            add(_HIDDEN)
+            add(_HIDDEN)
         else:
-            found[key] = seen.st_mtime_ns, seen.st_size
-    return found
+            add(seen.st_mtime_ns)
+            add(seen.st_size)
+    return array("q", found)
 
 
-_EMPTY = _File(_VERSION, [], [], [], b"", b"", b"")
+_EMPTY = _File(_VERSION, [], [], [], b"", b"", memoryview(b""))
 
 
 def _load(run: RunFolder) -> _File:
     try:
-        held = _decoder.decode(run.ledger.read_bytes())
+        held = _decoder.decode(files.mapped(run.ledger))
     except (OSError, ValueError):  # absent, torn or of other code: read all again
         return _EMPTY
     return held if held.version == _VERSION else _EMPTY
@@ -157,19 +167,18 @@ class _Held:
 
     def __init__(self, file: _File) -> None:
         self.file = file
-        self.at = dict(zip(file.keys, range(len(file.keys)), strict=True))
-        """Key to its place."""
+        self._at = dict(zip(file.keys, range(len(file.keys)), strict=True))
+        self._looks = numbers(file.looks)
         self._ends = list(accumulate(numbers(file.sizes), initial=0))
 
-    def same(self, looks: Mapping[str, Look]) -> set[str]:
-        """Keys whose records look as they did."""
-        flat = iter(numbers(self.file.looks))
-        then = zip(self.file.keys, zip(flat, flat, strict=True), strict=True)
-        return {key for key, was in then if looks.get(key) == was}
+    def is_same(self, key: str, mtime_ns: int, size: int) -> bool:
+        """Whether a record looks as it did."""
+        i = self._at.get(key)
+        return i is not None and self._looks[2 * i] == mtime_ns and self._looks[2 * i + 1] == size
 
-    def packed(self, key: str) -> bytes:
+    def packed(self, key: str) -> memoryview:
         """An entry as it is kept."""
-        i = self.at[key]
+        i = self._at[key]
         return self.file.data[self._ends[i] : self._ends[i + 1]]
 
     def entry(self, key: str) -> Entry:
@@ -193,12 +202,12 @@ def _slim(entry: Entry) -> Entry:
     return entry
 
 
-def _keep(run: RunFolder, held: _Held, entries: Mapping[str, Entry | None], looks: Mapping[str, Look]) -> str:
+def _keep(run: RunFolder, held: _Held, entries: Mapping[str, Entry | None], looks: array[int]) -> str:
     """Write the file, of entries that are new, and as they are for those that are None; why that cannot be, if so."""
     encode = msgspec.msgpack.Encoder().encode
     environments = {encode(one): number for number, one in enumerate(held.file.environments)}
     sources = {one: number for number, one in enumerate(held.file.sources)}
-    packed = []
+    packed: list[bytes | memoryview] = []
     for key, entry in entries.items():
         if entry is None:
             packed.append(held.packed(key))
@@ -210,12 +219,11 @@ def _keep(run: RunFolder, held: _Held, entries: Mapping[str, Entry | None], look
         said = entry.values, entry.cost, environment, energy, entry.started, entry.ended, entry.attempts
         packed.append(encode(_Kept(key, entry.stage, entry.attempt, *said)))
     distinct = [msgspec.msgpack.decode(data) for data in environments]
-    seen = array("q", [number for key in entries for number in looks[key]]).tobytes()
     sizes = array("q", map(len, packed)).tobytes()
+    data = memoryview(b"".join(packed))
+    file = _File(_VERSION, distinct, list(sources), list(entries), looks.tobytes(), sizes, data)
     try:
-        files.replace(
-            run.ledger, encode(_File(_VERSION, distinct, list(sources), list(entries), seen, sizes, b"".join(packed)))
-        )
+        files.replace(run.ledger, encode(file))
     except OSError as error:
         return f"{run.ledger}: cannot be written ({error.strerror}); records are read again each time"
     return ""

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounting_tables, cells_tables, kept_rows, ledger_cache, study, tries, waste
+from condhpc import accounting_tables, cells_tables, files, kept_rows, ledger_cache, study, tries, waste
 from condhpc.accounting_tables import Account, Books, Part, may_have_diaries
 from condhpc.cells_tables import Cells
 from condhpc.comparisons import CellId, CellResult
 from condhpc.findings import Row
-from condhpc.kept_rows import ABSENT, NONE, VALUES, KeptCharge, KeptRows
+from condhpc.kept_rows import NONE, VALUES, KeptCharge, KeptRows
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Ledger
-from condhpc.ledger_cache import Opened, Read, numbers
+from condhpc.ledger_cache import ABSENT, Opened, Read, numbers
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
 from condhpc.spec import STAGES
@@ -33,6 +33,9 @@ _FEW = 4
 
 
 _line_decoder = msgspec.json.Decoder(PlanLine)
+
+_MANY = 1_000
+"""New records that are read again each time, rather than written into the ledger with all others."""
 
 
 class Renewed(NamedTuple):
@@ -71,15 +74,16 @@ class _Changed:
         self._keys = skeleton.keys
         self._tasks = list(zip(map(STAGES.__getitem__, skeleton.stages), self._keys, strict=True))
         self._looks = ledger_cache.look(layout, self._tasks)
-        self._flat = kept_rows.flat(self._keys, self._looks)
         self._changed = list(self._differing())
 
     def _differing(self) -> Iterator[int]:
         """Records that look otherwise, and those that could not be used: that is said again each time."""
-        now, then = self._flat, numbers(self._kept.looks)
-        both = zip(now[::2], now[1::2], then[::2], then[1::2], self._kept.known, strict=True)
-        for i, (mtime_ns, size, was_ns, was, known) in enumerate(both):
-            if mtime_ns != was_ns or size != was or (known != VALUES and mtime_ns != ABSENT):
+        now, then, known = self._looks, numbers(self._kept.looks), self._kept.known
+        if now == then and known.count(VALUES) == len(known):
+            return
+        both = zip(now[::2], now[1::2], then[::2], then[1::2], known, strict=True)
+        for i, (mtime_ns, size, was_ns, was, what) in enumerate(both):
+            if mtime_ns != was_ns or size != was or (what != VALUES and mtime_ns != ABSENT):
                 yield i
 
     @property
@@ -91,10 +95,10 @@ class _Changed:
     def renewed(self) -> Renewed | None:
         """Rows of what changed among all the others."""
         self._opened = Opened(self._run, self._layout, self._tasks, self._looks)
-        self._plan = self._run.plan.read_bytes()
+        self._plan = files.mapped(self._run.plan)
         self._starts = numbers(self._skeleton.starts)
         books = Books(self._run)
-        silent = [i for i, mtime_ns in enumerate(self._flat[::2]) if mtime_ns == ABSENT]
+        silent = [i for i, mtime_ns in enumerate(self._looks[::2]) if mtime_ns == ABSENT]
         asked = sorted({*self._changed, *self._to_ask(silent)})
         tried = self._tried(asked)
         was = (self._kept.elements[i] for i in chain(self._changed, silent))
@@ -124,13 +128,13 @@ class _Changed:
     def _to_ask(self, silent: Iterable[int]) -> Iterator[int]:
         """Tasks without a record that may have been tried, and those that failed for a look that saw no record."""
         yield from (i for i in silent if may_have_diaries(self._states.get(self._keys[i])))
-        odd = {key for key, row in self._states.items() if row.state in BAD and key in self._looks}
-        yield from (i for i, key in enumerate(self._keys) if key in odd) if odd else ()
+        bad = {key for key, row in self._states.items() if row.state in BAD}
+        yield from (i for i, key in enumerate(self._keys) if key in bad) if bad else ()
 
-    def _tried(self, asked: Iterable[int]) -> dict[str, str]:
+    def _tried(self, asked: Sequence[int]) -> dict[str, str]:
         """Elements of the attempts at these tasks, as records and diaries tell them now."""
         plan = [self._line(i) for i in asked]
-        found = tries.read(self._layout, plan, self._opened.entries(line.key for line in plan))
+        found = tries.read(self._layout, plan, self._opened.entries(asked))
         return kept_rows.elements_of(accounting_tables.own_tries(self._run, found.tries))
 
     def _recharged(self, books: Books) -> set[str]:
@@ -145,17 +149,20 @@ class _Changed:
     def _incomplete_sets(self) -> Iterator[int]:
         """Sets without a record, or with a part that has none: attempts at these cost something without a new look."""
         condense = STAGES.index("condense")
+        absent = {key for i, key in enumerate(self._keys) if self._looks[2 * i] == ABSENT}
+        if not absent:
+            return
         for i in (i for i, stage in enumerate(self._skeleton.stages) if stage == condense):
             line = self._line(i)
             parts = [line.key, *(key for role, key in line.inputs.items() if role.startswith("shard."))]
-            if any(key not in self._looks for key in parts):
+            if not absent.isdisjoint(parts):
                 yield i
 
     def _sharing(
         self, elements: set[str], cells: set[int], of_cell: Sequence[int], sets: set[int], of_set: Sequence[int]
     ) -> Iterator[int]:
         """Recorded tasks of these elements, cells and sets."""
-        both = zip(self._flat[::2], self._kept.elements, of_cell, of_set, strict=True)
+        both = zip(self._looks[::2], self._kept.elements, of_cell, of_set, strict=True)
         for i, (mtime_ns, tried, cell, of) in enumerate(both):
             if mtime_ns != ABSENT and (
                 cell in cells
@@ -167,9 +174,8 @@ class _Changed:
 
     def _study(self, part: list[int]) -> Study:
         plan = [self._line(i) for i in part]
-        opened = self._opened
-        entries = opened.entries(line.key for line in plan)
-        held = Read(Ledger(entries, opened.problems), opened.looks, opened.note)
+        entries = self._opened.entries(part)
+        held = Read(Ledger(entries, self._opened.problems), self._looks, self._opened.keep(_MANY))
         return study.of(self._run, self._layout, plan, self._states, held)
 
     def _line(self, i: int) -> PlanLine:
@@ -203,7 +209,7 @@ class _Changed:
         return Account(
             costs=[costs.get(row[-1], row) for row in self._kept.costs],
             spent=[kept_rows.spent_again(charge, one) for charge, one in zip(every, charges, strict=True)],
-            attempts=[one.row for one in charges],
+            attempts=[],
             own=part.own,
             is_odd=False,
         )
@@ -216,7 +222,7 @@ class _Changed:
             known[i] = kept_rows.known(held, self._keys[i])
         return msgspec.structs.replace(
             self._kept,
-            looks=self._flat.tobytes(),
+            looks=self._looks.tobytes(),
             known=bytes(known),
             cells=[kept_rows.kept_cell(*result) for result in results.items()],
             costs=account.costs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from condhpc.csv_text import Columns
 from condhpc.ledger import Entry
@@ -22,11 +22,6 @@ _NO_COST: tuple[Cell, Cell] = None, None
 def tables(study: Study, kinds: Kinds) -> list[Table]:
     """The table."""
     return [Table("results", RESULTS, columns(study, kinds))]
-
-
-def text(lines: Iterable[bytes]) -> bytes:
-    """The file of these lines."""
-    return ",".join(RESULTS).encode() + b"\n" + b"".join(lines)
 
 
 def columns(study: Study, kinds: Kinds) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -58,8 +59,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """One line per thing that could not be used; families of tables add theirs."""
     notes: list[str]
     """What does not concern the figures."""
-    looks: Mapping[str, tuple[int, int]]
-    """Key to modification time in ns and size of its record."""
+    looks: array[int]
+    """As `ledger_cache.look` tells them."""
 
 
 def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = False) -> Study:

@@ -14,7 +14,7 @@ import contextlib
 import os
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -87,10 +87,9 @@ def write(
     """Note that these are the tables of a complete run as it is; `before`: `begin`, asked before it was read."""
     if before != list(_of_run(run)):
         return  # something was written meanwhile
-    looks = array("q", (number for key in made.keys for number in made.looks[key]))
     stamp = _Stamp(
         _VERSION, str(run.path), list(formats), code(), before, list(_of_store(layout)),
-        list(seen(made.paths, out_dir)), made.shown, "".join(made.keys).encode(), made.stages, looks.tobytes(),
+        list(seen(made.paths, out_dir)), made.shown, "".join(made.keys).encode(), made.stages, made.looks.tobytes(),
     )  # fmt: skip
     files.replace(out_dir / _NAME, msgspec.msgpack.encode(stamp))
 
@@ -110,7 +109,8 @@ class Made(msgspec.Struct, frozen=True):
     """Of all planned tasks."""
     stages: bytes
     """Their numbers in STAGES."""
-    looks: Mapping[str, tuple[int, int]]
+    looks: array[int]
+    """Modification times and sizes of their records."""
 
 
 def begin(run: RunFolder) -> list[Look]:
