@@ -26,7 +26,7 @@ class Books:
 
     def __init__(self, run: RunFolder) -> None:
         self._alone = _exclusive_stages(run)
-        self._stages = {one.intent.name: one.intent.stage or "" for one in runs.submissions(run)}
+        self._stages = {name: stage or "" for name, stage in runs.stages(run).items()}
         self.accounts = accounts.read(run)
 
     def stage_of(self, charge: Charge) -> str:

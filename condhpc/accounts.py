@@ -81,7 +81,8 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
 
 def is_settled(run: RunFolder) -> bool:
     """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
-    return not _unsettled(run, _newest(run, []))
+    settled = _settled(_newest(run, []))
+    return all(element in settled for element in runs.elements(run))
 
 
 def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
@@ -153,7 +154,7 @@ def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iter
 
 def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
     """By submission, element and start, restarts numbered: what sacct has purged still counts."""
-    rank = {held.intent.name: number for number, held in enumerate(runs.submissions(run))}
+    rank = {name: number for number, name in enumerate(runs.stages(run))}
 
     def place(charge: Charge) -> tuple[int, str, int]:
         parent, _, index = charge.element.partition("_")
@@ -215,12 +216,7 @@ def own_charges(
 
 def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    last: dict[str, Charge] = {}
-    for charge in (charge for charge in known if charge.source == "sacct"):
-        held = last.get(charge.element)
-        if held is None or _began(charge) >= _began(held):
-            last[charge.element] = charge
-    settled = {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
+    settled = _settled(known)
     return [
         one
         for one in runs.submissions(run)
@@ -228,6 +224,16 @@ def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
         and one.reply is not None
         and any(f"{one.reply.job}_{i}" not in settled for i in range(len(one.intent.elements)))
     ]
+
+
+def _settled(known: Iterable[Charge]) -> set[str]:
+    """Elements of which it has said the last word."""
+    last: dict[str, Charge] = {}
+    for charge in (charge for charge in known if charge.source == "sacct"):
+        held = last.get(charge.element)
+        if held is None or _began(charge) >= _began(held):
+            last[charge.element] = charge
+    return {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:
