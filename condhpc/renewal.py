@@ -34,6 +34,8 @@ _FEW = 4
 
 _line_decoder = msgspec.json.Decoder(PlanLine)
 
+_BLOCK = 256
+"""Looks that are compared at a time."""
 _MANY = 1_000
 """New records that are read again each time, rather than written into the ledger with all others."""
 
@@ -79,12 +81,15 @@ class _Changed:
     def _differing(self) -> Iterator[int]:
         """Records that look otherwise, and those that could not be used: that is said again each time."""
         now, then, known = self._looks, numbers(self._kept.looks), self._kept.known
-        if now == then and known.count(VALUES) == len(known):
-            return
-        both = zip(now[::2], now[1::2], then[::2], then[1::2], known, strict=True)
-        for i, (mtime_ns, size, was_ns, was, what) in enumerate(both):
-            if mtime_ns != was_ns or size != was or (what != VALUES and mtime_ns != ABSENT):
-                yield i
+        all_known = bytes([VALUES]) * _BLOCK
+        for first in range(0, len(known), _BLOCK):
+            block = slice(2 * first, 2 * (first + _BLOCK))
+            if now[block] == then[block] and all_known.startswith(known[first : first + _BLOCK]):
+                continue
+            for i in range(first, min(first + _BLOCK, len(known))):
+                one = slice(2 * i, 2 * i + 2)
+                if now[one] != then[one] or (known[i] != VALUES and now[2 * i] != ABSENT):
+                    yield i
 
     @property
     def is_small(self) -> bool:
@@ -105,7 +110,9 @@ class _Changed:
         elements = self._recharged(books).union(*(told.split(" ") for told in chain(was, tried.values()) if told))
         of_cell, of_set = numbers(self._skeleton.cells), numbers(self._skeleton.sets)
         cells = {of_cell[i] for i in self._changed}
-        sets = {of_set[i] for i in self._changed if of_set[i] != NONE}.union(self._incomplete_sets())
+        sets = {of_set[i] for i in self._changed if of_set[i] != NONE}
+        if silent:
+            sets.update(self._incomplete_sets(silent))
         shared = self._sharing(elements, cells, of_cell, sets, of_set)
         held = self._study(sorted({*asked, *numbers(self._skeleton.always), *shared}))
         kinds = Kinds(held)
@@ -125,7 +132,7 @@ class _Changed:
 
     # -- what has a part in rows that are to be made -----------------------------------------------------------------
 
-    def _to_ask(self, silent: Iterable[int]) -> Iterator[int]:
+    def _to_ask(self, silent: Sequence[int]) -> Iterator[int]:
         """Tasks without a record that may have been tried, and those that failed for a look that saw no record."""
         yield from (i for i in silent if may_have_diaries(self._states.get(self._keys[i])))
         bad = {key for key, row in self._states.items() if row.state in BAD}
@@ -146,12 +153,10 @@ class _Changed:
             now[charge.element].append(kept_rows.made_of(charge, books))
         return {element for element in then.keys() | now.keys() if then.get(element) != now.get(element)}
 
-    def _incomplete_sets(self) -> Iterator[int]:
+    def _incomplete_sets(self, silent: Sequence[int]) -> Iterator[int]:
         """Sets without a record, or with a part that has none: attempts at these cost something without a new look."""
         condense = STAGES.index("condense")
-        absent = {key for i, key in enumerate(self._keys) if self._looks[2 * i] == ABSENT}
-        if not absent:
-            return
+        absent = {self._keys[i] for i in silent}
         for i in (i for i, stage in enumerate(self._skeleton.stages) if stage == condense):
             line = self._line(i)
             parts = [line.key, *(key for role, key in line.inputs.items() if role.startswith("shard."))]
@@ -162,15 +167,12 @@ class _Changed:
         self, elements: set[str], cells: set[int], of_cell: Sequence[int], sets: set[int], of_set: Sequence[int]
     ) -> Iterator[int]:
         """Recorded tasks of these elements, cells and sets."""
-        both = zip(self._looks[::2], self._kept.elements, of_cell, of_set, strict=True)
-        for i, (mtime_ns, tried, cell, of) in enumerate(both):
-            if mtime_ns != ABSENT and (
-                cell in cells
-                or of in sets
-                or tried in elements
-                or (" " in tried and not elements.isdisjoint(tried.split(" ")))
-            ):
-                yield i
+        found = {i for i, cell in enumerate(of_cell) if cell in cells}
+        found.update(i for i, of in enumerate(of_set) if of in sets)
+        tried = self._kept.elements
+        found.update([i for i, told in enumerate(tried) if told in elements])
+        found.update([i for i, told in enumerate(tried) if " " in told and not elements.isdisjoint(told.split(" "))])
+        yield from (i for i in found if self._looks[2 * i] != ABSENT)
 
     def _study(self, part: list[int]) -> Study:
         plan = [self._line(i) for i in part]
