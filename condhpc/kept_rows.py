@@ -15,7 +15,7 @@ import msgspec
 
 from condhpc import csv_text, files, results_table, unchanged
 from condhpc.accounting_tables import Account, Books
-from condhpc.cell_statistics import Statistics
+from condhpc.cell_statistics import Evaluation, Statistics
 from condhpc.cells_tables import head
 from condhpc.charges import Charge
 from condhpc.comparisons import CellId, CellResult
@@ -44,6 +44,8 @@ class KeptCell(msgspec.Struct, array_like=True, gc=False):
     planned: int
     statistics: Statistics
     independent: list[float]
+    evaluated: bytes
+    """Its recorded students, which only a change has decoded: their places and what is known of them."""
 
     def result(self) -> CellResult:
         """As it was computed."""
@@ -99,7 +101,10 @@ class KeptRows(msgspec.Struct, array_like=True):
     charges: list[KeptCharge]
 
 
+Student = tuple[int, Evaluation]
+"""Place in the plan."""
 _decoder = msgspec.msgpack.Decoder(KeptRows)
+_students = msgspec.msgpack.Decoder(list[Student])
 
 
 def load(run: RunFolder) -> KeptRows | None:
@@ -142,7 +147,7 @@ def keep(
         lines=[lines.get(line.key, b"") for line in plan],
         elements=[tried.get(line.key, "") for line in plan],
         kinds=kinds.told(),
-        cells=[kept_cell(*result) for result in results.items()],
+        cells=list(_kept_cells(study, results)),
         costs=account.costs,
         charges=list(kept_charges(account, books)),
     )
@@ -182,9 +187,24 @@ def elements_of(own: Iterable[Try]) -> dict[str, str]:
     return {key: " ".join(elements) for key, elements in found.items()}
 
 
-def kept_cell(cell: CellId, result: CellResult) -> KeptCell:
+def kept_cell(cell: CellId, result: CellResult, students: Sequence[Student]) -> KeptCell:
     """To be kept."""
-    return KeptCell(cell, result.planned, result.statistics, result.independent())
+    encoded = msgspec.msgpack.encode(students)
+    return KeptCell(cell, result.planned, result.statistics, result.independent(), encoded)
+
+
+def students_of(kept: KeptCell) -> list[Student]:
+    """In the order of the plan."""
+    return _students.decode(kept.evaluated)
+
+
+def _kept_cells(study: Study, results: Mapping[CellId, CellResult]) -> Iterator[KeptCell]:
+    students: dict[CellId, list[Student]] = defaultdict(list)
+    for i, line in enumerate(study.plan):
+        found = study.evaluations.get(line.key)
+        if found is not None:
+            students[head(line.label)].append((i, Evaluation(line.label.set_seed, found.top1_pct)))
+    return (kept_cell(cell, result, students[cell]) for cell, result in results.items())
 
 
 def kept_charges(account: Account, books: Books) -> Iterator[KeptCharge]:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounting_tables, cells_tables, files, kept_rows, ledger_cache, study, tries, waste
+from condhpc import accounting_tables, files, kept_rows, ledger_cache, study, tries, waste
 from condhpc.accounting_tables import Account, Books, Part, may_have_diaries
+from condhpc.cell_statistics import Evaluation
 from condhpc.cells_tables import Cells
-from condhpc.comparisons import CellId, CellResult
+from condhpc.comparisons import CellResult
 from condhpc.findings import Row
 from condhpc.kept_rows import NONE, VALUES, KeptCharge, KeptRows
 from condhpc.layout import Layout, RunFolder
@@ -109,17 +110,16 @@ class _Changed:
         was = (self._kept.elements[i] for i in chain(self._changed, silent))
         elements = self._recharged(books).union(*(told.split(" ") for told in chain(was, tried.values()) if told))
         of_cell, of_set = numbers(self._skeleton.cells), numbers(self._skeleton.sets)
-        cells = {of_cell[i] for i in self._changed}
         sets = {of_set[i] for i in self._changed if of_set[i] != NONE}
         if silent:
             sets.update(self._incomplete_sets(silent))
-        shared = self._sharing(elements, cells, of_cell, sets, of_set)
+        shared = self._sharing(elements, sets, of_set)
         held = self._study(sorted({*asked, *numbers(self._skeleton.always), *shared}))
         kinds = Kinds(held)
         part = accounting_tables.account(held, books, Part({self._keys[i] for i in sets}, elements))
         if part.is_odd or kinds.told() != self._kept.kinds or not kept_rows.sets_are_recorded(held):
             return None
-        results = self._results(held, cells)
+        self._renew_cells(held, of_cell)
         charges = list(self._charges(part, books, elements))
         account = self._account(part, books, charges)
         lines = dict(kept_rows.rendered(held, kinds))
@@ -127,8 +127,9 @@ class _Changed:
             self._kept.lines[i] = lines.get(self._keys[i], b"")
         for i in chain(asked, silent):
             self._kept.elements[i] = tried.get(self._keys[i], "")
-        kept = self._kept_now(held, results, account, charges)
-        return Renewed(held, kinds, Cells(results), account, kept, self._keys, self._skeleton.stages, kept.known)
+        kept = self._kept_now(held, account, charges)
+        cells = Cells({one.cell: one.result() for one in kept.cells})
+        return Renewed(held, kinds, cells, account, kept, self._keys, self._skeleton.stages, kept.known)
 
     # -- what has a part in rows that are to be made -----------------------------------------------------------------
 
@@ -163,12 +164,9 @@ class _Changed:
             if not absent.isdisjoint(parts):
                 yield i
 
-    def _sharing(
-        self, elements: set[str], cells: set[int], of_cell: Sequence[int], sets: set[int], of_set: Sequence[int]
-    ) -> Iterator[int]:
-        """Recorded tasks of these elements, cells and sets."""
-        found = {i for i, cell in enumerate(of_cell) if cell in cells}
-        found.update(i for i, of in enumerate(of_set) if of in sets)
+    def _sharing(self, elements: set[str], sets: set[int], of_set: Sequence[int]) -> Iterator[int]:
+        """Recorded tasks of these elements and sets."""
+        found = {i for i, of in enumerate(of_set) if of in sets}
         tried = self._kept.elements
         found.update([i for i, told in enumerate(tried) if told in elements])
         found.update([i for i, told in enumerate(tried) if " " in told and not elements.isdisjoint(told.split(" "))])
@@ -185,15 +183,23 @@ class _Changed:
 
     # -- rows among the others ---------------------------------------------------------------------------------------
 
-    def _results(self, held: Study, cells: set[int]) -> dict[CellId, CellResult]:
-        """All cells; the study has not all planned students, but all that are recorded."""
-        new = cells_tables.results(held)
-        for number in cells:
+    def _renew_cells(self, held: Study, of_cell: Sequence[int]) -> None:
+        """Of the students that changed."""
+        changed: dict[int, list[int]] = defaultdict(list)
+        for i in self._changed:
+            changed[of_cell[i]].append(i)
+        seeds = {line.key: line.label.set_seed for line in held.plan}
+        for number, places in changed.items():
             kept = self._kept.cells[number]
-            new[kept.cell].planned = kept.planned
-        return {
-            one.cell: new[one.cell] if number in cells else one.result() for number, one in enumerate(self._kept.cells)
-        }
+            students = dict(kept_rows.students_of(kept))
+            for i in places:
+                students.pop(i, None)
+                found = held.evaluations.get(self._keys[i])
+                if found is not None:
+                    students[i] = Evaluation(seeds[self._keys[i]], found.top1_pct)
+            ordered = sorted(students.items())
+            result = CellResult(kept.planned, [one for _, one in ordered])
+            self._kept.cells[number] = kept_rows.kept_cell(kept.cell, result, ordered)
 
     def _charges(self, part: Account, books: Books, elements: set[str]) -> Iterator[KeptCharge]:
         """Of all charges, in their order."""
@@ -216,9 +222,7 @@ class _Changed:
             is_odd=False,
         )
 
-    def _kept_now(
-        self, held: Study, results: dict[CellId, CellResult], account: Account, charges: list[KeptCharge]
-    ) -> KeptRows:
+    def _kept_now(self, held: Study, account: Account, charges: list[KeptCharge]) -> KeptRows:
         known = bytearray(self._kept.known)
         for i in self._changed:
             known[i] = kept_rows.known(held, self._keys[i])
@@ -226,7 +230,6 @@ class _Changed:
             self._kept,
             looks=self._looks.tobytes(),
             known=bytes(known),
-            cells=[kept_rows.kept_cell(*result) for result in results.items()],
             costs=account.costs,
             charges=charges,
         )

@@ -145,7 +145,7 @@ def test_renewed_tables_are_those_of_a_whole_read(large: Large, tmp_path: Path, 
 
 
 def test_one_changed_student_leaves_most_records_alone(large: Large, tmp_path: Path) -> None:
-    """Its cell, its set and its element are looked into, and other students are not."""
+    """Its set and its element are looked into, and other students are not."""
     large.record(large.students[5], 87.5)
     found = renewal.renewed(large.made.run, large.made.layout, large.look().rows)
     assert found is not None
