@@ -2,52 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from condhpc import accounts, runs, tries, waste
 from condhpc import profile as profiles
 from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste_rows
+from condhpc.charges import Charge
 from condhpc.cost_table import COST, CostTable
 from condhpc.errors import InputError, first_few
 from condhpc.findings import Row
 from condhpc.layout import RunFolder
 from condhpc.spec import STAGES, Stage
 from condhpc.study import Study
-from condhpc.tables import Table
+from condhpc.tables import Cell, Table
 from condhpc.task_costs import task_costs
 from condhpc.tries import Try
 from condhpc.waste import Spent
 
 
-def tables(study: Study) -> list[Table]:
-    """Costs of sets, attempts as they were charged, and waste; asks nobody, see `accounts.refresh`."""
+class Books:
+    """What was charged, and for which stages; asks nobody, see `accounts.refresh`."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._alone = _exclusive_stages(run)
+        self._stages = {name: stage or "" for name, stage in runs.stages(run).items()}
+        self.accounts = accounts.read(run)
+
+    def stage_of(self, charge: Charge) -> str:
+        """The stage that was charged; empty where it is not known."""
+        return self._stages.get(charge.submission, "")
+
+    def exclusive(self, charge: Charge) -> bool:
+        """Whether its nodes were its own."""
+        return self.stage_of(charge) in self._alone
+
+
+class Account(NamedTuple):
+    """What the tables of a run's cost are made of."""
+
+    costs: list[tuple[Cell, ...]]
+    """Columns COST."""
+    spent: list[Spent]
+    attempts: list[tuple[Cell, ...]]
+    """Columns ATTEMPTS, one per `spent`."""
+    own: list[Try]
+    """Attempts in elements of this run."""
+    is_odd: bool
+    """Whether something cannot be, which `Study.problems` says."""
+
+    def tables(self) -> list[Table]:
+        """Costs of sets, attempts as they were charged, and waste."""
+        return [
+            Table("cost", COST, self.costs),
+            Table("attempts", ATTEMPTS, self.attempts),
+            Table("waste", WASTE, waste_rows(self.spent)),
+        ]
+
+
+class Part(NamedTuple):
+    """What of a study is asked for."""
+
+    sets: Collection[str]
+    """Keys."""
+    elements: Collection[str]
+
+
+def own_tries(run: RunFolder, found: Iterable[Try]) -> list[Try]:
+    """Those in elements of this run."""
+    return [one for one in found if one.run == run.name and one.element]
+
+
+def account(study: Study, books: Books, part: Part | None = None) -> Account:
+    """All of it, or a part of it, of which the study has all records."""
     run, entries = study.run, study.entries
-    held = accounts.read(run)
-    sent = {one.intent.name: one.intent for one in runs.submissions(run)}
-    tried = (p for p in study.plan if p.key in entries or _may_have_diaries(study.states.get(p.key)))
+    tried = (p for p in study.plan if p.key in entries or may_have_diaries(study.states.get(p.key)))
     found = tries.read(study.layout, tried, entries)
-    own = [one for one in found.tries if one.run == run.name and one.element]
-    spent, strays = waste.spent(held.charges, own)
-    alone = _exclusive_stages(run)
-    stages = {name: intent.stage or "" for name, intent in sent.items()}
+    own, charges = own_tries(run, found.tries), books.accounts.charges
+    if part is not None:
+        own = [one for one in own if one.element in part.elements]
+        charges = [charge for charge in charges if charge.element in part.elements]
+    spent, strays = waste.spent(charges, own)
     negative = dict.fromkeys(key for key, entry in entries.items() if min(entry.cost.values(), default=0.0) < 0.0)
     usable = {key: entry for key, entry in entries.items() if key not in negative} if negative else entries
     costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
     told = [f"{entries[key].stage} {key}" for key in negative]
-    study.problems.extend(held.problems + found.problems + _oddities(run, spent, found.tries, strays, told))
-    charged = attempt_rows(
-        spent,
-        lambda charge: stages.get(charge.submission, ""),
-        lambda charge: stages.get(charge.submission, "") in alone,
-    )
-    return [
-        Table("cost", COST, costs.rows(study.declared, study.states)),
-        Table("attempts", ATTEMPTS, charged),
-        Table("waste", WASTE, waste_rows(spent)),
-    ]
+    odd = _oddities(run, spent, found.tries, strays, told)
+    study.problems.extend(books.accounts.problems + found.problems + odd)
+    rows = costs.rows(study.declared, study.states, None if part is None else part.sets)
+    attempts = attempt_rows(spent, books.stage_of, books.exclusive)
+    return Account(list(rows), spent, list(attempts), own, bool(odd))
 
 
-def _may_have_diaries(row: Row | None) -> bool:
+def tables(study: Study) -> list[Table]:
+    """All three tables of a whole run."""
+    return account(study, Books(study.run)).tables()
+
+
+def may_have_diaries(row: Row | None) -> bool:
     """Not so for what waits or was never sent: asking the disk for each would take longer than all tables."""
     return row is None or row.attempts is not None or row.state not in {"queued", "new"}
 

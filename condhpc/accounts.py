@@ -87,7 +87,8 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
 
 def is_settled(run: RunFolder) -> bool:
     """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
-    return not _unsettled(run, _newest(run, []))
+    settled = _settled(_newest(run, []))
+    return all(element in settled for element in runs.elements(run))
 
 
 def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
@@ -159,7 +160,7 @@ def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iter
 
 def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
     """By submission, element and start, restarts numbered: what sacct has purged still counts."""
-    rank = {held.intent.name: number for number, held in enumerate(runs.submissions(run))}
+    rank = {name: number for number, name in enumerate(runs.stages(run))}
 
     def place(charge: Charge) -> tuple[int, str, int]:
         parent, _, index = charge.element.partition("_")

@@ -30,13 +30,8 @@ SCORE_TABLE = ("dataset", "condenser", "ipc", "protocol", "student", "hlr", "ior
 class Cells:
     """Every cell that a plan has, with its scores."""
 
-    def __init__(self, study: Study) -> None:
-        lines: dict[tuple[object, ...], list[PlanLine]] = defaultdict(list)
-        for line in study.plan:
-            if line.stage == "evaluate":
-                label = line.label
-                lines[label.dataset, label.condenser, label.ipc, label.protocol, label.student].append(line)
-        self.results = {head(of[0].label): _cell(of, study.evaluations) for of in lines.values()}
+    def __init__(self, results: Mapping[CellId, CellResult]) -> None:
+        self.results = results
         self.scores = list(Comparison(self.results, _protocol).rows())
 
     def tables(self) -> list[Table]:
@@ -53,6 +48,16 @@ class Cells:
     def scores_on_screen(self) -> list[tuple[Cell, ...]]:
         """Scores under SCORE_TABLE."""
         return [_screen_scores(*row) for row in self.scores]
+
+
+def results(study: Study) -> dict[CellId, CellResult]:
+    """Every cell of a plan, in its order."""
+    lines: dict[tuple[object, ...], list[PlanLine]] = defaultdict(list)
+    for line in study.plan:
+        if line.stage == "evaluate":
+            label = line.label
+            lines[label.dataset, label.condenser, label.ipc, label.protocol, label.student].append(line)
+    return {head(of[0].label): _cell(of, study.evaluations) for of in lines.values()}
 
 
 def head(label: Label) -> CellId:

@@ -7,12 +7,27 @@ from pathlib import Path
 
 import msgspec
 
-from condhpc import accounting_tables, accounts, failures_table, measures, results_table, sets_table, study, table_files
+from condhpc import (
+    accounting_tables,
+    accounts,
+    cells_tables,
+    failures_table,
+    kept_rows,
+    measures,
+    renewal,
+    results_table,
+    sets_table,
+    study,
+    table_files,
+)
 from condhpc import unchanged as stamps
+from condhpc.accounting_tables import Books
 from condhpc.cells_tables import SCORE_TABLE, TABLE, Cells
 from condhpc.findings import Snapshot
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import no_collection
+from condhpc.renewal import Renewed
+from condhpc.results_table import RESULTS
 from condhpc.study import Study
 from condhpc.table_files import Format
 from condhpc.tables import Cell, Table, printable, write_text
@@ -76,18 +91,31 @@ def collect(
     """Write all tables; `shot` says what became of unrecorded tasks, `anew` trusts nothing that was kept.
 
     From equal records come the same bytes, and a file that would not change is not touched. In the run's folder
-    only the ledger is written.
+    only the ledger and finished rows are written.
     """
     table_files.require(formats)
     with no_collection():
         before = stamps.begin(run)
         stamps.forget(out_dir)
-        held = study.read(run, layout, shot.rows, anew=anew)
-        paths, shown = write(held, out_dir, formats, families)
-        if len(held.entries) == len(held.plan) and accounts.is_settled(run):
+        made = None if anew or tuple(formats) != ("csv",) else renewal.renewed(run, layout, shot.rows)
+        if made is None:
+            made = whole(study.read(run, layout, shot.rows, anew=anew))
+        paths = write(made, out_dir, formats)
+        held, problems = made.study, list(made.study.problems)
+        if families and len(held.plan) < len(made.known):  # they are made of all records
+            held = study.read(run, layout, shot.rows)
+        for family in families:
+            said = len(held.problems)
+            paths += family(held, out_dir)
+            problems += held.problems[said:]
+        shown = Shown(made.cells.on_screen(), made.cells.scores_on_screen(), problems, held.notes)
+        if made.kept is not None:
+            kept_rows.save(run, made.kept)
+        if min(made.known, default=1) >= kept_rows.ENTRY and accounts.is_settled(run):
             stamps.write(
-                run, layout, out_dir, _kinds(formats, families), before, Made(paths, shown, held.plan, held.looks)
-            )
+                run, layout, out_dir, _kinds(formats, families), before,
+                Made(paths, shown, made.keys, made.stages, held.looks),
+            )  # fmt: skip
     return _collected(paths, shown)
 
 
@@ -95,31 +123,47 @@ def _kinds(formats: Sequence[Format], families: Sequence[Family]) -> list[str]:
     return [*formats, *(family.__name__ for family in families)]
 
 
-def write(
-    held: Study, out_dir: Path, formats: Sequence[Format], families: Sequence[Family] = FAMILIES
-) -> tuple[list[Path], Shown]:
-    """All files of a study, and what is to be said with them."""
-    cells = Cells(held)
-    paths = [path for table in _tables(held, cells) for path in table_files.write(table, out_dir, formats)]
-    for family in families:
-        paths += family(held, out_dir)
-    return paths, Shown(cells.on_screen(), cells.scores_on_screen(), held.problems, held.notes)
+def whole(held: Study) -> Renewed:
+    """What tables are written from, of a whole run."""
+    results = cells_tables.results(held)
+    kinds, books = sets_table.Kinds(held), Books(held.run)
+    account = accounting_tables.account(held, books)
+    kept = kept_rows.keep(held, account, books, kinds, results)
+    keys, stages = kept_rows.tasks(held.plan)
+    known = bytes(kept_rows.known(held, key) for key in keys)
+    return Renewed(held, kinds, Cells(results), account, kept, keys, stages, known)
+
+
+def write(made: Renewed, out_dir: Path, formats: Sequence[Format]) -> list[Path]:
+    """All plain tables."""
+    held, kept = made.study, made.kept
+    costs, attempts, spoilt = made.account.tables()
+    results = (
+        Table("results", RESULTS, results_table.columns(held, made.kinds)),
+        *made.cells.tables(),
+        *sets_table.tables(held, made.kinds),
+        *measures.tables(held.plan, held.lineage, held.measures, held.states),
+        *failures_table.tables(held),
+        costs,
+        attempts,
+        spoilt,
+    )
+    lines = {}
+    if kept is not None and tuple(formats) == ("csv",):
+        lines = {"results": kept.lines, "attempts": [one.line for one in kept.charges]}
+    return [
+        path
+        for table in results
+        for path in (
+            [table_files.write_lines(table, lines[table.name], out_dir)]
+            if table.name in lines
+            else table_files.write(table, out_dir, formats)
+        )
+    ]
 
 
 def _collected(paths: list[Path], shown: Shown) -> Collected:
     return Collected(paths, TABLE, shown.table, shown.scores, shown.problems, shown.notes)
-
-
-def _tables(held: Study, cells: Cells) -> list[Table]:
-    kinds = sets_table.Kinds(held)
-    return [
-        *results_table.tables(held, kinds),
-        *cells.tables(),
-        *sets_table.tables(held, kinds),
-        *measures.tables(held.plan, held.lineage, held.measures, held.states),
-        *failures_table.tables(held),
-        *accounting_tables.tables(held),
-    ]
 
 
 def few(problems: Sequence[str], out_dir: Path) -> list[str]:

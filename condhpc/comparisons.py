@@ -60,11 +60,17 @@ class CellId(NamedTuple):
 class CellResult:
     """A planned cell and what is recorded of it."""
 
-    def __init__(self, planned: int, evaluations: Iterable[Evaluation]) -> None:
+    def __init__(
+        self,
+        planned: int,
+        evaluations: Iterable[Evaluation] = (),
+        known: tuple[Statistics, list[float]] | None = None,
+    ) -> None:
+        """Of its evaluations; or of `known`, their statistics and independent values as they were computed before."""
         self.planned = planned
         self._evaluations = list(evaluations)
-        self._independent: list[float] | None = None
-        self.statistics: Statistics = cell_statistics(self._evaluations)
+        self.statistics = cell_statistics(self._evaluations) if known is None else known[0]
+        self._independent: list[float] | None = None if known is None else known[1]
 
     def independent(self) -> list[float]:
         """What its interval is taken over, percent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from condhpc.findings import Row
@@ -71,9 +71,11 @@ class CostTable:
     def _is_trained(self, key: str) -> bool:
         return key in self._entries and self._entries[key].values.get("source") == "trained"
 
-    def rows(self, declared: Mapping[str, External], states: Mapping[str, Row]) -> Iterator[tuple[Cell, ...]]:
-        """One per planned set, in the order of the plan."""
-        for key in self._shares:
+    def rows(
+        self, declared: Mapping[str, External], states: Mapping[str, Row], only: Collection[str] | None = None
+    ) -> Iterator[tuple[Cell, ...]]:
+        """One per planned set, or per one of these keys, in the order of the plan."""
+        for key in (key for key in self._shares if only is None or key in only):
             line, entry = self._lines[key], self._entries.get(key)
             label = line.label
             block = declared.get(label.condenser or "")

@@ -39,6 +39,17 @@ class Columns:
         return zip(*self.columns, strict=True)
 
 
+def lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """The lines of rows of two cells or more, each ended, without a header."""
+    for columns in _blocks(rows):
+        yield from (f"{line}\n" for line in map(",".join, zip(*map(_texts, columns), strict=True)))
+
+
+def encoded(line: str) -> bytes:
+    """As files hold it: text of a stranger may be none."""
+    return line.encode("utf-8", errors="replace")
+
+
 def text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A header and rows, every line ended."""
     return "".join(_parts(header, rows))

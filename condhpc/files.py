@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import socket
@@ -114,3 +115,12 @@ def under_construction(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes, read as they are looked at; for large files that are replaced and never changed in place."""
+    with path.open("rb") as file:
+        try:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except ValueError:  # an empty file
+            return memoryview(b"")

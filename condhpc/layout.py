@@ -97,6 +97,11 @@ class RunFolder:
         return self.path / "ledger"
 
     @property
+    def rows(self) -> Path:
+        """Finished rows of tables, with what the records looked like that they were made of; derived."""
+        return self.path / "rows"
+
+    @property
     def payloads(self) -> Path:
         """One payload file per array."""
         return self.path / "payloads"

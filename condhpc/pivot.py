@@ -12,14 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import cell_statistics, typed_toml
+from condhpc import cell_statistics, study
 from condhpc.briefs import EMPTY, Brief
 from condhpc.cell_statistics import Evaluation
 from condhpc.comparisons import BASELINE, CellId
-from condhpc.errors import InputError
 from condhpc.findings import Row
 from condhpc.layout import RunFolder
-from condhpc.manifest import External
 from condhpc.outlook import CellResult, SeedResult
 from condhpc.planned import Label
 from condhpc.references import REFERENCES
@@ -57,7 +55,7 @@ class Pivot:
     """Results by cell, in the order of the plan; tasks are named by their position in it."""
 
     def __init__(self, run: RunFolder, row: Callable[[int], Row], brief: Callable[[int], Brief]) -> None:
-        self._declared = _declared(run)
+        self._declared = study.declared(run)
         self._row = row
         self._brief = brief
         self._students: dict[CellId, array[int]] = {}
@@ -214,12 +212,3 @@ def _cell(label: Label) -> CellId:
 
 def _rivals(which: CellId) -> _Rivals:
     return _Rivals(which.dataset, which.ipc, which.protocol, which.student)
-
-
-def _declared(run: RunFolder) -> Mapping[str, External]:
-    """What the run's manifest says of sets made elsewhere."""
-    try:
-        _, tables = typed_toml.read(run.manifest)
-        return msgspec.convert(tables.get("external", {}), dict[str, External])
-    except (InputError, msgspec.ValidationError):
-        return {}  # the run was planned from it, so it is there; costs that cannot be read are not known

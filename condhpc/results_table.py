@@ -21,10 +21,10 @@ _NO_COST: tuple[Cell, Cell] = None, None
 
 def tables(study: Study, kinds: Kinds) -> list[Table]:
     """The table."""
-    return [Table("results", RESULTS, _columns(study, kinds))]
+    return [Table("results", RESULTS, columns(study, kinds))]
 
 
-def _columns(study: Study, kinds: Kinds) -> Columns:
+def columns(study: Study, kinds: Kinds) -> Columns:
     """Column by column: of all tables this is the one that has a row per record."""
     lines = [line for line in study.plan if line.key in study.evaluations]
     keys = [line.key for line in lines]

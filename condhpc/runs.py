@@ -132,6 +132,36 @@ def submissions(run: RunFolder) -> list[Submission]:
     return list(diary.held.values())
 
 
+class _Said(msgspec.Struct, gc=False):
+    type: str
+    name: str
+    stage: Stage | None = None
+    backend: str = ""
+    elements: tuple[msgspec.Raw, ...] | None = None
+    job: str = ""
+
+
+_said_lines = msgspec.json.Decoder(_Said)
+
+
+def stages(run: RunFolder) -> dict[str, Stage | None]:
+    """What each submission is of, by name and in order: all of them without their elements, which are long."""
+    return {said.name: said.stage for said in _lines(run.submissions, _said_lines) if said.type == "intent"}
+
+
+def elements(run: RunFolder) -> Iterator[str]:
+    """`608_3`: all elements that were handed to Slurm and have a job; read without their tasks, which are long."""
+    counts: dict[str, int] = {}
+    jobs: dict[str, str] = {}
+    for said in _lines(run.submissions, _said_lines):
+        if said.type == "intent":
+            jobs.pop(said.name, None)
+            counts[said.name] = len(said.elements or ()) if said.backend == "slurm" else 0
+        elif said.type == "reply" and said.name in counts:
+            jobs[said.name] = said.job
+    yield from (f"{job}_{i}" for name, job in jobs.items() for i in range(counts[name]))
+
+
 class Diary:
     """The submissions of a run as they grow; what was read is not read again."""
 

@@ -50,6 +50,10 @@ class Kinds:
                 self._of[name] = str(getattr(task.spec, "kind", ""))
         study.problems.extend(problem for name, problem in unreadable.items() if name not in self._of)
 
+    def told(self) -> dict[str, str]:
+        """Kind by name."""
+        return self._of
+
     def of(self, condenser: str | None) -> str:
         """Empty for a name that nothing readable has."""
         return self._of.get(condenser or "", "")

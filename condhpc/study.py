@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from condhpc.errors import InputError
 from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Entry
+from condhpc.ledger_cache import Read
 from condhpc.lineage import Lineage
 from condhpc.manifest import External
 from condhpc.measures import Measure
@@ -57,14 +59,20 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """One line per thing that could not be used; families of tables add theirs."""
     notes: list[str]
     """What does not concern the figures."""
-    looks: Mapping[str, tuple[int, int]]
-    """Key to modification time in ns and size of its record."""
+    looks: array[int]
+    """As `ledger_cache.look` tells them."""
 
 
 def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = False) -> Study:
     """Read a run's plan and records; `rows` say what became of unrecorded tasks. `anew` trusts nothing kept."""
     plan = runs.plan(run)
     held = ledger_cache.read(run, layout, [(line.stage, line.key) for line in plan], anew=anew)
+    states = {row.key: row for row in rows}
+    return of(run, layout, plan, states, held)
+
+
+def of(run: RunFolder, layout: Layout, plan: list[PlanLine], states: Mapping[str, Row], held: Read) -> Study:
+    """A study of these tasks and records."""
     records = held.ledger
     problems = list(records.problems)
     return Study(
@@ -73,8 +81,8 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
         plan=plan,
         lineage=Lineage(plan),
         entries=records.entries,
-        states={row.key: row for row in rows},
-        declared=_declared(run),
+        states=states,
+        declared=declared(run),
         evaluations=dict(_typed(layout, records.entries, "evaluate", Evaluated, problems)),
         measures=dict(_typed(layout, records.entries, "analyze", Measure, problems)),
         problems=problems,
@@ -83,7 +91,7 @@ def read(run: RunFolder, layout: Layout, rows: Iterable[Row], *, anew: bool = Fa
     )
 
 
-def _declared(run: RunFolder) -> dict[str, External]:
+def declared(run: RunFolder) -> dict[str, External]:
     """What the run's manifest says of sets made elsewhere."""
     try:
         _, tables = typed_toml.read(run.manifest)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from condhpc import csv_text
 from condhpc.csv_text import Columns
 from condhpc.errors import InputError
 from condhpc.tables import Table, write_bytes, write_csv
@@ -24,6 +25,12 @@ def write(table: Table, out_dir: Path, formats: Sequence[Format]) -> list[Path]:
     if not isinstance(table.rows, Columns | list):
         table = table._replace(rows=list(table.rows))
     return [_WRITERS[name](table, out_dir / f"{table.name}.{name}") for name in formats]
+
+
+def write_lines(table: Table, lines: Iterable[bytes], out_dir: Path) -> Path:
+    """The table as CSV of lines that were made before; its own rows are not looked at."""
+    header = csv_text.encoded(csv_text.text(table.header, ()))
+    return write_bytes(out_dir / f"{table.name}.csv", header + b"".join(lines))
 
 
 def require(formats: Sequence[Format]) -> None:

@@ -14,7 +14,7 @@ import contextlib
 import os
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,6 @@ import msgspec
 import condhpc
 from condhpc import files
 from condhpc.layout import Layout, RunFolder
-from condhpc.runs import PlanLine
 from condhpc.spec import STAGES
 from condhpc.tables import Cell
 
@@ -73,9 +72,9 @@ def look(run: RunFolder, layout: Layout, out_dir: Path, formats: Sequence[str]) 
         return None
     paths = [out_dir / name for name, _, _ in stamp.tables]
     same = (
-        stamp.code == _code()
+        stamp.code == code()
         and stamp.of_run == list(_of_run(run))
-        and stamp.tables == list(_seen(paths, out_dir))
+        and stamp.tables == list(seen(paths, out_dir))
         and stamp.of_store == list(_of_store(layout))
         and _same_records(stamp, layout)
     )
@@ -88,11 +87,9 @@ def write(
     """Note that these are the tables of a complete run as it is; `before`: `begin`, asked before it was read."""
     if before != list(_of_run(run)):
         return  # something was written meanwhile
-    looks = array("q", (number for line in made.plan for number in made.looks[line.key]))
     stamp = _Stamp(
-        _VERSION, str(run.path), list(formats), _code(), before, list(_of_store(layout)),
-        list(_seen(made.paths, out_dir)), made.shown, b"".join(line.key.encode() for line in made.plan),
-        bytes(STAGES.index(line.stage) for line in made.plan), looks.tobytes(),
+        _VERSION, str(run.path), list(formats), code(), before, list(_of_store(layout)),
+        list(seen(made.paths, out_dir)), made.shown, "".join(made.keys).encode(), made.stages, made.looks.tobytes(),
     )  # fmt: skip
     files.replace(out_dir / _NAME, msgspec.msgpack.encode(stamp))
 
@@ -108,8 +105,12 @@ class Made(msgspec.Struct, frozen=True):
 
     paths: list[Path]
     shown: Shown
-    plan: Sequence[PlanLine]
-    looks: Mapping[str, tuple[int, int]]
+    keys: Sequence[str]
+    """Of all planned tasks."""
+    stages: bytes
+    """Their numbers in STAGES."""
+    looks: array[int]
+    """Modification times and sizes of their records."""
 
 
 def begin(run: RunFolder) -> list[Look]:
@@ -119,18 +120,19 @@ def begin(run: RunFolder) -> list[Look]:
 
 def _of_run(run: RunFolder) -> Iterator[Look]:
     paths = (run.plan, run.manifest, run.profile, run.submissions, run.accounting, run.budget, run.cancel)
-    yield from _seen(paths, run.path)
+    yield from seen(paths, run.path)
 
 
-def _seen(paths: Iterable[Path], base: Path) -> Iterator[Look]:
+def seen(paths: Iterable[Path], base: Path) -> Iterator[Look]:
+    """What files look like; -1 where there is none."""
     for path in paths:
         name = os.path.relpath(path, base)
         try:
-            seen = path.stat()
+            found = path.stat()
         except OSError:
             yield name, -1, -1
         else:
-            yield name, seen.st_mtime_ns, seen.st_size
+            yield name, found.st_mtime_ns, found.st_size
 
 
 def _of_store(layout: Layout) -> Iterator[Look]:
@@ -142,7 +144,7 @@ def _of_store(layout: Layout) -> Iterator[Look]:
         yield from ((f"{stage}/{name}", mtime_ns, 0) for name, mtime_ns in sorted(found))
 
 
-def _code() -> Look:
+def code() -> Look:
     """The newest source file of what writes tables, and how many there are."""
     home = Path(condhpc.__file__).parent
     seen = [entry.stat().st_mtime_ns for folder in (home, home / "paper") for entry in os.scandir(folder)]

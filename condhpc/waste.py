@@ -56,11 +56,9 @@ def is_waste(purpose: Purpose) -> bool:
     return purpose not in {"productive", "running"}
 
 
-def spent(charges: Iterable[Charge], tries: Iterable[Try]) -> tuple[list[Spent], list[Try]]:
+def spent(charges: Sequence[Charge], tries: Iterable[Try]) -> tuple[list[Spent], list[Try]]:
     """Each charge with the attempts in it, and the attempts that are in none."""
-    of_element: dict[str, list[Charge]] = defaultdict(list)
-    for charge in charges:
-        of_element[charge.element].append(charge)
+    of_element = _of_elements(charges)
     within: dict[tuple[str, int], list[Try]] = defaultdict(list)
     strays = []
     for one in tries:
@@ -69,8 +67,20 @@ def spent(charges: Iterable[Charge], tries: Iterable[Try]) -> tuple[list[Spent],
             strays.append(one)
         else:
             within[found.element, found.restart].append(one)
-    every = [charge for of_one in of_element.values() for charge in of_one]
+    every = by_element(charges)
     return [_spent(charge, within.get((charge.element, charge.restart), [])) for charge in every], strays
+
+
+def by_element(charges: Iterable[Charge]) -> list[Charge]:
+    """Those of one element one after the other."""
+    return [charge for of_one in _of_elements(charges).values() for charge in of_one]
+
+
+def _of_elements(charges: Iterable[Charge]) -> dict[str, list[Charge]]:
+    found: dict[str, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        found[charge.element].append(charge)
+    return found
 
 
 def hours(found: Iterable[Spent], *, gpus: bool) -> dict[str, dict[Purpose, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,5 +78,5 @@ def test_a_run_that_changes_while_its_tables_are_made_gets_no_stamp(made: MadeRu
     before = unchanged.begin(made.run)
     made.submit([made.lines[0].key])
     shown = unchanged.Shown([], [], [], [])
-    unchanged.write(made.run, made.layout, out, ("csv",), before, unchanged.Made([], shown, [], {}))
+    unchanged.write(made.run, made.layout, out, ("csv",), before, unchanged.Made([], shown, [], b"", array("q")))
     assert not (out / ".collected").exists()

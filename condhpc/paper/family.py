@@ -60,7 +60,7 @@ def _are_there(folder: Path, made: _Made) -> bool:
 
 def _digest(study: Study) -> str:
     """Of the plan, every record's look on disk, what is declared, all code that counts, and whether it can draw."""
-    records = sorted((key, *study.looks[key]) for key in study.entries)
+    records = keys.digest(study.looks.tobytes())
     states = sorted((row.key, row.state) for row in study.states.values() if row.key not in study.entries)
     home = Path(condhpc.__file__).parent
     code = [keys.digest(path.read_bytes()) for folder in (home, home / "paper") for path in sorted(folder.glob("*.py"))]
