@@ -88,7 +88,8 @@ def of_element(found: Iterable[Charge]) -> list[Charge]:
 
     These are starts after its last one, and the rest of one that it left open. No second counts twice.
     """
-    said, own = [], []
+    said: list[Charge] = []
+    own: list[Charge] = []
     for one in found:
         (said if one.source == "sacct" else own).append(one)
     last = max(said, key=began, default=None)
