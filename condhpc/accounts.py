@@ -15,7 +15,7 @@ import msgspec
 
 from condhpc import ledger, runs, tries
 from condhpc import profile as profiles
-from condhpc.charges import Charge, charged_gpu_h, from_rows, of_tries
+from condhpc.charges import Charge, began, charged_gpu_h, from_rows, is_beyond, of_element, of_tries
 from condhpc.errors import SchedulerError, first_few
 from condhpc.files import ends_line
 from condhpc.layout import Layout, RunFolder
@@ -58,26 +58,28 @@ def charges(run: RunFolder, layout: Layout) -> list[Charge]:
 def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool = False) -> list[str]:
     """Add to the snapshot what the accounting says now, by one batched sacct call, or none where all is settled.
 
-    Elements that the accounting does not know are charged by condhpc's own attempts; with `over`, nothing of the run
-    goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use, if so.
+    Starts that the accounting does not know, or not to their end, are charged by condhpc's own attempts; with `over`,
+    nothing of the run goes on, so that a silent attempt has ended. Returns in words why the accounting was not of use.
     """
     known = _newest(run, [])
     open_ = _unsettled(run, known)
     if not open_ or (slurm is not None and not slurm.may_ask_history()):
         return []
     rows, why = _history(slurm, open_)
-    before = {charge.element for charge in known if charge.source == "sacct"}
-    now = {element for row in rows or () for element in row.ids.elements()}
-    told = before | now
     found = [] if rows is None else from_rows(rows, open_)
+    last = _last_words([*known, *found])
+    now = {element for row in rows or () for element in row.ids.elements()}
+    going_on = {element for row in rows or () if row.end_s is None for element in row.ids.elements()}
+    told = going_on | (now - last.keys()) | {element for element, charge in last.items() if _is_last(charge)}
     own = own_charges(run, layout, open_, told, over=over) if _elements(open_) - told else []
+    own = [one for one in own if one.element not in last or is_beyond(one, last[one.element])]
     notes = _append(run, _news([*found, *own], known))
     if own:
         notes.append(
-            f"run {run.name}: {len(own)} starts of elements are not in the accounting ({why}); "
+            f"run {run.name}: {len(own)} starts of elements are not in the accounting, or not to their end ({why}); "
             "condhpc's own attempts are counted for them, without imports and waiting"
         )
-    if stale := before - now - _settled(known):
+    if stale := last.keys() - now - told - {one.element for one in own}:
         notes.append(
             f"run {run.name}: the accounting says no more of {first_few(sorted(stale), 3)} ({why}), "
             "which had not ended; they are charged as of its last word"
@@ -108,12 +110,12 @@ def _elements(sent: Iterable[Submission]) -> set[str]:
 
 
 def read(run: RunFolder) -> Accounts:
-    """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct has said nothing."""
+    """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct says no more."""
     problems: list[str] = []
-    newest = _newest(run, problems)
-    accounted = {charge.element for charge in newest if charge.source == "sacct"}
-    kept = [charge for charge in newest if charge.source == "sacct" or charge.element not in accounted]
-    found = list(_in_order(run, kept))
+    words: dict[str, list[Charge]] = defaultdict(list)
+    for charge in _newest(run, problems):
+        words[charge.element].append(charge)
+    found = list(_in_order(run, (charge for held in words.values() for charge in of_element(held))))
     return Accounts(found, problems + list(_oddities(run, found)))
 
 
@@ -166,14 +168,9 @@ def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:
         parent, _, index = charge.element.partition("_")
         return rank.get(charge.submission, len(rank)), parent, int(index or 0)
 
-    for _, group in groupby(sorted(found, key=lambda c: (place(c), _began(c))), key=place):
+    for _, group in groupby(sorted(found, key=lambda c: (place(c), began(c))), key=place):
         for restart, charge in enumerate(group):
             yield msgspec.structs.replace(charge, restart=restart)
-
-
-def _began(charge: Charge) -> float:
-    """For the order of attempts; one that never started comes after those that did."""
-    return charge.start_s if charge.start_s is not None else float("inf")
 
 
 def _oddities(run: RunFolder, found: Sequence[Charge]) -> Iterator[str]:
@@ -222,7 +219,7 @@ def own_charges(
 
 def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    settled = _settled(known)
+    settled = {element for element, charge in _last_words(known).items() if _is_last(charge)}
     return [
         one
         for one in runs.submissions(run)
@@ -232,14 +229,19 @@ def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     ]
 
 
-def _settled(known: Iterable[Charge]) -> set[str]:
-    """Elements whose newest start is over by sacct's word."""
+def _last_words(known: Iterable[Charge]) -> dict[str, Charge]:
+    """What sacct says of the newest start of each element; of two words on one the later."""
     last: dict[str, Charge] = {}
     for charge in (charge for charge in known if charge.source == "sacct"):
         held = last.get(charge.element)
-        if held is None or _began(charge) >= _began(held):
+        if held is None or began(charge) >= began(held):
             last[charge.element] = charge
-    return {element for element, charge in last.items() if charge.is_over and charge.state not in _REQUEUED}
+    return last
+
+
+def _is_last(charge: Charge) -> bool:
+    """Whether this was sacct's last word on an element: it is over and does not come again."""
+    return charge.is_over and charge.state not in _REQUEUED
 
 
 def _news(found: Iterable[Charge], known: Iterable[Charge]) -> list[Charge]:

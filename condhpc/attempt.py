@@ -160,6 +160,7 @@ def _run_stage(context: Context, meter: Meter) -> tuple[dict[str, Any], dict[str
     environment = _environment(context)  # before hours of work, not after: it may fail
     preload = importlib.import_module("condhpc_jobs.preload")
     meter.sees(preload.gpu_uuids(context.device))
+    context.lease.gpu = preload.gpu_type(context.device)  # for the diary: another attempt may go on elsewhere
     values: dict[str, Any] = stage.run(context)
     return values, {**environment, **preload.environment(context.device)}
 

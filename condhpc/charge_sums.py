@@ -11,7 +11,7 @@ import msgspec
 
 from condhpc import accounts, waste
 from condhpc.briefs import Tried
-from condhpc.charges import Charge
+from condhpc.charges import Charge, began, of_element
 from condhpc.layout import RunFolder
 from condhpc.tries import Try
 
@@ -98,13 +98,11 @@ class ChargeSums:
         return not self._dirty
 
     def of_element(self, element: str) -> list[Charge]:
-        """Charges of an element in the order of its starts; own attempts only where sacct has said nothing."""
-        found = list(self._charges.get(element, {}).values())
-        if any(charge.source == "sacct" for charge in found):
-            found = [charge for charge in found if charge.source == "sacct"]
+        """Charges of an element in the order of its starts; own attempts only where sacct says nothing more."""
+        found = of_element(self._charges.get(element, {}).values())
         if len(found) == 1:
             return found
-        found.sort(key=lambda charge: charge.start_s if charge.start_s is not None else float("inf"))
+        found.sort(key=began)
         return [msgspec.structs.replace(charge, restart=number) for number, charge in enumerate(found)]
 
     def _add(self, sums: _Sums | None, sign: float) -> None:

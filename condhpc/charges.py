@@ -53,7 +53,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     energy_j: float | None
     """ConsumedEnergyRaw of whole nodes, where it can be one; None: not measured."""
     source: str
-    """`sacct`, or `attempts`: diaries and records, where nobody keeps accounts."""
+    """`sacct`, `attempts`: diaries and records, where nobody keeps accounts, or `sacct+attempts`: both of one start."""
 
     @property
     def gpu_h(self) -> float:
@@ -78,6 +78,72 @@ def charged_gpu_h(charges: Iterable[Charge]) -> dict[str, float]:
         if charge.gpus:
             found[charge.gpu_type] += charge.gpu_h
     return dict(sorted(found.items()))
+
+
+# -- both of one element -------------------------------------------------------------------------------------------
+
+
+def of_element(found: Iterable[Charge]) -> list[Charge]:
+    """What counts of the words on one element: sacct's, and own attempts where it says nothing, or nothing more.
+
+    These are starts after its last one, and the rest of one that it left open. No second counts twice.
+    """
+    said: list[Charge] = []
+    own: list[Charge] = []
+    for one in found:
+        (said if one.source == "sacct" else own).append(one)
+    last = max(said, key=began, default=None)
+    if last is None or not own:
+        return said or own
+    until_s, open_ = told_until_s(last), last.end_s is None
+    said.remove(last)
+    later = []
+    for one in (one for one in own if is_beyond(one, last)):
+        if not open_ or _restarts(one) > len(said):
+            later.append(_after(one, until_s))
+        elif one.is_over:
+            last = _closed(last, one)
+    return [*said, last, *(one for one in later if one.elapsed_s > 0)]
+
+
+def began(charge: Charge) -> float:
+    """For the order of attempts; one that never started comes after those that did."""
+    return charge.start_s if charge.start_s is not None else float("inf")
+
+
+def told_until_s(last: Charge) -> float:
+    """Up to when sacct's word on a start goes."""
+    if last.start_s is None:
+        return float("inf") if last.end_s is None else last.end_s
+    return max(last.end_s or 0, last.start_s + last.elapsed_s + last.suspended_s)
+
+
+def is_beyond(own: Charge, last: Charge) -> bool:
+    """Whether own attempts are of a start after sacct's last one, or of that one where it has no end."""
+    if last.end_s is not None:
+        return began(own) > told_until_s(last)
+    return began(own) + own.elapsed_s >= began(last)
+
+
+def _restarts(own: Charge) -> int:
+    return int(own.raw_id.rpartition(".")[2])
+
+
+def _after(own: Charge, until_s: float) -> Charge:
+    """Own attempts without what sacct has charged."""
+    start_s, end_s = began(own), began(own) + own.elapsed_s
+    late_s = max(start_s, min(until_s, end_s))
+    return msgspec.structs.replace(own, start_s=int(late_s), elapsed_s=round(end_s - late_s))
+
+
+def _closed(last: Charge, own: Charge) -> Charge:
+    """A start that sacct left open, to the end that its own attempts tell."""
+    until_s = told_until_s(last)
+    end_s = max(until_s, began(own) + own.elapsed_s)
+    return msgspec.structs.replace(
+        last, state=own.state, end_s=round(end_s), elapsed_s=last.elapsed_s + round(end_s - until_s),
+        source="sacct+attempts",
+    )  # fmt: skip
 
 
 # -- from sacct ----------------------------------------------------------------------------------------------------

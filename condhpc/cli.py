@@ -454,6 +454,7 @@ def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[
     Exits with 3 where something could not be used: a line each says what, the rest is written all the same.
     """
     from condhpc import collect as collection
+    from condhpc import unchanged
     from condhpc.errors import StoreError
     from condhpc.tables import aligned, printable
 
@@ -461,21 +462,44 @@ def collect(session: Session, /, run: str | None, out: Path | None, said: tuple[
     formats, rescan = _formats(said), flags["rescan"]
     families = () if flags["plain"] else collection.FAMILIES
     out = out or Path("results") / folder.name
+    lost: list[str] = []
     found = None if rescan else collection.unchanged(folder, layout, out, formats, families)
     if found is None:
-        shot = observer_of(folder, layout).snapshot(rescan=rescan)
-        _keep_accounts(folder, layout, shot)
+        shot, lost = _looked_at(folder, layout, rescan=rescan)
         found = collection.collect(folder, layout, out, shot, formats, families=families, anew=rescan)
+        if lost:
+            unchanged.forget(out)  # or the next call would not say it
     rows = aligned(collection.SCORE_TABLE, found.scores, decimals=4) if flags["scores"] else None
     for line in rows or aligned(found.header, found.table):
         click.echo(line)
     click.echo()
     for path in found.paths:
         click.echo(path)
-    for line in [*found.notes, *collection.few(found.problems, out)]:
+    for line in [*found.notes, *collection.few([*lost, *found.problems], out)]:
         say(printable(line))
-    if found.problems:
+    if lost or found.problems:
         click.get_current_context().exit(StoreError.exit_code)
+
+
+def _looked_at(run: RunFolder, layout: Layout, *, rescan: bool) -> tuple[Snapshot, list[str]]:
+    """What became of a run's tasks, with its accounts kept; of a complete run without a profile, and one line on that.
+
+    What is left of another one cannot be told without its back-end.
+    """
+    from condhpc.errors import InputError
+    from condhpc.observe import Observer
+
+    try:
+        _profile_of(run)
+    except InputError:
+        shot = Observer(run, layout, None).snapshot(rescan=True)
+        if shot.state != "done":
+            raise
+        told = "all tasks are recorded and collected, but the accounting was not asked"
+        return shot, [f"{run.profile}: cannot be read; {told}: charges are those that the run already holds"]
+    shot = observer_of(run, layout).snapshot(rescan=rescan)
+    _keep_accounts(run, layout, shot)
+    return shot, []
 
 
 def _formats(said: tuple[str, ...]) -> list[Format]:

@@ -51,6 +51,8 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, float] = {}
     cost: dict[str, float] = {}
     energy: tuple[Energy, ...] = ()
+    gpu: str = ""
+    """Type as CUDA calls it; empty on a CPU, before the stage looked, and in diaries that did not tell it yet."""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     cost: dict[str, float] = {}
     energy: tuple[Energy, ...] = ()
+    gpu: str = ""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +218,8 @@ class Lease:
         self.folder = folder
         self.number = number
         self.owner = owner
+        self.gpu = ""
+        """What the diary calls the GPU from now on."""
         self._handle = handle
         self._beat = 0
 
@@ -230,8 +235,9 @@ class Lease:
         """Append a sign of life."""
         self._beat += 1
         pulse = Pulse(
-            beat=self._beat, time=time.time(), step=step, total=total, values=values, cost=cost, energy=energy
-        )
+            beat=self._beat, time=time.time(), step=step, total=total, values=values, cost=cost, energy=energy,
+            gpu=self.gpu,
+        )  # fmt: skip
         self._append(_Line(pulse=pulse))
 
     def end(
@@ -242,7 +248,7 @@ class Lease:
         energy: tuple[Energy, ...] = (),
     ) -> None:
         """Append the end and close the diary: the next contender may take over at once."""
-        end = End(outcome=outcome, time=time.time(), reason=reason, cost=cost or {}, energy=energy)
+        end = End(outcome=outcome, time=time.time(), reason=reason, cost=cost or {}, energy=energy, gpu=self.gpu)
         self._append(_Line(end=end))
         os.fsync(self._handle)
         os.close(self._handle)
@@ -306,7 +312,9 @@ def end_for_dead(folder: TaskFolder, pid: int, outcome: Outcome, reason: str) ->
     owner = held.owner
     if (owner.host, owner.machine, owner.pid) != (socket.gethostname(), _machine(), pid):
         return
-    cost, energy = (held.pulse.cost, held.pulse.energy) if held.pulse else ({}, ())
-    end = _Line(end=End(outcome=outcome, time=time.time(), reason=reason, cost=cost, energy=energy))
+    last = held.pulse or Pulse(beat=0, time=0.0)
+    end = End(
+        outcome=outcome, time=time.time(), reason=reason, cost=last.cost, energy=last.energy, gpu=last.gpu
+    )  # fmt: skip
     with folder.lease(number).open("ab") as file:
-        file.write(b"\n" + msgspec.json.encode(end) + b"\n")  # the line before may be torn
+        file.write(b"\n" + msgspec.json.encode(_Line(end=end)) + b"\n")  # the line before may be torn

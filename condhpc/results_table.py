@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from condhpc.csv_text import Columns
 from condhpc.ledger import Entry
 from condhpc.runs import PlanLine
+from condhpc.set_costs import cost_of
 from condhpc.sets_table import Kinds
 from condhpc.study import Study
 from condhpc.tables import Cell, Table
@@ -31,7 +32,6 @@ def columns(study: Study, kinds: Kinds) -> Columns:
     labels = [line.label for line in lines]
     values = [study.evaluations[key] for key in keys]
     entries = [study.entries[key] for key in keys]
-    costs = [entry.cost for entry in entries]
     sets = [line.inputs.get("set", "") for line in lines]
     condensers = [label.condenser or "" for label in labels]
     made = [_label_cost(line, study.entries) for line in lines]
@@ -54,9 +54,7 @@ def columns(study: Study, kinds: Kinds) -> Columns:
         [cpu_s for cpu_s, _ in made],
         [gpu_s for _, gpu_s in made],
         [one.top1_pct_best for one in values],
-        [cost.get("wall_s") for cost in costs],
-        [cost.get("cpu_s") for cost in costs],
-        [cost.get("gpu_s") for cost in costs],
+        *([cost_of(entry, name) for entry in entries] for name in ("wall_s", "cpu_s", "gpu_s")),
         [entry.environment.get("device") for entry in entries],
         [entry.attempt for entry in entries],
         keys,
@@ -67,4 +65,4 @@ def columns(study: Study, kinds: Kinds) -> Columns:
 def _label_cost(line: PlanLine, entries: Mapping[str, Entry]) -> tuple[Cell, Cell]:
     """CPU and GPU seconds of the task that wrote its cached labels, which other students may share."""
     entry = entries.get(line.inputs["labels"]) if "labels" in line.inputs else None
-    return _NO_COST if entry is None else (entry.cost.get("cpu_s"), entry.cost.get("gpu_s"))
+    return _NO_COST if entry is None else (cost_of(entry, "cpu_s"), cost_of(entry, "gpu_s"))

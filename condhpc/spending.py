@@ -170,10 +170,14 @@ def _cpus(held: Submission, run: RunFolder) -> int:
 
 
 def _own(run: RunFolder, layout: Layout) -> Amounts:
-    """By diaries and records: hours of local work, which nobody else counts, and energy of all work."""
+    """By diaries and records: hours of local work, which nobody else counts, and energy of all work.
+
+    Of an attempt with costs below 0 nothing is believed: it would give back what others were charged.
+    """
     lines = runs.plan(run)
     entries = ledger.read(layout, ((line.stage, line.key) for line in lines)).entries
-    found = [one for one in tries.read(layout, lines, entries).tries if one.run == run.name]
+    tried = tries.read(layout, lines, entries).tries
+    found = [one for one in tried if one.run == run.name and min(one.cost.values(), default=0.0) >= 0.0]
     local = [one.cost for one in found if not one.element]
     return Amounts(
         gpu_h=sum(cost.get("gpu_s", 0.0) for cost in local) / 3600.0,

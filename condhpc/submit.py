@@ -152,9 +152,7 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, term
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
             say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
-            if terms.budget:
-                reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
-                spending.lift(run, layout, _slurm(prepared.profile), say)
+            _bound_later(run, layout, taken, prepared, terms, say)
             return run
         said = terms.budget or prepared.budget
         upper = _claimed(None, layout, prepared, taken, said, say)
@@ -165,6 +163,22 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, term
         pool = _hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
     return _follow(run, pool, layout, prepared.profile, say, progress)
+
+
+def _bound_later(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, terms: Terms, say: Say) -> None:
+    """Where nothing is sent: a budget bounds what is live; on a run that is over it would bound nothing, so say it."""
+    if not terms.budget:
+        return
+    bound = budget.parse(terms.budget)
+    if taken.live:
+        reservations.join(run, layout, bound, terms.budget, hard=terms.hard)
+        spending.lift(run, layout, _slurm(prepared.profile), say)
+        say(f"run {run.name}: its budget is {budget.shown(bound)} from now on")
+    else:
+        say(
+            f"run {run.name}: nothing of it waits or runs, so --budget {terms.budget} is not set; "
+            f"`condhpc budget {run.name} --set {terms.budget}` sets it all the same"
+        )
 
 
 def start_steward(run: RunFolder, layout: Layout, profile: Profile, say: Say, *, wanted: bool) -> None:
@@ -234,6 +248,7 @@ def advance(
         taken = _chosen(run, layout, prepared, _survey(prepared, layout, accept_code=accept_code), terms, say)
         if not taken.new:
             say(f"run {run.name}: nothing to submit, {len(taken.cached)} recorded, {len(taken.live)} live")
+            _bound_later(run, layout, taken, prepared, terms, say)
             start_steward(run, layout, prepared.profile, say, wanted=terms.steward and bool(taken.live))
             return Step(0, None, prepared.profile)
         upper = _claimed(run, layout, prepared, taken, terms.budget, say)

@@ -86,10 +86,14 @@ def _type(name: str) -> frozenset[str]:
 
 
 def _and_before(cost: Cost, one: Try) -> Cost:
-    """With an earlier attempt from whose checkpoint the task went on; diaries do not name their GPU's type."""
+    """With an earlier attempt from whose checkpoint the task went on, on another type of GPU perhaps.
+
+    Where its diary did not name the type, it counts as the last one's.
+    """
     gpu_s = one.cost.get("gpu_s", 0.0)
     used = energy_sums.total(((cost.used, 1.0), (energy_sums.of_task(one.energy, gpus=gpu_s > 0), 1.0)))
-    types = cost.gpu_types or (_type(UNKNOWN_TYPE) if gpu_s > 0 else _NO_TYPES)
+    named = _type(one.gpu) if one.gpu else cost.gpu_types or _type(UNKNOWN_TYPE)
+    types = cost.gpu_types | named if gpu_s > 0 else cost.gpu_types
     return Cost(cost.gpu_s + gpu_s, cost.cpu_s + one.cost.get("cpu_s", 0.0), used, types)
 
 

@@ -40,7 +40,7 @@ class Try(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cost: dict[str, float]
     energy: tuple[Energy, ...]
     gpu: str = ""
-    """Type as CUDA calls it; diaries do not say it."""
+    """Type as CUDA calls it; empty on a CPU, and where an older diary did not say it."""
 
 
 class Tries(msgspec.Struct, frozen=True):
@@ -116,4 +116,5 @@ def of_attempt(stage: Stage, key: str, held: Attempt, *, recorded: bool) -> Try:
         productive=recorded and outcome == "stopped",
         cost=last.cost if last is not None else {},
         energy=last.energy if last is not None else (),
+        gpu=last.gpu if last is not None else "",
     )

@@ -28,6 +28,9 @@ def pick_device(wanted):
 def gpu_uuids(device):
     return ()
 
+def gpu_type(device):
+    return "NVIDIA Fake"
+
 def environment(device):
     return {"fake": True}
 '''

@@ -10,6 +10,7 @@ from made_runs import MadeRun
 
 from condhpc import accounts, lease, runs
 from condhpc.accounts import Charge, charged_gpu_h, charges, refresh
+from condhpc.charge_sums import ChargeSums
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import ACCT_FIELDS, SEP, AcctRow, QueueRow, parse_sacct, parse_squeue
 
@@ -203,6 +204,62 @@ def test_an_accounting_that_falls_silent_is_told_with_what_it_leaves_open(tmp_pa
         assert "says no more of 608_1" in note
     assert [c.elapsed_s for c in charges(made_run.run, made_run.layout)] == [3600, 60]
     assert refresh(made_run.run, made_run.layout, FakeAccounting(sacct_row("608_0") + sacct_row("608_1"))) == []
+
+
+def recorded(made_run: MadeRun, restarts: int, start_s: float, end_s: float, *before: lease.Attempt) -> None:
+    """The run's only set, left by this start of element 608_0."""
+    environment = {"job": "608_0", "run": made_run.run.name, "restarts": restarts}
+    key = made_run.lines[0].key
+    made_run.record(
+        key, attempt=len(before) + 1, started=start_s, ended=end_s, environment=environment, attempts=before
+    )
+
+
+def stopped(made_run: MadeRun, start_s: float, end_s: float) -> lease.Attempt:
+    """The attempt in the first start of element 608_0."""
+    owner = msgspec.structs.replace(lease.myself(run=made_run.run.name), job="608_0", started=start_s)
+    return lease.Attempt(number=1, owner=owner, pulse=None, end=lease.End(outcome="stopped", time=end_s))
+
+
+def test_own_attempts_tell_the_end_that_the_accounting_left_open(tmp_path: Path) -> None:
+    """Seconds that it charged are not charged again; once it answers, its word alone counts."""
+    made_run = made(tmp_path, elements=1)
+    told(made_run, sacct_row("608_0", "RUNNING", End="Unknown", ElapsedRaw=60))
+    recorded(made_run, 0, 1010.0, 1300.0)
+    (note,) = refresh(made_run.run, made_run.layout, FakeAccounting(None))
+    assert "not to their end (connection refused)" in note
+    found = charges(made_run.run, made_run.layout)
+    assert [(c.state, c.start_s, c.end_s, c.elapsed_s, c.source) for c in found] == [
+        ("COMPLETED", 1000, 1300, 300, "sacct+attempts")
+    ]
+    assert not accounts.is_settled(made_run.run)
+    found = told(made_run, sacct_row("608_0", End=1310, ElapsedRaw=310))
+    assert [(c.end_s, c.elapsed_s, c.source) for c in found] == [(1310, 310, "sacct")]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_own_attempts_count_for_starts_after_the_accountings_last(tmp_path: Path, *, ended: bool) -> None:
+    """An element that was requeued after sacct fell silent: its second start by diaries, the first as sacct said."""
+    made_run = made(tmp_path, elements=1)
+    over = {"End": 1100, "ElapsedRaw": 100} if ended else {"End": "Unknown", "ElapsedRaw": 60}
+    told(made_run, sacct_row("608_0", "REQUEUED" if ended else "RUNNING", **over))
+    recorded(made_run, 1, 2000.0, 2500.0, stopped(made_run, 1005.0, 1090.0))
+    found = told(made_run, None)
+    first = (1100, 100, "sacct") if ended else (1090, 90, "sacct+attempts")
+    assert [(c.end_s, c.elapsed_s, c.source) for c in found] == [first, (2500, 500, "attempts")]
+    assert [c.restart for c in found] == [0, 1]
+    sums = ChargeSums(made_run.run)
+    sums.read()
+    assert sums.of_element("608_0") == found
+
+
+def test_a_start_that_the_accounting_missed_is_counted_once(tmp_path: Path) -> None:
+    """Own attempts of one restart more than sacct has starts lie within its last one: only what is beyond counts."""
+    made_run = made(tmp_path, elements=1)
+    told(made_run, sacct_row("608_0", "RUNNING", Start=2000, End="Unknown", ElapsedRaw=100))
+    recorded(made_run, 1, 2010.0, 2500.0, stopped(made_run, 1005.0, 1090.0))
+    found = told(made_run, None)
+    assert [(c.start_s, c.elapsed_s, c.source) for c in found] == [(2000, 100, "sacct"), (2100, 400, "attempts")]
 
 
 def test_a_silent_attempt_has_ended_where_nothing_goes_on(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_failed_attempts_stay_in_the_record(root: Path) -> None:
     assert [(held.number, held.end.outcome) for held in record.attempts if held.end] == [(1, "failed")]
     assert record.attempts[0].end is not None
     assert record.attempts[0].end.cost["wall_s"] >= 0
+    assert record.attempts[0].end.gpu == "NVIDIA Fake"
     assert _files(root, task) == ["images.0002.txt", "record.json", "task.json"]
 
 

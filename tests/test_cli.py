@@ -563,6 +563,24 @@ def test_collect_again_says_the_same_without_asking_anybody(made: MadeRun, monke
     assert Path("tables/cells.json").exists()
 
 
+@pytest.mark.parametrize("data", [None, b"{"])
+def test_collect_of_a_complete_run_does_without_its_profile(made: MadeRun, data: bytes | None) -> None:
+    """Each time one line and exit status 3, the tables are there; with work left it cannot know what goes on."""
+    key = made.evaluate(made.condense(), 0)
+    made.write()
+    for line in made.lines:
+        if line.key != key:
+            made.record(line.key)
+    made.run.profile.unlink() if data is None else made.run.profile.write_bytes(data)
+    assert call("collect", "--plain", "--out", "tables").exit_code == 2
+    made.record(key, {"top1_pct": 71.25, "test_count": 360})
+    for _ in range(2):
+        result = call("collect", "--plain", "--out", "tables")
+        assert result.exit_code == 3, result.stderr
+        assert [line for line in result.stderr.splitlines() if "profile.json: cannot be read; all tasks" in line]
+        assert Path("tables", "results.csv").exists()
+
+
 def test_collect_knows_its_formats(made: MadeRun) -> None:
     """Another one is named, with those that there are."""
     made.write()

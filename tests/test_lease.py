@@ -213,6 +213,24 @@ def test_dead_childs_diary_is_ended_on_its_behalf_even_after_a_torn_line(folder:
     assert (found.end.outcome, found.end.reason, found.end.cost) == ("failed", "killed", {"wall_s": 7.0})
 
 
+def test_a_diary_names_the_gpu_and_an_older_one_does_not(folder: TaskFolder) -> None:
+    """Pulses and the end, once it is known; lines of an older condhpc, without it, are read as before."""
+    held = lease.acquire(folder, lease.myself(), lambda _: False)
+    assert held is not None
+    held.gpu = "NVIDIA H100"
+    held.pulse(step=1, total=2, values={}, cost={})
+    held.end("stopped")
+    (told,) = lease.attempts(folder)
+    assert told.pulse is not None
+    assert told.end is not None
+    assert (told.pulse.gpu, told.end.gpu) == ("NVIDIA H100", "NVIDIA H100")
+    path = folder.lease(1)
+    path.write_bytes(path.read_bytes().replace(b',"gpu":"NVIDIA H100"', b""))
+    (older,) = lease.attempts(folder)
+    assert older.pulse == msgspec.structs.replace(told.pulse, gpu="")
+    assert older.end == msgspec.structs.replace(told.end, gpu="")
+
+
 def test_only_the_dead_childs_own_diary_is_ended(folder: TaskFolder) -> None:
     """A diary of another process, an ended one and a folder without any stay as they are."""
     lease.end_for_dead(folder, 1, "failed", "x")

@@ -298,3 +298,5 @@ def test_local_work_is_charged_by_its_diaries(root: Path) -> None:
     assert found is not None
     assert (found.charged.gpu_h, found.charged.cpu_h) == (pytest.approx(0.5), pytest.approx(2.0))
     assert found.charged.kwh == pytest.approx(0.5 + (0.5 * 1000 + 1.0 * 20) / 1000)
+    made.record(keys[2], environment=own, cost=cost | {"cpu_s": -7200.0})
+    assert spending.look(made.run, made.layout, None) == found  # a cost below 0 gives nothing back

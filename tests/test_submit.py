@@ -352,6 +352,16 @@ def test_local_work_stops_at_its_budget(lab: Lab) -> None:
     assert not lab.run().over_budget.exists()
 
 
+def test_a_budget_with_nothing_to_send_is_not_set_without_a_word(lab: Lab) -> None:
+    """A run that is over has nothing to bound: it keeps no budget, and is told how to get one all the same."""
+    lab.condhpc("submit", str(lab.manifest))
+    for words in ((str(lab.manifest),), ("--continue",)):
+        said = lab.condhpc("submit", *words, "--budget", "5cpuh")
+        assert f"so --budget 5cpuh is not set; `condhpc budget {lab.run().name} --set 5cpuh`" in said
+        assert not lab.run().budget.exists()
+    assert "no unit" in lab.condhpc("submit", str(lab.manifest), "--budget", "5days", expect=2)
+
+
 # -- in this process ---------------------------------------------------------------------------------------
 
 

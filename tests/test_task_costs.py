@@ -50,6 +50,14 @@ def test_attempts_that_led_to_the_record_are_added_up_and_waste_is_apart() -> No
     assert found.wasted == {"a": (3.0, 6.0), "lost": (7.0, 14.0)}
 
 
+@pytest.mark.parametrize(("before", "expected"), [("A100", {"A100", "H100"}), ("H100", {"H100"}), ("", {"H100"})])
+def test_an_attempt_on_another_type_keeps_its_type(before: str, expected: set[str]) -> None:
+    """A task that was requeued onto another GPU has hours of two types; of one unnamed, those of its last."""
+    tries = [attempt("a", "stopped", gpu=before, **measured(10.0, productive=True)), attempt("a", gpu="H100")]
+    cost = task_costs([], {"a": entry("a", 5.0)}, tries).productive["a"]
+    assert (cost.gpu_s, cost.gpu_types) == (15.0, expected)
+
+
 @pytest.mark.parametrize(
     ("gpu", "gpu_s", "expected"), [("H100", 1.0, {"H100"}), ("", 1.0, {"unknown"}), ("H100", 0.0, set())]
 )

@@ -31,7 +31,7 @@ def before(number: int, outcome: lease.Outcome, job: str) -> lease.Attempt:
         number=number,
         owner=owner,
         pulse=pulse,
-        end=lease.End(outcome=outcome, time=100.0 * number + 9, cost={"gpu_s": 9.0}),
+        end=lease.End(outcome=outcome, time=100.0 * number + 9, cost={"gpu_s": 9.0}, gpu=f"A{number}00"),
     )
 
 
@@ -48,7 +48,7 @@ def test_a_record_tells_of_the_attempts_before_it(made: MadeRun) -> None:
         (3, "608_0", 2, "recorded", True, 300.0, 350.0),
     ]
     assert [t.cost["gpu_s"] for t in found] == [9.0, 9.0, 0.0]
-    assert [t.gpu for t in found] == ["", "", "H100"]
+    assert [t.gpu for t in found] == ["A100", "A200", "H100"]
 
 
 def test_without_a_record_diaries_tell(made: MadeRun) -> None:

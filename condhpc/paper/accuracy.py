@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from condhpc.paper import pedigree
-from condhpc.paper.blocks import REFERENCE, Block, Place, Runs
+from condhpc.paper.blocks import REFERENCE, Block, Place, Runs, written_kind
 from condhpc.paper.bootstrap import Difference
 from condhpc.paper.judgement import Judged
 from condhpc.paper.pages import Grid, Page, Value, mean_sd, signed
@@ -103,8 +103,9 @@ def _csv_rows(study: Study, judged: Sequence[Judged]) -> Iterator[tuple[Cell, ..
             status = "missing" if not found.n else "complete" if found.n == cell.planned else "partial"
             compared = cell.kind != REFERENCE and found.n > 0
             yield (
-                *one.block.place, name, cell.kind, one.block.ipc, status, found.n, cell.planned, found.n_sets,
-                found.mean, found.sd, int(value.best) if compared else None, int(value.tied) if compared else None,
+                *one.block.place, name, written_kind(cell.kind), one.block.ipc, status, found.n, cell.planned,
+                found.n_sets, found.mean, found.sd,
+                int(value.best) if compared else None, int(value.tied) if compared else None,
                 *_points(one.behind.get(name)), *_points(over), None if over is None else over.n,
                 "" if over is None else "; ".join(over.over), "; ".join(notes),
             )  # fmt: skip

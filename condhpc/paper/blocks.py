@@ -102,6 +102,11 @@ def kind_of(kinds: Kinds, condenser: str) -> str:
     return RANDOM if condenser == RANDOM else kinds.of(condenser)
 
 
+def written_kind(kind: str) -> str:
+    """As `results.csv` and `sets.csv` write it: random images are drawn by a coreset strategy of that name."""
+    return "coreset" if kind == RANDOM else kind
+
+
 def in_order(kinds: Kinds, condensers: Sequence[str]) -> list[str]:
     """Random first, then coresets, methods, sets made elsewhere, references; by name within."""
     return sorted(condensers, key=lambda name: (_KINDS.index(kind_of(kinds, name)), name))

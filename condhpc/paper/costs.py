@@ -18,23 +18,21 @@ from condhpc.tables import Cell, Table
 from condhpc.task_costs import task_costs
 
 FIGURES = (
-    "gpu_h", "cpu_h", "kwh", "standalone_gpu_h", "standalone_cpu_h", "amortised_gpu_h", "over_full",
-    "standalone_over_full", "break_even_reuses", "evaluation_gpu_h", "set_bytes", "soft_label_bytes",
-    "cached_label_bytes",
+    "gpu_h", "cpu_h", "kwh", "standalone_gpu_h", "standalone_cpu_h", "standalone_kwh", "amortised_gpu_h",
+    "amortised_cpu_h", "amortised_kwh", "over_full", "standalone_over_full", "break_even_reuses", "evaluation_gpu_h",
+    "evaluation_cpu_h", "set_bytes", "soft_label_bytes", "cached_label_bytes",
 )  # fmt: skip
 PAPER_COST = (
     "dataset", "condenser", "ipc", "n_sets", "n_planned", "gpu_types", *FIGURES[:3], "energy_grades", *FIGURES[3:],
     "full_training", "compared_in", "notes",
 )  # fmt: skip
-_SHOWN = (
-    ("GPU-h", "gpu_h"), ("CPU-h", "cpu_h"), ("kWh", "kwh"), ("GPU-h alone", "standalone_gpu_h"),
-    ("GPU-h shared", "amortised_gpu_h"), ("÷ full training", "over_full"), ("break-even reuses", "break_even_reuses"),
-    ("students' GPU-h", "evaluation_gpu_h"),
-)  # fmt: skip
+_Shown = list[tuple[str, str]]
+"""Titles of columns and the figures in them."""
 LEGEND = (
     (
         "Of one condensed set, mean over the sets that are recorded: the attempts that led to the record. Alone: with "
-        "everything that it rests on. Shared: with its share of that. Students' hours are of all students of a set."
+        "everything that it rests on. Shared: with its share of that. Both are in GPU-hours, in CPU-hours where a set "
+        "took no GPU at all, and in kWh. Students' hours are of all students of a set."
     ),
     (
         "n/a: not measured, or hours on several types of GPU, which are never added. ÷ full training is in GPU-hours "
@@ -92,6 +90,8 @@ def _cell(study: Study, dataset: Cell, condenser: Cell, ipc: Cell, rows: Sequenc
     notes = pedigree.mixtures(study, [str(row["set_key"]) for row in made], "sets")
     if len({row["gpu_types"] or "" for row in made}) > 1:  # also some on a GPU and some on CPUs
         figures |= dict.fromkeys(("gpu_h", "standalone_gpu_h", "amortised_gpu_h", "over_full"), MIXED)
+    if len({row["standalone_gpu_types"] or "" for row in made}) > 1:
+        figures |= dict.fromkeys(("standalone_gpu_h", "amortised_gpu_h"), MIXED)
     notes += pedigree.grades(graded)
     notes += [f"rests on {row['uncharged']}, made elsewhere and not charged" for row in made if row["uncharged"]]
     notes += [f"its generator saw {row['pretrained_on']} before; not charged" for row in made if row["pretrained_on"]]
@@ -124,16 +124,34 @@ def page(costs: Sequence[SetCosts]) -> Page:
     )
 
 
+def _shown(costs: Sequence[SetCosts]) -> _Shown:
+    """Columns in the units of the work: hours of GPUs that nobody used are no column of zeros."""
+    hours = [one.figures["standalone_gpu_h"] for one in costs if one.n]
+    units = [("GPU-h", "gpu_h")] if any(hours) else []
+    units += [("CPU-h", "cpu_h")] if 0.0 in hours else []
+    units += [("kWh", "kwh")]
+    plain = [("GPU-h", "gpu_h")] * any(hours) + [("CPU-h", "cpu_h"), ("kWh", "kwh")]
+    alone = [(f"{unit} alone", f"standalone_{name}") for unit, name in units]
+    shared = [(f"{unit} shared", f"amortised_{name}") for unit, name in units]
+    students = ("GPU-h", "gpu_h") if any(one.figures["evaluation_gpu_h"] for one in costs) else ("CPU-h", "cpu_h")
+    return [
+        *plain, *alone, *shared, ("÷ full training", "over_full"), ("break-even reuses", "break_even_reuses"),
+        (f"students' {students[0]}", f"evaluation_{students[1]}"),
+    ]  # fmt: skip
+
+
 def _grid(dataset: str, costs: Sequence[SetCosts]) -> Grid:
-    header = ("condenser", "GPU", "ipc", *(title for title, _ in _SHOWN), "stored, MB")
+    costs = [one for one in costs if one.dataset == dataset]
+    shown = _shown(costs)
+    header = ("condenser", "GPU", "ipc", *(title for title, _ in shown), "stored, MB")
     rows = []
-    for one in (one for one in costs if one.dataset == dataset):
+    for one in costs:
         notes = one.notes if one.n else ()
         head = [Value(one.condenser, notes=notes), Value(" / ".join(one.gpu_types) or "none"), Value(_ipc(one.ipc))]
         if one.n:
-            rows.append([*head, *(Value(_text(one, name)) for _, name in _SHOWN), Value(_stored(one))])
+            rows.append([*head, *(Value(_text(one, name)) for _, name in shown), Value(_stored(one))])
         else:
-            rows.append([*head, Value(f"missing 0/{one.planned}"), *(Value("") for _ in _SHOWN)])
+            rows.append([*head, Value(f"missing 0/{one.planned}"), *(Value("") for _ in shown)])
     return Grid(dataset, header, rows, text_columns=2)
 
 

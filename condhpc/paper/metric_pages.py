@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from condhpc.cell_statistics import Evaluation, Statistics, cell_statistics
 from condhpc.measures import Measured, measured
-from condhpc.paper.blocks import in_order, kind_of
+from condhpc.paper.blocks import in_order, kind_of, written_kind
 from condhpc.paper.bootstrap import Arm, Difference, differences
 from condhpc.paper.pages import Grid, Page, Value, significant
 from condhpc.sets_table import Kinds
@@ -153,8 +153,9 @@ def _csv_rows(sets: Sequence[Sets]) -> Iterator[tuple[Cell, ...]]:
         found = one.statistics
         independent = "" if not one.encoder else "yes" if one.independent else "no"
         yield (
-            one.dataset, one.metric, one.unit, one.better, one.condenser, one.kind, one.ipc, found.n, one.planned,
-            found.mean, found.sd, None if one.reference is None else float(f"{one.reference:.{_DIGITS}g}"), one.encoder,
+            one.dataset, one.metric, one.unit, one.better, one.condenser, written_kind(one.kind), one.ipc, found.n,
+            one.planned, found.mean, found.sd,
+            None if one.reference is None else float(f"{one.reference:.{_DIGITS}g}"), one.encoder,
             independent, "; ".join(one.notes),
         )  # fmt: skip
 

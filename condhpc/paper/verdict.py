@@ -183,7 +183,17 @@ def _times(distilled: SetCosts, coreset: SetCosts) -> str:
     spent, base = distilled.number(unit), coreset.number(unit)
     if spent is None or not base:
         return "How many times more it is cannot be said: they have no measured unit in common."
-    return f"In {_UNITS[unit]} the distilled set took {significant(spent / base)} times as much as the coreset."
+    times = f"In {_UNITS[unit]} the distilled set took {significant(spent / base)} times as much as the coreset"
+    return f"{times}; {_times_alone(distilled, coreset)}."
+
+
+def _times_alone(distilled: SetCosts, coreset: SetCosts) -> str:
+    """With what both rest on: a teacher that both need makes the dearer look less so, one that one needs more."""
+    unit = _unit_alone(distilled, coreset)
+    spent, base = (one.number(f"standalone_{unit}") for one in (distilled, coreset))
+    if spent is None or not base:
+        return "alone, each with all that it rests on, they have no measured unit in common"
+    return f"alone, each with all that it rests on, {significant(spent / base)} times in {_UNITS[unit]}"
 
 
 _UNITS = {"gpu_h": "GPU-hours", "cpu_h": "CPU-hours", "kwh": "kWh"}
@@ -194,6 +204,13 @@ def _unit(distilled: SetCosts, coreset: SetCosts) -> str:
     if not distilled.gpu_types and not coreset.gpu_types:
         return "cpu_h"
     return "gpu_h" if len(distilled.gpu_types) == 1 and distilled.gpu_types == coreset.gpu_types else "kwh"
+
+
+def _unit_alone(distilled: SetCosts, coreset: SetCosts) -> str:
+    """As `_unit`, where all that they rest on is on that type of GPU, too, or has none; hours of several are n/a."""
+    unit = _unit(distilled, coreset)
+    hours = [one.number("standalone_gpu_h") for one in (distilled, coreset)]
+    return "kwh" if None in hours or (unit == "cpu_h" and any(hours)) else unit
 
 
 def _uncharged(one: SetCosts) -> str:

@@ -41,6 +41,16 @@ def gpu_uuids(device: str) -> tuple[str, ...]:
     return tuple(str(held.uuid) for held in seen if hasattr(held, "uuid"))
 
 
+def gpu_type(device: str) -> str:
+    """As CUDA calls it; empty on a CPU, and where CUDA fails, which the stage will meet, too."""
+    if device != "cuda":
+        return ""
+    try:
+        return torch.cuda.get_device_name()
+    except RuntimeError:
+        return ""
+
+
 def environment(device: str) -> dict[str, Any]:
     """What decided rounding and speed, for the record."""
     found: dict[str, Any] = {

@@ -68,6 +68,18 @@ def test_the_meter_is_told_torchs_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert preload.gpu_uuids("cuda") == ()
 
 
+def test_diaries_name_the_gpu_as_cuda_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the record's environment does; nothing on a CPU, and where CUDA fails."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert [preload.gpu_type(device) for device in ("cuda", "cpu")] == ["NVIDIA H200", ""]
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: unknown error")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", fail)
+    assert preload.gpu_type("cuda") == ""
+
+
 def test_environment_names_what_decides_rounding() -> None:
     """Versions and CPU instructions are recorded."""
     found = preload.environment("cpu")

@@ -47,6 +47,31 @@ def test_sets_with_and_without_a_gpu_have_no_mean_gpu_hours(tmp_path: Path) -> N
     assert (one.gpu_types, one.figures["gpu_h"], one.figures["over_full"]) == (("NVIDIA H200",), "n/a", "n/a")
 
 
+def on_cpus(paper: MadePaper) -> MadePaper:
+    """The same run without any GPU: 360 CPU seconds and 3.6 kJ per task."""
+    for line in paper.made.lines:
+        record = paper.made.folder(line.key).record
+        if record.exists():
+            held = msgspec.json.decode(record.read_bytes())
+            energy = [{"part": "cpu", "joules": 3600.0, "grade": "C", "source": "", "window_s": 360.0}]
+            cost = {"wall_s": 360.0, "cpu_s": 360.0, "gpu_s": 0.0}
+            record.write_bytes(msgspec.json.encode(held | {"cost": cost, "energy": energy}))
+    return paper
+
+
+def test_work_on_cpus_is_no_column_of_zeros(tmp_path: Path) -> None:
+    """Alone and shared are in CPU-hours and kWh, students too, and no GPU-hours are shown."""
+    paper = on_cpus(MadePaper(tmp_path, without=frozenset({"kcenter", "sre2l", "minimax"}), student_seeds=(0,)).fill())
+    (grid,) = costs.page(said(paper).costs).grids
+    assert not [title for title in grid.header if "GPU-h" in title]
+    row = next(row for row in grid.rows if (row[0].text, row[2].text) == ("rded", "1"))
+    shown = dict(zip(grid.header, (value.text for value in row), strict=True))
+    assert (shown["CPU-h"], shown["kWh"]) == ("0.1", "0.001 C")
+    assert float(shown["CPU-h alone"]) > float(shown["CPU-h shared"]) > 0.1
+    assert float(shown["kWh alone"]) > float(shown["kWh shared"]) > 0.001
+    assert float(shown["students' CPU-h"]) > 0
+
+
 def test_missing_sets_are_visible(tmp_path: Path) -> None:
     """A condenser without a recorded set keeps its row; one with some says how many."""
     paper = MadePaper(tmp_path, without=frozenset({"kcenter", "sre2l", "minimax"}), student_seeds=(0,)).fill()

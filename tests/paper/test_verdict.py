@@ -66,6 +66,7 @@ def costs(
     """Of three sets."""
     figures: dict[str, float | str | None] = dict.fromkeys(FIGURES)
     figures |= {"gpu_h": gpu_h, "cpu_h": cpu_h, "over_full": over_full}
+    figures |= {"standalone_gpu_h": gpu_h, "standalone_cpu_h": cpu_h}
     return SetCosts("digits", name, 1, 3, 3, gpu_types, (), figures, "full_schedule", "gpu_h", ())
 
 
@@ -88,8 +89,30 @@ def test_energy_is_what_a_gpu_and_a_cpu_have_in_common() -> None:
     """A coreset that was chosen on a CPU is not free: its kWh stand against those of a GPU."""
     sides = [costs("m", ("A",), 6.0, 1.0), costs("c", (), 0.0, 9.0)]
     for one, kwh in zip(sides, (4.0, 0.5), strict=True):
-        one.figures["kwh"] = kwh
-    assert verdict._times(*sides) == "In kWh the distilled set took 8 times as much as the coreset."
+        one.figures.update(kwh=kwh, standalone_kwh=2 * kwh + 1)
+    assert verdict._times(*sides) == (
+        "In kWh the distilled set took 8 times as much as the coreset; alone, each with all that it rests on, 4.5 "
+        "times in kWh."
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu_types", "alone_gpu_h", "words"),
+    [
+        (("A",), (10.0, 5.0), "2 times in GPU-hours"),
+        (("A",), (10.0, "n/a"), "7 times in kWh"),
+        ((), (0.0, 0.0), "5 times in CPU-hours"),
+        ((), (0.0, 4.0), "7 times in kWh"),
+    ],
+)
+def test_the_ratio_alone_stands_beside_the_marginal_one(
+    gpu_types: tuple[str, ...], alone_gpu_h: tuple[float, float | str], words: str
+) -> None:
+    """In the same unit where what both rest on has it, too: a teacher on another GPU leaves energy."""
+    sides = [costs("m", gpu_types, 6.0, 6.0), costs("c", gpu_types, 2.0, 2.0)]
+    for one, gpu_h, cpu_h, kwh in zip(sides, alone_gpu_h, (10.0, 2.0), (7.0, 1.0), strict=True):
+        one.figures.update(standalone_gpu_h=gpu_h, standalone_cpu_h=cpu_h, standalone_kwh=kwh)
+    assert verdict._times(*sides).endswith(f"alone, each with all that it rests on, {words}.")
 
 
 def test_cost_stands_beside_one_full_training() -> None:

@@ -11,6 +11,11 @@ def gpu_uuids(device):
     return ()
 
 
+def gpu_type(device):
+    """None of a CPU."""
+    return ""
+
+
 def environment(device):
     """No torch, no versions of it."""
     return {}
