@@ -89,8 +89,8 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
 
 def is_settled(run: RunFolder) -> bool:
     """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
-    settled = _settled(_newest(run, []))
-    return all(element in settled for element in runs.elements(run))
+    over = _over(_newest(run, []))
+    return all(element in over for element in runs.elements(run))
 
 
 def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
@@ -217,9 +217,14 @@ def own_charges(
 # -- the file ------------------------------------------------------------------------------------------------------
 
 
+def _over(known: Iterable[Charge]) -> set[str]:
+    """Elements of which the accounting has said the last word."""
+    return {element for element, charge in _last_words(known).items() if _is_last(charge)}
+
+
 def _unsettled(run: RunFolder, known: Iterable[Charge]) -> list[Submission]:
     """Submissions of which sacct may yet say something new."""
-    settled = {element for element, charge in _last_words(known).items() if _is_last(charge)}
+    settled = _over(known)
     return [
         one
         for one in runs.submissions(run)
