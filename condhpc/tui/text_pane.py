@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate, islice
 from typing import ClassVar
 
-from rich.cells import cell_len, chop_cells
 from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -16,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from condhpc.log_tail import matching
+from condhpc.tui import folds
 
 _FOUND = Style(reverse=True)
 _HERE = Style(reverse=True, bold=True, underline=True)
@@ -44,6 +45,10 @@ class TextPane(ScrollView, can_focus=True):
         self.here = 0
         """Which of them is the one gone to."""
         self._lines: Sequence[str] = ()
+        self._sizes: list[int] = []
+        """Of each line: lines of the screen while they wrap, else cells."""
+        self._fold = 0
+        """Columns at which they were folded; 0: they run out of the screen."""
         self._starts: list[int] = []
         """First line of the screen of each line of the text, while they wrap."""
         self._height = 0
@@ -58,14 +63,22 @@ class TextPane(ScrollView, can_focus=True):
         """Show these lines; `dropped`: how many went away at the top, so that what is read stays where it is."""
         at_end = self.is_at_end
         top = self._line_at(self.scroll_offset.y)[0] - dropped
-        self._lines = lines
-        self.found = matching(lines, self.needle)
-        self.here = min(self.here, max(len(self.found) - 1, 0))
+        self._take(lines, dropped)
         self._lay_out()
         if at_end:
             self.to_end()
         elif dropped:
             self.scroll_to(y=self._start_of(max(top, 0)), animate=False, force=True, immediate=True)
+
+    def _take(self, lines: Sequence[str], dropped: int) -> None:
+        """What was found of lines that are still there stays: a log that grows is not measured anew."""
+        kept = _same(self._lines, lines, dropped)
+        here = self.found[self.here] - dropped if self.found else -1
+        found = [place - dropped for place in self.found if dropped <= place < dropped + kept]
+        self.found = found + [kept + place for place in matching(lines[kept:], self.needle)]
+        self.here = min(bisect_left(self.found, here), max(len(self.found) - 1, 0))
+        self._sizes = self._sizes[dropped : dropped + kept]
+        self._lines = lines
 
     @property
     def is_at_end(self) -> bool:
@@ -85,8 +98,11 @@ class TextPane(ScrollView, can_focus=True):
 
     def search(self, needle: str) -> None:
         """Mark a text, and go to its first place from here on."""
+        among: Sequence[int] = range(len(self._lines))
+        if self.needle and self.needle.casefold() in needle.casefold():
+            among = self.found  # typing on leaves fewer lines
         self.needle = needle
-        self.found = matching(self._lines, needle)
+        self.found = [among[place] for place in matching([self._lines[place] for place in among], needle)]
         top = self._line_at(self.scroll_offset.y)[0]
         self.here = next((i for i, place in enumerate(self.found) if place >= top), 0)
         self.go(0)
@@ -113,16 +129,17 @@ class TextPane(ScrollView, can_focus=True):
             self.to_end()
 
     def _lay_out(self) -> None:
-        width = max(self.size.width, 1)
-        if self.wraps:
-            self._starts, total = [], 0
-            for line in self._lines:
-                self._starts.append(total)
-                total += len(_folded(line, width))
-            self.virtual_size = Size(width, total)
+        """Measure what is new, or all where it folds elsewhere."""
+        fold = max(self.size.width, 1) if self.wraps else 0
+        if fold != self._fold:
+            self._fold, self._sizes = fold, []
+        new = self._lines[len(self._sizes) :]
+        self._sizes += folds.rows(new, fold) if fold else folds.cells(new)
+        if fold:
+            *self._starts, total = accumulate(self._sizes, initial=0)
+            self.virtual_size = Size(fold, total)
         else:
-            widest = max((len(line) if line.isascii() else cell_len(line) for line in self._lines), default=0)
-            self.virtual_size = Size(max(widest, 1), len(self._lines))
+            self.virtual_size = Size(max(self._sizes, default=1) or 1, len(self._lines))
         self.refresh()
 
     def _line_at(self, row: int) -> tuple[int, int]:
@@ -142,7 +159,7 @@ class TextPane(ScrollView, can_focus=True):
         if line >= len(self._lines):
             return Strip.blank(width, base)
         whole = self._lines[line]
-        text = Text(_folded(whole, max(width, 1))[part] if self.wraps else whole, end="")
+        text = Text(folds.parts(whole, self._fold)[part] if self._fold else whole, end="")
         if self.needle:
             current = bool(self.found) and self.found[self.here] == line
             _mark(text, self.needle.casefold(), _HERE if current else _FOUND)
@@ -151,10 +168,13 @@ class TextPane(ScrollView, can_focus=True):
         return strip.crop(left, left + width).adjust_cell_length(width, base)
 
 
-def _folded(line: str, width: int) -> list[str]:
-    if len(line) <= width and line.isascii():
-        return [line]
-    return chop_cells(line, width) or [""]
+def _same(before: Sequence[str], now: Sequence[str], dropped: int) -> int:
+    """How many lines at the top are those that were there below the dropped ones: the same objects."""
+    pairs = zip(islice(before, dropped, None), now, strict=False)
+    return next(
+        (place for place, (old, new) in enumerate(pairs) if old is not new),
+        max(min(len(before) - dropped, len(now)), 0),
+    )
 
 
 def _mark(text: Text, needle: str, style: Style) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from made_study import LOG, Study, study
 from textual.events import Key
 from textual.pilot import Pilot
 
+from condhpc import log_tail
+from condhpc.tui import folds, text_pane
 from condhpc.tui import log as log_module
 from condhpc.tui.app import Watch
 from condhpc.tui.log import Log
@@ -223,3 +226,42 @@ async def test_a_damaged_run_is_told(made: Study) -> None:
         await until(pilot, lambda: app.shot is not None)
         app.front.post_message(Log.Opened("log", failed_key(made)))
         await until(pilot, lambda: "not a line that this condhpc knows" in title(app))
+
+
+async def test_a_log_that_grows_is_not_measured_anew(made: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only lines that are new are measured and searched; what came of the others is as if all had been."""
+    app = watch(made)
+    asked: list[int] = []
+    rows, find = folds.rows, log_tail.matching
+
+    def counted_rows(lines: Sequence[str], width: int) -> list[int]:
+        asked.append(len(lines))
+        return rows(lines, width)
+
+    def counted_find(lines: Sequence[str], needle: str) -> list[int]:
+        asked.append(len(lines))
+        return find(lines, needle)
+
+    lines = [f"{i} {'nan' if i % 7 == 0 else ''} \u6f22\u5b57" + "x" * (i % 200) for i in range(900)]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        text = pane(app)
+        await until(pilot, lambda: text.size.width > 0 and len(text.lines) > 0)
+        app.query_one(Log)._sources = []  # nobody looks any more
+        text.set_lines(lines[:500])
+        text.set_wrap(wraps=True)
+        text.search("nan")
+        text.go(30 - text.here)
+        place = text.found[text.here]
+        monkeypatch.setattr(folds, "rows", counted_rows)
+        monkeypatch.setattr(text_pane, "matching", counted_find)
+        for first in (0, 5, 10):
+            asked.clear()
+            text.set_lines(lines[first : first + 510], dropped=5 if first else 0)
+            assert max(asked) <= 10
+        assert text.found == find(text.lines, "nan")
+        assert text.virtual_size.height == sum(rows(text.lines, text.size.width))
+        assert text.lines[text.found[text.here]] == lines[place]
+        text.search("nanx")
+        assert asked[-1] < 100
+        assert text.found == find(text.lines, "nanx")
