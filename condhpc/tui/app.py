@@ -42,7 +42,7 @@ class Watch(Acting):
     #views { height: 1fr; }
     #filter { display: none; height: 1; border: none; padding: 0; }
     .-short Footer, .-short #row { display: none; }
-    .-short #head { max-height: 2; }
+    .-short #head, .-short #log-title { max-height: 2; }
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - Textual's declaration
     BINDINGS: ClassVar[list[BindingType]] = [

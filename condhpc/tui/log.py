@@ -35,7 +35,7 @@ class Log(View):
     TITLE = "Log"
     DEFAULT_CSS = """
     Log > TextPane { height: 1fr; }
-    Log > #log-title { height: auto; max-height: 2; border-bottom: solid $primary; }
+    Log > #log-title { height: auto; max-height: 3; border-bottom: solid $primary; }
     Log > #log-needle { display: none; height: 1; border: none; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -182,17 +182,18 @@ class Log(View):
         row = self._rows.get(self._key)
         task = f"{row.stage} {row.key[:12]} {log_view.label_text(row.label)}, {row.state}" if row is not None else ""
         source = self._sources[self._place].title if self._sources else ""
-        many = f" ({self._place + 1} of {len(self._sources)}: [ and ] turn)" if len(self._sources) > 1 else ""
+        many = f"{self._place + 1} of {len(self._sources)}: [ and ] turn" if len(self._sources) > 1 else ""
         pane = self._pane
-        parts = [
-            f"{source}{many}",
+        parts = [  # names are long and come below: what does not fit is cut
+            self._amiss,
+            self._words,
+            f"'{pane.needle}': {pane.here + 1 if pane.found else 0} of {len(pane.found)}" if pane.needle else "",
             "following" if self._follows and self._tail is not None else "",
             "wrapped" if pane.wraps else "",
-            f"'{pane.needle}': {pane.here + 1 if pane.found else 0} of {len(pane.found)}" if pane.needle else "",
-            self._words,
-            self._amiss,
+            many,
         ]
-        self._title.say("\n".join(filter(None, (task, "  ".join(filter(None, parts))))))
+        lines = ("  ".join(filter(None, line)) for line in (parts, (task, source)))
+        self._title.say("\n".join(filter(None, lines)))
 
     # -- keys ----------------------------------------------------------------------------------------------------
 

@@ -71,10 +71,12 @@ async def test_all_attempts_and_the_diary_turn_round(made: Study) -> None:
     app = watch(made)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, app, failed_key(made))
-        assert "608_0 (1 of 3" in title(app)
+        assert "1 of 3" in title(app)
+        assert "608_0" in title(app)
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: any("PREEMPTION" in line for line in pane(app).lines))
-        assert "607_0 (2 of 3" in title(app)
+        assert "2 of 3" in title(app)
+        assert "607_0" in title(app)
         await pilot.press("o")
         await until(pilot, lambda: any("attempt 1: failed" in line for line in pane(app).lines))
         assert "diary" in title(app)
@@ -265,3 +267,23 @@ async def test_a_log_that_grows_is_not_measured_anew(made: Study, monkeypatch: p
         text.search("nanx")
         assert asked[-1] < 100
         assert text.found == find(text.lines, "nanx")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)])
+async def test_how_it_stands_is_on_screen_before_names(made: Study, size: tuple[int, int]) -> None:
+    """What is not shown, what was searched and whether it follows are seen on narrow screens, too."""
+    path = made.made.run.logs / "sub-608" / "0.log"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+        file.seek(3 << 30)
+        file.write(b"\nline" * 100)
+    app = watch(made)
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, app, failed_key(made))
+        await until(pilot, lambda: any("its end; 3.0 GiB before" in line for line in screen(app)))
+        assert size[0] < 80 or any("following" in line for line in screen(app))
+        path.write_text("".join(f"line {i}\n" for i in range(100)))
+        await until(pilot, lambda: any(line.startswith("following  1 of") for line in screen(app)))
+        await pilot.press("slash", *"ne 4", "enter")
+        await until(pilot, lambda: any(line.startswith("'ne 4': 1 of 11") for line in screen(app)))
+        assert size[0] < 80 or any("digits minimax" in line for line in screen(app))
