@@ -21,7 +21,7 @@ from condhpc.tables import duration, printable
 
 CLASSES = 20
 IMAGES = 10
-_VALUE_CHARS = 300
+_VALUE_CHARS = 2_000
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 

@@ -59,6 +59,19 @@ def parts(line: str, width: int) -> list[str]:
     return [line[start:end] for start, end in zip(starts, [*starts[1:], len(line)], strict=True)]
 
 
+def words(text: str, width: int) -> list[str]:
+    """A text in lines of whole words; a word that is longer than a line is cut."""
+    found: list[str] = []
+    while True:
+        first, *more = parts(text, width)
+        if not more:
+            return [*found, first]
+        space = text.rfind(" ", 1, len(first) + 1)
+        end = space if space > 0 else len(first)
+        found.append(text[:end])
+        text = text[end:].removeprefix(" ")
+
+
 def _measured(lines: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Of these lines one after the other: where each ends, and how many cells there are before each character."""
     codes = np.frombuffer("".join(lines).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from rich.cells import set_cell_size
@@ -28,6 +29,7 @@ from condhpc.log_view import label_text
 from condhpc.outlook import CellResult
 from condhpc.set_card import SetCard
 from condhpc.task_state import BAD, STATES
+from condhpc.tui import folds
 from condhpc.tui.ascii_driver import AsciiDriver
 from condhpc.tui.beside import begin, beside
 from condhpc.tui.grid import Grid
@@ -36,6 +38,9 @@ from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
 _NAME_CHARS = 24
+_LEAST_VALUE_CHARS = 24
+"""What values have at least, where names would leave them less."""
+_INDENT = 2
 _FACTS_CHARS = 58
 _BESIDE_FROM = 98
 """Columns from which facts and pictures stand beside each other."""
@@ -61,6 +66,8 @@ class Card(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._card: SetCard | None = None
         self._facts: list[tuple[str, str]] = []
+        self._fact_lines: list[tuple[str, str]] = []
+        """Facts as they fold at the width of the screen: name and value of each line."""
         self._picture: list[PictureLine] = []
         self._laid_out_for = -1
         self._side = 0
@@ -96,29 +103,30 @@ class Card(ScrollView, can_focus=True):
             self._laid_out_for = width
             images = [] if self._card is None else self._card.images
             self._picture = half_blocks.picture(images, width - self._side)
-        facts, picture = len(self._facts), len(self._picture)
+        self._fact_lines = [line for fact in self._facts for line in _folded(*fact, self._side or max(width, 1))]
+        facts, picture = len(self._fact_lines), len(self._picture)
         self.virtual_size = Size(max(width, 1), max(facts, picture) if self._side else facts + picture)
         self.refresh()
 
     def action_pictures(self) -> None:
         """To the pictures below the facts, and back."""
-        at_facts = self.scroll_offset.y < min(len(self._facts), self.max_scroll_y)
-        self.scroll_to(y=len(self._facts) if at_facts else 0, animate=False, force=True, immediate=True)
+        at_facts = self.scroll_offset.y < min(len(self._fact_lines), self.max_scroll_y)
+        self.scroll_to(y=len(self._fact_lines) if at_facts else 0, animate=False, force=True, immediate=True)
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen: a fact, a line of a picture, or both beside each other."""
         index, width, base = self.scroll_offset.y + y, self.size.width, self.rich_style
         if not self._side:
-            facts = len(self._facts)
+            facts = len(self._fact_lines)
             return self._fact(index, width, base) if index < facts else self._pixels(index - facts, width, base)
         room = width - self._side
         return Strip.join([self._fact(index, self._side, base), self._pixels(index, room, base)])
 
     def _fact(self, index: int, width: int, base: Style) -> Strip:
-        if index >= len(self._facts):
+        if index >= len(self._fact_lines):
             return Strip.blank(width, base)
-        name, value = self._facts[index]
-        segments = [Segment(set_cell_size(name, _NAME_CHARS) if name else "", base + _FACT_NAME), Segment(value, base)]
+        name, value = self._fact_lines[index]
+        segments = [Segment(name, base + _FACT_NAME), Segment(value, base)]
         return Strip(segments).adjust_cell_length(width, base).crop(0, width)
 
     def _pixels(self, index: int, width: int, base: Style) -> Strip:
@@ -132,6 +140,19 @@ class Card(ScrollView, can_focus=True):
         else:
             segments.append(Segment(half_blocks.shades(line), base))
         return Strip(segments).adjust_cell_length(width, base).crop(0, width)
+
+
+def _folded(name: str, value: str, width: int) -> Iterator[tuple[str, str]]:
+    """A fact in as many lines as it takes: a name beside its value, or above it where the screen is narrow."""
+    if not name:
+        yield from (("", part) for part in folds.words(value, width))
+    elif width >= _NAME_CHARS + _LEAST_VALUE_CHARS:
+        names, values = folds.words(name, _NAME_CHARS - 1), folds.words(value, width - _NAME_CHARS - 1)
+        for part, of_value in zip_longest(names, values, fillvalue=""):
+            yield set_cell_size(part, _NAME_CHARS), of_value
+    else:
+        yield from ((part, "") for part in folds.words(name, width))
+        yield from ((" " * _INDENT, part) for part in folds.words(value, max(width - _INDENT, 1)))
 
 
 def _pixel(upper: Sequence[int], lower: Sequence[int], held: bool, base: Style) -> Segment:  # noqa: FBT001

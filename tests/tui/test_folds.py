@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len, chop_cells
 
 from condhpc.tui import folds
@@ -46,3 +48,18 @@ def test_what_widens_the_character_before_it_never_makes_a_part_too_long() -> No
     line = "\u2764\ufe0f" * 9
     assert folds.cells([line]) == [cell_len(line)]
     assert max(map(cell_len, folds.parts(line, 6))) == 6
+
+
+@given(st.text(alphabet=_ALPHABET, max_size=80), st.integers(2, 30))
+def test_words_fit_and_nothing_but_spaces_is_lost(text: str, width: int) -> None:
+    """No line is too long, and all characters are there in their order."""
+    lines = folds.words(text, width)
+    assert max(map(cell_len, lines)) <= width
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_words_stay_whole_where_they_can() -> None:
+    """A line breaks at its last space, a word that is too long at the edge."""
+    assert folds.words("the set is gone", 8) == ["the set", "is gone"]
+    assert folds.words("a longest/path", 6) == ["a", "longes", "t/path"]
+    assert folds.words("", 5) == [""]

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from condhpc.findings import Snapshot
 from condhpc.outlook import CellResult, CostLine, Costs, FailureGroup, Outlook, SeedResult
 from condhpc.planned import Label
+from condhpc.set_card import SetCard
 from condhpc.tables import printable
 from condhpc.tui.app import Watch
 from condhpc.tui.ascii_driver import AsciiDriver
@@ -252,6 +253,33 @@ async def test_a_task_without_a_set_of_its_own_is_told(made: Study) -> None:
         await until(pilot, lambda: app.shot is not None)
         app.front.post_message(View.Opened("set", made.shot.rows[0].key))
         await until(pilot, lambda: any("has no condensed set" in notice.message for notice in app._notifications))
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (40, 12)])
+async def test_all_that_is_said_of_a_set_can_be_read(size: tuple[int, int]) -> None:
+    """Long values and notes fold, below their names where the screen is narrow; one scrolls through all of them."""
+    path = "/store/" + "/".join(f"folder{i:02d}" for i in range(20)) + "/set.h5"
+    note = "the set is gone: " + " ".join(f"reason{i:02d}" for i in range(20))
+    app, _ = watching(shot())
+    async with app.run_test(size=size) as pilot:
+        await at(pilot, app, Sets)
+        card = app.query_one(Card)
+        card.set_card(
+            SetCard("digits rded", [("a name that is longer than its column", "x"), ("file", path)], [], note)
+        )
+        card.focus()
+        await pilot.pause()
+        seen: list[str] = []
+        for top in range(card.virtual_size.height):
+            card.scroll_to(y=top, animate=False, force=True, immediate=True)
+            strip = card.render_line(min(top - card.scroll_offset.y, card.size.height - 1))
+            assert strip.cell_length == card.size.width
+            seen.append(strip.text)
+        text = "".join(line[24:] if line.startswith(("file ", " " * 24)) else line for line in seen).replace(" ", "")
+        assert path in text
+        assert note.replace(" ", "") in text
+        assert "longer" in text
+        assert "column" in text
 
 
 @pytest.mark.parametrize("how", ["no colours", "ascii"])
