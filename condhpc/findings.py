@@ -48,7 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`done`: all recorded; `running`: something goes on by itself; `failed` (something went wrong) and
     `stopped` (the rest was cancelled or not sent) need a submit."""
     taken_s: float
-    """Epoch seconds."""
+    """Epoch seconds; once the run's folder is gone, when it was there last."""
     queue_s: float | None
     """When squeue answered last; None where it was not asked or never did."""
     queue_error: str

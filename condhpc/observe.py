@@ -6,6 +6,7 @@ same object as before.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
@@ -82,6 +83,8 @@ class Observer:
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
         self._pools = Pools(grace_s)
         self._trust_hints = True
+        self._seen_s = clock()
+        """When the run's folder was there last: what is told of it is as old as that."""
         self._over_budget = ""
         """Why the run's budget is used up; empty while it is not."""
 
@@ -287,10 +290,19 @@ class Observer:
 
     # -- all of them ---------------------------------------------------------------------------------------------
 
+    def _gone(self) -> Iterator[str]:
+        """A run that was moved away changes no more, and would look as if nothing happened."""
+        path = self._own.run.path
+        if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a server says that its handle is stale
+            self._seen_s = self._eye.now
+        else:
+            yield f"the run's folder is gone or cannot be read; shown is what was read before; expected at {path}"
+
     def _summed(self) -> Snapshot:
         rows = cast("list[Row]", self._rows.copy())  # all of them are judged by now
         name = self._own.run.name
-        problems = [f"the queue could not be asked: {self._queue.error}"] if self._queue.error else []
+        problems = list(self._gone())
+        problems += [f"the queue could not be asked: {self._queue.error}"] if self._queue.error else []
         problems += [
             f"{file}: holds lines that are no hints; `condhpc status --rescan` does without"
             for view in self._views()
@@ -300,7 +312,7 @@ class Observer:
         return Snapshot(
             run=name,
             state=self._tally.summary(),
-            taken_s=round(self._eye.now, 3),
+            taken_s=round(self._seen_s, 3),
             queue_s=self._queue.asked_s,
             queue_error=self._queue.error,
             counts=self._tally.counts(),

@@ -302,6 +302,27 @@ def test_what_has_settled_is_not_read_again(made: MadeRun, monkeypatch: pytest.M
     assert len(opened) == 5
 
 
+def test_a_run_whose_folder_is_gone_says_so_and_grows_old(made: MadeRun) -> None:
+    """Its store was moved away: a finished run keeps its rows and the age of its last look; back again, it is new."""
+    key = made.condense()
+    made.write()
+    made.hint(made.submit([key], sent=LONG_AGO), 0, key, "recorded")
+    now = [1000.0]
+    observer = Observer(made.run, made.layout, None, clock=lambda: now[0])
+    assert observer.snapshot().problems == []
+    root, away = made.layout.root, made.layout.root.with_name("away")
+    root.rename(away)
+    now[0] = 1600.0
+    gone = observer.snapshot()
+    assert states(gone) == {key: "recorded"}
+    assert gone.taken_s == 1000.0
+    assert gone.problems[0].startswith("the run's folder is gone")
+    assert str(made.run.path) in gone.problems[0]
+    away.rename(root)
+    back = observer.snapshot()
+    assert (back.taken_s, back.problems) == (1600.0, [])
+
+
 def test_snapshot_is_json_and_comes_back(made: MadeRun) -> None:
     """`status --json` prints exactly the snapshot: it decodes to an equal value."""
     made.condense()
