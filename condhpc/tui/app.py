@@ -22,6 +22,7 @@ from condhpc.tui.acting import Acting
 from condhpc.tui.head import Names, head_text
 from condhpc.tui.help import Help, Keys, Menu
 from condhpc.tui.line import Line
+from condhpc.tui.matching import COSTLY, is_costly
 from condhpc.tui.poller import Poller, Source, Trouble
 from condhpc.tui.view import Setting, Update, View
 from condhpc.tui.views import VIEWS
@@ -228,7 +229,10 @@ class Watch(Acting):
         """Filter at each key."""
         grid = self.front.grid
         if grid is not None and message.value != grid.needle:
-            grid.where(message.value, self.front.keep if grid.is_kept else None)
+            was, needle = grid.needle, message.value
+            grid.where(needle, self.front.keep if grid.is_kept else None)
+            if is_costly(needle) and not is_costly(was):
+                self.notify(COSTLY, markup=False)
 
     @on(Input.Submitted, "#filter")
     def _close_filter(self) -> None:

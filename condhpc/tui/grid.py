@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Generic
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from time import perf_counter
+from typing import Any, ClassVar, Final, Generic
 
 from rich.segment import Segment
 from rich.style import Style
@@ -26,6 +28,9 @@ from condhpc.tui.tones import tone_style
 
 _HEADER = Style(bold=True, underline=True)
 _CURSOR = Style(reverse=True)
+_DONE: Final = object()
+_AT_ONCE_S = 0.05
+"""A filter that takes longer goes on in pieces, also over few rows."""
 _CELL_CHARS = 400
 """A text of megabytes is not made harmless as a whole to show its beginning."""
 
@@ -127,14 +132,15 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         if self._arranging is not None:
             self._arranging.cancel()
             self._arranging = None
-        if len(self.table.rows) <= PIECE:
-            self.table.arrange_now()
-            self._arranged()
-        else:
-            self._arranging = self.run_worker(self._arrange_in_pieces, exclusive=True, group="arrange")
+        pieces, begun_s = self.table.arrange(), perf_counter()
+        while len(self.table.rows) <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
+            if next(pieces, _DONE) is _DONE:
+                self._arranged()
+                return
+        self._arranging = self.run_worker(partial(self._in_pieces, pieces), exclusive=True, group="arrange")
 
-    async def _arrange_in_pieces(self) -> None:
-        for _ in self.table.arrange():
+    async def _in_pieces(self, pieces: Iterator[None]) -> None:
+        for _ in pieces:
             await asyncio.sleep(0)
         self._arranged()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Generic, Literal, TypeVar
 
 from condhpc.tui.matching import Matcher
@@ -17,6 +18,8 @@ Tone = Literal["", "good", "busy", "warn", "bad", "dim"]
 """What a line's colour says; its text says it too."""
 PIECE = 2_000
 """Rows between two pauses: a few milliseconds."""
+_PIECE_S = 0.01
+"""Or so long, where a filter takes its time."""
 _GROUP = "\0"
 """Begins the keys of group lines; no task's key does."""
 
@@ -200,15 +203,16 @@ class Table(Generic[R]):
     def _filtered(self) -> Pieces[list[str]]:
         if self._matcher is None and self._keep is None:
             return list(self.rows)
-        kept = []
+        kept, begun_s = [], perf_counter()
         for count, key in enumerate(list(self.rows)):
             passes = self._passes.get(key)
             if passes is None:  # of the row as it is now: it may have changed during a pause
                 passes = self._passes[key] = self._passing(self.rows[key])
             if passes:
                 kept.append(key)
-            if count % PIECE == PIECE - 1:
+            if count % PIECE == PIECE - 1 or perf_counter() - begun_s > _PIECE_S:
                 yield
+                begun_s = perf_counter()
         return kept
 
     def _passing(self, row: R) -> bool:

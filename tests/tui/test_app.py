@@ -294,3 +294,13 @@ async def test_narrow_screens_have_numbers_for_views_in_the_back() -> None:
         assert app.front.TITLE == "Overview"
         await pilot.resize_terminal(120, 10)
         await until(pilot, lambda: any("[1 Overview] 2 Tasks" in line for line in screen(app)))
+
+
+async def test_a_costly_filter_is_said_to_be_text() -> None:
+    """Once, as soon as it is one; the screen goes on."""
+    app, _ = watching(shot(row("a" * 32, detail="a" * 300)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        await pilot.press("2", "slash", *"(a+)+b.*")
+        await until(pilot, lambda: any("taken as text" in notice.message for notice in app._notifications))
+        assert len(app._notifications) == 1

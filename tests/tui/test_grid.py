@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from made_shots import screen, until
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
+from condhpc.tui import grid, table
 from condhpc.tui.grid import Grid
 from condhpc.tui.table import PIECE, Column, Shape
 
@@ -190,3 +192,16 @@ async def test_wide_characters_keep_their_columns() -> None:
         assert {strip.cell_length for strip in strips} == {40}
         assert {strip.text.rstrip()[-1] for strip in strips[1:]} == {"0"}
         assert "…" in strips[1].text
+
+
+async def test_a_slow_filter_over_few_rows_leaves_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment it goes on in pieces; its lines come at its end, and are those of a fast one."""
+    app = Shelf(*items(40))
+    async with app.run_test(size=(30, 50)) as pilot:
+        await until(pilot, lambda: len(app.grid.table.shown) == 40)
+        monkeypatch.setattr(table, "_PIECE_S", -1.0)
+        monkeypatch.setattr(grid, "_AT_ONCE_S", -1.0)
+        app.grid.where("i000[0-1]")
+        assert len(app.grid.table.shown) == 40
+        await until(pilot, lambda: len(app.grid.table.shown) == 20)
+        assert lines(app)[1].split()[0] == "i00000"

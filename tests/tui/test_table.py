@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from condhpc.tui import table as table_module
-from condhpc.tui.matching import matcher
+from condhpc.tui.matching import is_costly, matcher
 from condhpc.tui.table import Column, Shape, Table
 
 
@@ -160,6 +161,53 @@ def test_needles(needle: str, found: str) -> None:
     test = matcher(needle)
     kept = "".join(key for key, text in texts.items() if test is None or test(text.casefold()))
     assert kept == found
+
+
+@pytest.mark.parametrize(
+    ("needle", "costly"),
+    [
+        ("(a+)+$", True), ("!(a|a)*b", True), ("(?:a|ab){9,}c", True), (".*.*.*b", True), ("a?a?a?a?aaaa", True),
+        ("(a|b)(a|b)(a|b)", True), ("(?#[)(a+)+(?#])", True), ("\\d+ .+ x{2}", True),
+        ("loss.*nan", False), ("(one|two)?", False), ("[(*+?]{2}.*", False), (r"\(\)*\*\+\?", False),
+        ("a[]*+)]b+?", False),
+        ("plain text", False),
+    ],
+)  # fmt: skip
+def test_needles_that_could_take_for_ever_are_texts(needle: str, costly: bool) -> None:  # noqa: FBT001
+    """Repeats of groups and many repeats; sets of characters and escaped ones count as what they are."""
+    assert is_costly(needle) == costly
+    test = matcher(needle)
+    assert test is not None
+    wanted = needle.removeprefix("!")
+    assert test(f"before {wanted} after") != needle.startswith("!")
+    assert not costly or test("a" * 64) == needle.startswith("!")
+
+
+def test_the_worst_needle_that_is_taken_is_bounded() -> None:
+    """Megabytes of what it can share out in most ways: no more is looked at than the first characters."""
+    test = matcher(".*a.*b")
+    assert test is not None
+    begun = time.process_time()
+    assert not test("a" * 4_000_000)
+    assert time.process_time() - begun < 2.0
+    assert not test("c" * 256 + "ab")
+    assert test("c" * 254 + "ab")
+
+
+def test_what_leads_a_needle_is_left_out_where_it_says_nothing() -> None:
+    """`.*x` is found where `x` is; a repeat that keeps what it took is another thing."""
+    assert [bool((test := matcher(needle)) and test("aba")) for needle in (".*b", ".*.*?b", ".*", ".*+b", "^.*b")] == [
+        True, True, True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_slow_filter_is_applied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a row takes: keys are answered every few rows."""
+    monkeypatch.setattr(table_module, "_PIECE_S", -1.0)
+    table = made([Item(name, "x", 0) for name in "abcde"])
+    table.where(matcher("[a-c]"))
+    assert len(list(table.arrange())) == 5
+    assert table.shown == ["a", "b", "c"]
 
 
 @given(st.text())
