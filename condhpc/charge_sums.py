@@ -101,6 +101,8 @@ class ChargeSums:
                 tried = {key: self._tried(key) for key in self._keys.get(element, ())}
                 self._sums[element] = self._summed(charges, _tries(tried, self._run.name, element))
                 self._add(self._sums[element], 1.0)
+        if not self._dirty:
+            self._dirty = {}  # one that was emptied is as large as ever
         return not self._dirty
 
     def of_element(self, element: str) -> list[Charge]:

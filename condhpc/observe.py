@@ -119,12 +119,12 @@ class Observer:
     def _begin(self) -> None:
         """Read the plan: who consumes what."""
         self._plan = runs.plan(self._own.run)
-        self._index = {line.key: at for at, line in enumerate(self._plan)}
         self._rows = [None] * len(self._plan)
         self._recorded_of = [None] * len(self._plan)
         self._recorded_s = [None] * len(self._plan)
         self._others.wanted = [line.key for line in self._plan if not line.cached]
         for at, line in enumerate(self._plan):
+            self._index[line.key] = at
             for key in line.inputs.values():
                 source = self._index.get(key, at)
                 if source < at:

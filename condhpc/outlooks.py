@@ -153,6 +153,8 @@ class Outlooks:
                 del self._todo[at]
                 self._replace(at, self._rows[at], self._found(self._rows[at]))
             self._read_so_far += len(batch)
+        if not self._todo:
+            self._todo = {}  # one that was emptied is as large as ever
 
     def _found(self, row: Row) -> Brief:
         self._unreadable.pop(row.key, None)

@@ -66,6 +66,8 @@ class Pivot:
         self._brief = brief
         self._value = value
         self._students: dict[CellId, array[int]] = {}
+        self._names: dict[CellId, CellId] = {}
+        """Each cell's name once in memory."""
         self._cell_at: list[CellId | None] = []
         self._set_at: list[_Set | None] = []
         """Of evaluations, analyses, sets and shards."""
@@ -95,6 +97,7 @@ class Pivot:
 
     def _plan_evaluation(self, number: int, row: Row, of_set: _Set | None) -> None:
         which = _cell(row.label)
+        which = self._names.setdefault(which, which)
         if which not in self._students:
             self._students[which] = array("I")
             self._rivals[_rivals(which)].append(which)
