@@ -18,13 +18,12 @@ import sys
 import termios
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import bench_outlook
 import msgspec
 import pytest
-from bench_outlook import PACK, Made
-from bench_watch import RSS_MB, STALL_MS, read_for, resident_mb
+from benchmarks import bench_outlook
+from benchmarks.bench_outlook import PACK, Made
+from benchmarks.bench_watch import RSS_MB, STALL_MS, read_for, resident_mb
 
 from condhpc import profile as profiles
 from condhpc import runs
@@ -46,7 +45,7 @@ RUN = """
 import sys
 sys.path[:0] = {paths}
 from pathlib import Path
-from bench_watch_disk import watch
+from benchmarks.bench_watch_disk import watch
 watch(Path({root!r}), Path({result!r}))
 """
 
@@ -139,7 +138,7 @@ def make(root: Path) -> None:
 def measure(root: Path, result: Path) -> Result:
     """Watch the run, turn all views, quit."""
     tests = Path(__file__).parents[1]
-    paths = [str(Path(__file__).parent), str(tests), str(tests.parent)]
+    paths = [str(tests), str(tests.parent)]
     pid, terminal = pty.fork()
     if pid == 0:
         environ = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
@@ -184,9 +183,3 @@ def test_records_on_disk(tmp_path: Path) -> None:
     print("\n" + report(found))
     assert found.views_mb < RSS_MB
     assert found.reading_stall_ms < STALL_MS / 0.7
-
-
-if __name__ == "__main__":
-    with TemporaryDirectory() as made_in:
-        make(Path(made_in) / "root")
-        print(report(measure(Path(made_in) / "root", Path(made_in) / "result.json")))
