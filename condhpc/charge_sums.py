@@ -19,26 +19,29 @@ _NOTHING = 1e-9
 """Hours that are left of sums of which all was taken away."""
 
 
-class _Sums(msgspec.Struct):
-    """Of one element; taken from the run's sums before it is looked at again."""
+class _Sums(msgspec.Struct, frozen=True, gc=False):
+    """Of one element; taken from the run's sums before it is looked at again. Small: a run has thousands."""
 
-    gpu_h: dict[str, float]
     cpu_h: float
-    waste_gpu_h: dict[str, float]
-    waste_cpu_h: dict[str, float]
+    names: tuple[tuple[str, str], ...]
+    """Which sum, and of what: shared by elements that have the same."""
+    hours: tuple[float, ...]
 
 
 class ChargeSums:
     """Follows `accounting.jsonl`, to which lines are only ever added."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, tried: Callable[[str], tuple[Tried, ...]]) -> None:
+        """`tried`: attempts at a task by its key, as of the last `change`."""
         self._run = run
+        self._tried = tried
         self._offset = 0
         self._lines = 1
-        self._charges: dict[str, dict[tuple[str, str, int | None], Charge]] = defaultdict(dict)
-        """By element."""
-        self._tried: dict[str, dict[str, tuple[Tried, ...]]] = defaultdict(dict)
-        """By element and key."""
+        self._charges: dict[str, tuple[Charge, ...]] = {}
+        """By element; most have one."""
+        self._keys: dict[str, tuple[str, ...]] = {}
+        """By element the tasks that were tried in it."""
+        self._names: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
         self._sources: set[str] = set()
         self._sums: dict[str, _Sums] = {}
         self._dirty: dict[str, None] = {}
@@ -69,7 +72,7 @@ class ChargeSums:
         data = data[: data.rfind(b"\n") + 1]
         for charge in accounts.parsed(data, f"{self._run.accounting}:", self.problems, self._lines):
             held = _shared(charge)
-            self._charges[held.element][accounts.identity(held)] = held
+            self._charges[held.element] = _with(self._charges.get(held.element, ()), held)
             self._dirty[held.element] = None
             self._sources.add(held.source)
         self._offset += len(data)
@@ -79,10 +82,12 @@ class ChargeSums:
     def change(self, key: str, before: Sequence[Tried], after: tuple[Tried, ...]) -> None:
         """The attempts at a task are others now; those of other runs are left out."""
         for one in before:
-            if self._tried.get(one.element, {}).pop(key, None) is not None:
+            held = self._keys.get(one.element, ())
+            if key in held:
+                self._keys[one.element] = tuple(other for other in held if other != key)
                 self._dirty[one.element] = None
         for element in dict.fromkeys(one.element for one in after if one.element and one.run == self._run.name):
-            self._tried[element][key] = after
+            self._keys[element] = (*self._keys.get(element, ()), key)
             self._dirty[element] = None
 
     def sum_up(self, until_s: float = float("inf"), clock: Callable[[], float] = time.monotonic) -> bool:
@@ -93,13 +98,16 @@ class ChargeSums:
             self._add(self._sums.pop(element, None), -1.0)
             charges = self.of_element(element)
             if charges:
-                self._sums[element] = _summed(charges, _tries(self._tried.get(element, {}), self._run.name, element))
+                tried = {key: self._tried(key) for key in self._keys.get(element, ())}
+                self._sums[element] = self._summed(charges, _tries(tried, self._run.name, element))
                 self._add(self._sums[element], 1.0)
+        if not self._dirty:
+            self._dirty = {}  # one that was emptied is as large as ever
         return not self._dirty
 
     def of_element(self, element: str) -> list[Charge]:
         """Charges of an element in the order of its starts; own attempts only where sacct says nothing more."""
-        found = of_element(self._charges.get(element, {}).values())
+        found = of_element(self._charges.get(element, ()))
         if len(found) == 1:
             return found
         found.sort(key=began)
@@ -109,15 +117,26 @@ class ChargeSums:
         if sums is None:
             return
         self.cpu_h += sign * sums.cpu_h
-        for whole, part in (
-            (self.gpu_h, sums.gpu_h),
-            (self.waste_gpu_h, sums.waste_gpu_h),
-            (self.waste_cpu_h, sums.waste_cpu_h),
-        ):
-            for name, hours in part.items():
-                whole[name] += sign * hours
-                if abs(whole[name]) < _NOTHING:
-                    del whole[name]
+        of = {"gpu": self.gpu_h, "waste_gpu": self.waste_gpu_h, "waste_cpu": self.waste_cpu_h}
+        for (which, name), hours in zip(sums.names, sums.hours, strict=True):
+            whole = of[which]
+            whole[name] += sign * hours
+            if abs(whole[name]) < _NOTHING:
+                del whole[name]
+
+    def _summed(self, charges: Sequence[Charge], tries: Sequence[Try]) -> _Sums:
+        hours: dict[tuple[str, str], float] = defaultdict(float)
+        for gpu_type, gpu_h in accounts.charged_gpu_h(charges).items():
+            hours["gpu", gpu_type] = gpu_h
+        spent, _ = waste.spent(charges, tries)
+        for one in spent:
+            for purpose, seconds in one.seconds.items():
+                if waste.is_waste(purpose):
+                    if one.charge.gpus:
+                        hours["waste_gpu", purpose] += seconds * one.charge.gpus / 3600
+                    hours["waste_cpu", purpose] += seconds * one.charge.cpus / 3600
+        names = tuple(hours)
+        return _Sums(sum(c.cpu_h for c in charges), self._names.setdefault(names, names), tuple(hours.values()))
 
 
 def _tries(tried: Mapping[str, Sequence[Tried]], run: str, element: str) -> list[Try]:
@@ -145,18 +164,13 @@ def _tries(tried: Mapping[str, Sequence[Tried]], run: str, element: str) -> list
     ]
 
 
-def _summed(charges: Sequence[Charge], tries: Sequence[Try]) -> _Sums:
-    gpu_h = accounts.charged_gpu_h(charges)
-    waste_gpu_h: dict[str, float] = defaultdict(float)
-    waste_cpu_h: dict[str, float] = defaultdict(float)
-    spent, _ = waste.spent(charges, tries)
-    for one in spent:
-        for purpose, seconds in one.seconds.items():
-            if waste.is_waste(purpose):
-                if one.charge.gpus:
-                    waste_gpu_h[purpose] += seconds * one.charge.gpus / 3600
-                waste_cpu_h[purpose] += seconds * one.charge.cpus / 3600
-    return _Sums(gpu_h, sum(charge.cpu_h for charge in charges), dict(waste_gpu_h), dict(waste_cpu_h))
+def _with(held: tuple[Charge, ...], new: Charge) -> tuple[Charge, ...]:
+    """A later word on the same start takes the place of an earlier one."""
+    which = accounts.identity(new)
+    for place, one in enumerate(held):
+        if accounts.identity(one) == which:
+            return (*held[:place], new, *held[place + 1 :])
+    return (*held, new)
 
 
 def _shared(charge: Charge) -> Charge:

@@ -18,18 +18,14 @@ _DECIMALS = 6
 
 class _Sum:
     def __init__(self) -> None:
-        self.tasks: Counter[str] = Counter()
-        """Attempts by key."""
+        self.tasks = 0
         self.gpu_s = self.cpu_s = self.joules = 0.0
         self.unknown = 0
         """Attempts whose energy nobody measured."""
         self.grades: Counter[Grade] = Counter()
 
-    def add(self, key: str, one: Tried, sign: int) -> None:
+    def add(self, one: Tried, sign: int) -> None:
         """Add an attempt, or take it away again."""
-        self.tasks[key] += sign
-        if not self.tasks[key]:
-            del self.tasks[key]
         self.gpu_s += sign * one.gpu_s
         self.cpu_s += sign * one.cpu_s
         if one.joules is not None:
@@ -59,14 +55,16 @@ class CostSums:
         """By how attempts ended that led to nothing: of use where nobody keeps accounts."""
         self.waste_cpu_h: dict[str, float] = defaultdict(float)
 
-    def change(self, key: str, stage: Stage, label: Label, before: Brief, after: Brief) -> None:
-        """A task's attempts are others now."""
+    def change(self, stage: Stage, label: Label, before: Brief, after: Brief) -> None:
+        """A task's attempts are others now; `before` is what was told of it last."""
         condenser = (label.condenser or "") if stage in _OWNED else ""
         for brief, sign in ((before, -1), (after, 1)):
+            for gpu_type in {one.gpu_type for one in brief.tried if one.run == self._run}:
+                self._sums[stage, condenser, gpu_type].tasks += sign
             for one in brief.tried:
                 if one.run != self._run:
                     continue
-                self._sums[stage, condenser, one.gpu_type].add(key, one, sign)
+                self._sums[stage, condenser, one.gpu_type].add(one, sign)
                 if not one.productive:
                     self.waste_gpu_h[one.outcome] += sign * one.gpu_s / 3600
                     self.waste_cpu_h[one.outcome] += sign * one.cpu_s / 3600
@@ -80,7 +78,7 @@ class CostSums:
                 stage=stage,
                 condenser=condenser,
                 gpu_type=gpu_type,
-                tasks=len(found.tasks),
+                tasks=found.tasks,
                 gpu_h=round(max(0.0, found.gpu_s) / 3600, _DECIMALS),
                 cpu_h=round(max(0.0, found.cpu_s) / 3600, _DECIMALS),
                 kwh=None if found.kwh is None else round(found.kwh, _DECIMALS + 3),

@@ -67,8 +67,8 @@ class Hints:
         """Unfinished files: bytes that were read, and when it grew last."""
         self._turn = 0
         self._finished: set[str] = set()
-        self._said: dict[str, dict[str, Hint]] = {}
-        """Submission, key."""
+        self._said: dict[str, dict[str, Hint | float]] = {}
+        """Submission, key; of `recorded`, which most are in the end, only the time."""
         self._new: list[Word] = []
         self.unreadable: set[str] = set()
         """Files with lines that are no hints."""
@@ -101,7 +101,8 @@ class Hints:
     def of(self, submission: str, key: str) -> Hint | None:
         """The newest word on a task within one submission; "recorded" stands for good."""
         of_submission = self._said.get(submission)
-        return None if of_submission is None else of_submission.get(key)
+        held = None if of_submission is None else of_submission.get(key)
+        return Hint("recorded", held) if isinstance(held, float) else held
 
     def _list(self) -> None:
         """Names of new files: the folder is listed only where it changed."""
@@ -144,8 +145,8 @@ class Hints:
                 self.unreadable.add(path.name)
                 continue
             held = said.get(line.key)
-            if held is None or held.result not in RECORDED:
+            if held is None or (isinstance(held, Hint) and held.result not in RECORDED):
                 key = sys.intern(line.key)
-                said[key] = Hint(line.result, line.time)
+                said[key] = line.time if line.result == "recorded" else Hint(line.result, line.time)
                 recorded = line.result in RECORDED
                 self._new.append(Word(submission, int(element) if element.isdigit() else -1, key, recorded))

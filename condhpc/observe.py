@@ -77,8 +77,10 @@ class Observer:
         Ordered: what was looked at is put at the end.
         """
         self._running: set[int] = set()
-        self._recorded: dict[str, tuple[str, float | None]] = {}
-        """Key to (submission, time) of the word or look that told so."""
+        self._recorded_of: list[str | None] = []
+        """By place in the plan: submission of the word or look that told that it is recorded; None: nobody did."""
+        self._recorded_s: list[float | None] = []
+        """Time of that word."""
         self._looks: dict[str, Look] = {}
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
         self._pools = Pools(grace_s)
@@ -106,7 +108,7 @@ class Observer:
         all_again = rescan or not self._trust_hints or not self._plan
         self._trust_hints = not rescan
         if rescan:
-            self._recorded.clear()
+            self._recorded_of = [None] * len(self._plan)
             self._looks.clear()
         if not self._plan:
             self._begin()
@@ -120,10 +122,12 @@ class Observer:
     def _begin(self) -> None:
         """Read the plan: who consumes what."""
         self._plan = runs.plan(self._own.run)
-        self._index = {line.key: at for at, line in enumerate(self._plan)}
         self._rows = [None] * len(self._plan)
-        self._others.wanted = {line.key for line in self._plan if not line.cached}
+        self._recorded_of = [None] * len(self._plan)
+        self._recorded_s = [None] * len(self._plan)
+        self._others.wanted = [line.key for line in self._plan if not line.cached]
         for at, line in enumerate(self._plan):
+            self._index[line.key] = at
             for key in line.inputs.values():
                 source = self._index.get(key, at)
                 if source < at:
@@ -204,12 +208,12 @@ class Observer:
     def _row(self, at: int, line: PlanLine, place: Place | None, hint: Hint | None) -> Row:
         submission = place.name if place is not None else ""
         self._hot.pop(at, None)
-        if self._is_known(line, submission, hint):
-            return Row(**head(line), state="recorded", since_s=self._recorded[line.key][1])
+        if self._is_known(at, line, submission, hint):
+            return Row(**head(line), state="recorded", since_s=self._recorded_s[at])
         element, standing, queued, grace = self._whereabouts(place)
         look = self._look(line, submission, hint, standing, grace=grace)
         if look.recorded:
-            self._recorded[line.key] = (submission, None)
+            self._recorded_of[at], self._recorded_s[at] = submission, None
             return Row(**head(line), state="recorded")
         attempt = look.attempt
         is_open = attempt is not None and attempt.end is None
@@ -255,17 +259,16 @@ class Observer:
                 break
         return place, None if place is None else view.hints.of(place.name, key)
 
-    def _is_known(self, line: PlanLine, submission: str, hint: Hint | None) -> bool:
+    def _is_known(self, at: int, line: PlanLine, submission: str, hint: Hint | None) -> bool:
         """Whether it is recorded, as far as the plan, hints of its newest element and earlier looks tell."""
-        known = self._recorded.get(line.key)
-        if known is not None and known[0] == submission:
+        if self._recorded_of[at] == submission:
             return True
         if not self._trust_hints:
             return False
         if hint is not None and hint.result in RECORDED:
-            self._recorded[line.key] = (submission, hint.time)
+            self._recorded_of[at], self._recorded_s[at] = submission, hint.time
         elif line.cached and not submission:
-            self._recorded[line.key] = ("", None)
+            self._recorded_of[at], self._recorded_s[at] = "", None
         else:
             return False
         return True

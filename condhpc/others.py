@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from condhpc.layout import Layout
 from condhpc.run_view import RunView
 
@@ -12,7 +14,7 @@ class Others:
     def __init__(self, layout: Layout, own: str) -> None:
         self._layout = layout
         self._own = own
-        self.wanted: set[str] = set()
+        self.wanted: Collection[str] = ()
         """Keys that were not recorded when the run was planned."""
         self._missing: frozenset[str] = frozenset()
         self._version = -1
@@ -24,7 +26,7 @@ class Others:
         """Look at the other runs; none of them where all that is wanted was sent by the run itself."""
         if own.version != self._version:
             self._version = own.version
-            self._missing = frozenset(self.wanted - own.places.keys())
+            self._missing = frozenset(key for key in self.wanted if key not in own.places)
         if not self._missing:
             return
         for name in self._layout.run_names():

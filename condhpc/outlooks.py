@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from condhpc import briefs, runs
-from condhpc.briefs import EMPTY, Brief
+from condhpc.briefs import EMPTY, Brief, Briefs, Tried
 from condhpc.charge_sums import ChargeSums
 from condhpc.cost_model import gpu_named
 from condhpc.cost_sums import CostSums
@@ -66,17 +66,17 @@ class Outlooks:
         """Forget all; a run's plan never changes, so this happens once."""
         self._rows = []
         self._at = {row.key: at for at, row in enumerate(rows)}
-        self._briefs = [EMPTY] * len(rows)
+        self._briefs = Briefs(len(rows))
         self._todo: dict[int, None] = {}
         self._read_so_far = 0
         self._unreadable: dict[str, str] = {}
-        self._charges = ChargeSums(self._run)
+        self._charges = ChargeSums(self._run, self._tried)
         self._costs = CostSums(self._run.name)
         self._paces = Paces()
         self._failures = FailureGroups(
             self._run, self._layout, self._charges.of_element, self._brief_of, self._at.__getitem__
         )
-        self._pivot = Pivot(self._run, self._row, self._brief)
+        self._pivot = Pivot(self._run, self._row, self._brief, self._briefs.value)
         if rows:
             self._pivot.plan(rows, runs.inputs(self._run), self._at)
 
@@ -116,6 +116,9 @@ class Outlooks:
     def _brief_of(self, key: str) -> Brief:
         return self._briefs[self._at[key]]
 
+    def _tried(self, key: str) -> tuple[Tried, ...]:
+        return self._briefs[self._at[key]].tried
+
     def _take(self, rows: Sequence[Row]) -> None:
         if len(rows) != len(self._at):
             self._start(rows)
@@ -139,7 +142,7 @@ class Outlooks:
         if moved or (before is not None and before.attempts != row.attempts):
             if row.state == "recorded" or (row.attempts or 0) > (row.state == "running"):
                 self._todo[at] = None
-            elif self._briefs[at] is not EMPTY:
+            elif not self._briefs.is_empty(at):
                 self._replace(at, row, EMPTY)
 
     def _read(self, until_s: float) -> None:
@@ -150,6 +153,8 @@ class Outlooks:
                 del self._todo[at]
                 self._replace(at, self._rows[at], self._found(self._rows[at]))
             self._read_so_far += len(batch)
+        if not self._todo:
+            self._todo = {}  # one that was emptied is as large as ever
 
     def _found(self, row: Row) -> Brief:
         self._unreadable.pop(row.key, None)
@@ -162,8 +167,9 @@ class Outlooks:
             return EMPTY
 
     def _replace(self, at: int, row: Row, brief: Brief) -> None:
-        before, self._briefs[at] = self._briefs[at], brief
-        self._costs.change(row.key, row.stage, row.label, before, brief)
+        before = self._briefs[at]
+        self._briefs[at] = brief
+        self._costs.change(row.stage, row.label, before, brief)
         self._charges.change(row.key, before.tried, brief.tried)
         self._pivot.change(at)
         if row.state in BAD:

@@ -54,11 +54,20 @@ class _Rivals(NamedTuple):
 class Pivot:
     """Results by cell, in the order of the plan; tasks are named by their position in it."""
 
-    def __init__(self, run: RunFolder, row: Callable[[int], Row], brief: Callable[[int], Brief]) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        row: Callable[[int], Row],
+        brief: Callable[[int], Brief],
+        value: Callable[[int], float | None],
+    ) -> None:
         self._declared = study.declared(run)
         self._row = row
         self._brief = brief
+        self._value = value
         self._students: dict[CellId, array[int]] = {}
+        self._names: dict[CellId, CellId] = {}
+        """Each cell's name once in memory."""
         self._cell_at: list[CellId | None] = []
         self._set_at: list[_Set | None] = []
         """Of evaluations, analyses, sets and shards."""
@@ -88,6 +97,7 @@ class Pivot:
 
     def _plan_evaluation(self, number: int, row: Row, of_set: _Set | None) -> None:
         which = _cell(row.label)
+        which = self._names.setdefault(which, which)
         if which not in self._students:
             self._students[which] = array("I")
             self._rivals[_rivals(which)].append(which)
@@ -124,7 +134,7 @@ class Pivot:
     def _computed(self, which: CellId) -> CellResult:
         students = self._students[which]
         rows = [self._row(at) for at in students]
-        known = (self._brief(at).value for at in students)
+        known = (self._value(at) for at in students)
         values = [value if row.state == "recorded" else None for value, row in zip(known, rows, strict=True)]
         seeds = [
             SeedResult(
@@ -179,7 +189,7 @@ class Pivot:
     def _of_set(self, held: _Set) -> Iterator[tuple[str, float]]:
         by_metric: dict[str, list[float]] = defaultdict(list)
         for at, metric in held.analyses.items():
-            value = self._brief(at).value
+            value = self._value(at)
             if value is not None:
                 by_metric[metric].append(value)
         yield from ((metric, fmean(of_metric)) for metric, of_metric in by_metric.items())

@@ -226,7 +226,7 @@ def write_plan(run: RunFolder, lines: Iterable[PlanLine]) -> None:
 
 
 def plan(run: RunFolder) -> list[PlanLine]:
-    """The planned tasks of a run, inputs first. Equal texts are one object: plans are long and say much twice."""
+    """The planned tasks of a run, inputs first. Equal texts and inputs are one object: plans say much twice."""
     texts: dict[object, Any] = {}
     return [_shared(line, texts) for line in _lines(run.plan, _plan_lines)]
 
@@ -234,6 +234,7 @@ def plan(run: RunFolder) -> list[PlanLine]:
 def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
     label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
     inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
+    inputs = texts.setdefault(tuple(inputs.items()), inputs)  # students of a set have the same; nobody writes to it
     return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
 
 

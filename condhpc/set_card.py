@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from condhpc import contact_sheet, energy_sums, set_files, store
-from condhpc.contact_sheet import ClassRow
+from condhpc import energy_sums, set_files, store
 from condhpc.errors import CondhpcError
 from condhpc.layout import Layout
 from condhpc.log_view import label_text
@@ -18,6 +17,9 @@ from condhpc.planned import Label
 from condhpc.spec import CondenseSpec
 from condhpc.store import Record
 from condhpc.tables import duration, printable
+
+if TYPE_CHECKING:
+    from condhpc.contact_sheet import ClassRow
 
 CLASSES = 20
 IMAGES = 10
@@ -58,6 +60,8 @@ def read(layout: Layout, key: str, label: Label, cells: Iterable[CellResult] = (
 
 
 def _with_images(title: str, facts: list[tuple[str, str]], path: Path) -> SetCard:
+    from condhpc import contact_sheet  # arrays and images: 20 MB that a program has no use for until there are pictures
+
     try:
         found = contact_sheet.read(path, [], IMAGES, CLASSES)
     except (CondhpcError, OSError) as error:

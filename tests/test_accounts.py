@@ -248,7 +248,7 @@ def test_own_attempts_count_for_starts_after_the_accountings_last(tmp_path: Path
     first = (1100, 100, "sacct") if ended else (1090, 90, "sacct+attempts")
     assert [(c.end_s, c.elapsed_s, c.source) for c in found] == [first, (2500, 500, "attempts")]
     assert [c.restart for c in found] == [0, 1]
-    sums = ChargeSums(made_run.run)
+    sums = ChargeSums(made_run.run, lambda _: ())
     sums.read()
     assert sums.of_element("608_0") == found
 

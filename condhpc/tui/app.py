@@ -191,7 +191,7 @@ class Watch(Acting):
     def _focus_front(self) -> None:
         target = self.front.grid or next((child for child in self.front.query("*") if child.can_focus), None)
         if target is not None:
-            target.focus()
+            target.screen.set_focus(target)  # at once: put off, it would come after that of a `/` typed since
 
     # -- filters and order ---------------------------------------------------------------------------------------
 

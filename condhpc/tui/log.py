@@ -14,7 +14,6 @@ from textual.widgets import Input
 
 from condhpc import log_tail, log_view
 from condhpc.errors import CondhpcError
-from condhpc.findings import Row
 from condhpc.layout import Layout, RunFolder
 from condhpc.log_tail import DIARY, LogSource, LogTail
 from condhpc.runs import PlanLine
@@ -22,7 +21,7 @@ from condhpc.set_card import size_text
 from condhpc.tui.beside import begin, beside
 from condhpc.tui.line import Line
 from condhpc.tui.text_pane import TextPane
-from condhpc.tui.view import Setting, Update, View
+from condhpc.tui.view import Known, Setting, Update, View
 
 T = TypeVar("T")
 POLL_S = 2.0
@@ -54,7 +53,7 @@ class Log(View):
         self._title = Line(id="log-title")
         self._pane = TextPane(id="log-text")
         self._needle = Input(placeholder="text to search", id="log-needle")
-        self._rows: dict[str, Row] = {}
+        self._rows = Known()
         self._key = ""
         self._sources: list[LogSource] = []
         self._place = 0
@@ -77,11 +76,8 @@ class Log(View):
         self.set_interval(POLL_S, self._poll)
 
     def show(self, update: Update) -> None:
-        """Tasks by key; before one was asked for, the newest log of the run."""
-        if update.changed is None:
-            self._rows = {row.key: row for row in update.snapshot.rows}
-        else:
-            self._rows.update(update.changed)
+        """What is known of tasks; before one was asked for, the newest log of the run."""
+        self._rows.take(update.snapshot.rows)
         if not self._key and not self._sources and self.setting.folder is not None:
             begin(self, partial(self._load_newest, self.setting.folder), "log", exclusive=True)
         self._poll()

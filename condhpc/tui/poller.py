@@ -6,11 +6,13 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 from textual.message import Message
 
 from condhpc.findings import Row, Snapshot
+from condhpc.planned import no_collection
 from condhpc.tui.view import Update
 
 _BACK_OFF = 10.0
@@ -108,13 +110,14 @@ class Poller(threading.Thread):
 
     def _look(self) -> Update | None:
         try:
-            shot = self._source.snapshot()
+            with no_collection() if self._last is None else nullcontext():
+                shot = self._source.snapshot()
             update = Update(shot, changes(self._last.rows if self._last is not None else None, shot.rows))
         except Exception as error:  # the app's own thread raises what is a bug
             self._post(Trouble(error))
             return None
         if self._last is None:
-            gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage would stall the screen
+            gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage stalls the screen, as above
         self._post(update)
         return update
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import set_cell_size
 from rich.color import Color
@@ -20,10 +20,9 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from condhpc import half_blocks, set_card
+from condhpc import set_card
 from condhpc.errors import CondhpcError
 from condhpc.findings import Row
-from condhpc.half_blocks import PictureLine
 from condhpc.layout import Layout
 from condhpc.log_view import label_text
 from condhpc.outlook import CellResult
@@ -35,7 +34,11 @@ from condhpc.tui.beside import begin, beside
 from condhpc.tui.grid import Grid
 from condhpc.tui.table import Column, Shape
 from condhpc.tui.tones import TONE_OF
-from condhpc.tui.view import Setting, Update, View
+from condhpc.tui.view import Known, Setting, Update, View
+
+if TYPE_CHECKING:
+    from condhpc.contact_sheet import ClassRow
+    from condhpc.half_blocks import PictureLine
 
 _NAME_CHARS = 24
 _LEAST_VALUE_CHARS = 24
@@ -102,7 +105,7 @@ class Card(ScrollView, can_focus=True):
         if width != self._laid_out_for and width:
             self._laid_out_for = width
             images = [] if self._card is None else self._card.images
-            self._picture = half_blocks.picture(images, width - self._side)
+            self._picture = _drawn(images, width - self._side) if images else []
         self._fact_lines = [line for fact in self._facts for line in _folded(*fact, self._side or max(width, 1))]
         facts, picture = len(self._fact_lines), len(self._picture)
         self.virtual_size = Size(max(width, 1), max(facts, picture) if self._side else facts + picture)
@@ -132,6 +135,8 @@ class Card(ScrollView, can_focus=True):
     def _pixels(self, index: int, width: int, base: Style) -> Strip:
         if index >= len(self._picture):
             return Strip.blank(width, base)
+        from condhpc import half_blocks
+
         line = self._picture[index]
         segments = [Segment(set_cell_size(line.name, half_blocks.LABEL_CHARS + 1), base + _FACT_NAME)]
         if shows_colours(self.app):
@@ -153,6 +158,12 @@ def _folded(name: str, value: str, width: int) -> Iterator[tuple[str, str]]:
     else:
         yield from ((part, "") for part in folds.words(name, width))
         yield from ((" " * _INDENT, part) for part in folds.words(value, max(width - _INDENT, 1)))
+
+
+def _drawn(images: Sequence[ClassRow], columns: int) -> list[PictureLine]:
+    from condhpc import half_blocks  # with arrays and images: 20 MB that most who watch never need
+
+    return half_blocks.picture(images, columns)
 
 
 def _pixel(upper: Sequence[int], lower: Sequence[int], held: bool, base: Style) -> Segment:  # noqa: FBT001
@@ -181,7 +192,7 @@ class Sets(View):
         self._rows: Grid[Row] = Grid(_SHAPE, empty="no condensed set is planned", id="sets")
         self._card = Card(id="card")
         self._held: dict[str, Row] = {}
-        self._tasks: dict[str, Row] = {}
+        self._tasks = Known()
         self._cells: list[CellResult] = []
         self._wanted = ""
         self._shown: tuple[str, str] = ("", "")
@@ -195,12 +206,11 @@ class Sets(View):
     def show(self, update: Update) -> None:
         """Sets that changed, or all of them."""
         self._cells = update.snapshot.outlook.cells
+        self._tasks.take(update.snapshot.rows)
         if update.changed is None:
-            self._tasks = {row.key: row for row in update.snapshot.rows}
-            self._held = {key: row for key, row in self._tasks.items() if _is_set(row)}
+            self._held = {row.key: row for row in update.snapshot.rows if _is_set(row)}
             self._rows.replace(self._held.values())
         else:
-            self._tasks.update(update.changed)
             changed = {key: row for key, row in update.changed.items() if _is_set(row)}
             self._held.update(changed)
             self._rows.change(changed.values())

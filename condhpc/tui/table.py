@@ -234,10 +234,13 @@ class Table(Generic[R]):
 
     def _grouped(self, keys: list[str], by: Callable[[R], str]) -> Pieces[dict[str, Members[R]]]:
         members: dict[str, list[str]] = {}
+        names: dict[str, str] = {}
+        """Each once in memory, however many rows are in a group."""
         for count, key in enumerate(keys):
             group = self._groups.get(key)
             if group is None:
-                group = self._groups[key] = _GROUP + by(self.rows[key])
+                name = _GROUP + by(self.rows[key])
+                group = self._groups[key] = names.setdefault(name, name)
             members.setdefault(group, []).append(key)
             if count % PIECE == PIECE - 1:
                 yield

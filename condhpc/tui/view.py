@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -50,6 +50,28 @@ class Update(Message):
         if self.changed is None or missed.changed is None:
             return Update(self.snapshot, None)
         return Update(self.snapshot, {**missed.changed, **self.changed})
+
+
+class Known:
+    """The newest row of one task and another. Searched for, not indexed: of 100,000 tasks an index takes 5 MB."""
+
+    def __init__(self) -> None:
+        self._rows: Sequence[Row] = ()
+        self._key = ""
+        self._place = -1
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """The rows of a new look."""
+        if not 0 <= self._place < len(rows) or rows[self._place].key != self._key:
+            self._key, self._place = "", -1
+        self._rows = rows
+
+    def get(self, key: str) -> Row | None:
+        """None where there is no such task; the same key again costs nothing."""
+        if key != self._key:
+            self._key = key
+            self._place = next((place for place, row in enumerate(self._rows) if row.key == key), -1)
+        return self._rows[self._place] if self._place >= 0 else None
 
 
 class View(Vertical):

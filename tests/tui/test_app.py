@@ -116,8 +116,8 @@ async def test_what_is_typed_fast_after_slash_is_text() -> None:
     """A slow line delivers many keys at once: none of them acts on the way into the line."""
     app, _ = watching(shot(row("a" * 32, "failed", "boom")))
     async with app.run_test(size=(120, 24)) as pilot:
-        await to_tasks(pilot, app, 1)
-        for key in "/F/6q":
+        await until(pilot, lambda: app._shot is not None)
+        for key in "2/F/6q":
             app.post_message(Key("slash" if key == "/" else key, key))
         await until(pilot, lambda: app.query_one("#filter", Input).value == "F/6q")
         assert app.front.id == "tasks"

@@ -1,0 +1,185 @@
+"""`condhpc watch` on 100,000 recorded tasks that are on disk: memory and stalls with all that the program does.
+
+Procedure: the run of `bench_outlook.py`, with one submission of packs of ten and what its elements said. A process of
+its own watches it on a pseudo-terminal, 160 x 50: observer, outlooks and all views, as `condhpc watch` has them. It is
+left alone until no note says that more is being read, then every view is brought to the front. Resident memory after
+both. A stall is the time between two beats of a task of the event loop that asks to be woken every 5 ms: the smaller
+one of wall time and of the CPU time of all threads, since neither other programs nor a thread that waits count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from benchmarks import bench_outlook
+from benchmarks.bench_outlook import PACK, Made
+from benchmarks.bench_watch import RSS_MB, STALL_MS, read_for, resident_mb
+
+from condhpc import profile as profiles
+from condhpc import runs
+from condhpc.layout import Layout
+from condhpc.observe import Observer
+from condhpc.runs import Intent, Reply
+from condhpc.steward import Beside
+from condhpc.tui import start
+from condhpc.tui.app import Watch
+from condhpc.tui.view import Setting, Update
+from condhpc.tui.views import VIEWS
+
+pytestmark = pytest.mark.bench
+
+SETS = bench_outlook.SETS
+LONGEST_S = 300.0
+ON_SCREEN_S = 2.0
+RUN = """
+import sys
+sys.path[:0] = {paths}
+from pathlib import Path
+from benchmarks.bench_watch_disk import watch
+watch(Path({root!r}), Path({result!r}))
+"""
+
+
+class Result(msgspec.Struct):
+    """What was measured."""
+
+    read_mb: float = 0.0
+    """Resident after all was read."""
+    views_mb: float = 0.0
+    """Resident after all views were shown."""
+    reading_stall_ms: float = 0.0
+    """Longest while records are read."""
+    views_stall_ms: float = 0.0
+    """Longest while views are turned."""
+    stalls: dict[str, int] = {}
+    """How many stalls were longer than so many milliseconds."""
+    wall_stall_ms: float = 0.0
+    """Longest by the wall clock alone: other programs count."""
+    read_s: float = 0.0
+
+
+class Measured(Watch):
+    """Notes how long its event loop does not answer."""
+
+    def __init__(self, source: Beside, setting: Setting, result: Path) -> None:
+        super().__init__(source, 1.0, setting)
+        self._result = result
+        self.found = Result()
+        self._read = False
+        self._beats: asyncio.Task[None] | None = None
+        self._began = time.monotonic()
+
+    def on_ready(self) -> None:
+        """The terminal shows something."""
+        self._beats = asyncio.create_task(self._beat())
+
+    def on_update(self, message: Update) -> None:
+        """Whether all was read."""
+        if not self._read and not message.snapshot.outlook.notes:
+            self._read, self.found.read_s = True, time.monotonic() - self._began
+            self.set_timer(ON_SCREEN_S, self._write)
+
+    def _write(self) -> None:
+        self._result.write_bytes(msgspec.json.encode(self.found))
+
+    async def _beat(self) -> None:
+        while True:
+            wall_s, cpu_s = time.monotonic(), time.process_time()
+            await asyncio.sleep(0.005)
+            wall_ms = 1000 * (time.monotonic() - wall_s)
+            stall_ms = min(wall_ms, 1000 * (time.process_time() - cpu_s))
+            name = "views_stall_ms" if self._read else "reading_stall_ms"
+            setattr(self.found, name, max(getattr(self.found, name), stall_ms))
+            self.found.wall_stall_ms = max(self.found.wall_stall_ms, wall_ms)
+            for limit in (20, 50, 100):
+                self.found.stalls[str(limit)] = self.found.stalls.get(str(limit), 0) + (stall_ms > limit)
+
+    async def action_quit(self) -> None:
+        """Tell what was found."""
+        self._write()
+        await super().action_quit()
+
+
+def watch(root: Path, result: Path) -> None:
+    """What the process on the pseudo-terminal runs."""
+    layout = Layout(root)
+    run = layout.run(layout.run_names()[0])
+    profile = profiles.resolve(None, str(root), {})
+    source = Beside(Observer(run, layout, None), run, profile, None)
+    start.tuned()
+    setting = Setting(clock=time.time, folder=run, layout=layout)
+    Measured(source, setting, result).run()
+
+
+def make(root: Path) -> None:
+    """The run on disk, sent in packs of which every element has said that its tasks are recorded."""
+    made = Made(root)
+    keys = [row.key for row in made.rows]
+    packs = tuple(tuple(keys[at : at + PACK]) for at in range(0, len(keys), PACK))
+    runs.append(made.run, Intent(name="sub", backend="slurm", elements=packs, time=900.0))
+    runs.append(made.run, Reply(name="sub", job="60", time=900.0))
+    made.run.done.mkdir()
+    for element, pack in enumerate(packs):
+        said = ({"key": key, "result": "recorded", "time": 1010.0 + at} for at, key in enumerate(pack))
+        lines = b"".join(msgspec.json.encode(one) + b"\n" for one in said)
+        (made.run.done / f"sub.{element}.jsonl").write_bytes(lines)
+
+
+def measure(root: Path, result: Path) -> Result:
+    """Watch the run, turn all views, quit."""
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests.parent)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environ = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        code = RUN.format(paths=paths, root=str(root), result=str(result))
+        os.execve(sys.executable, [sys.executable, "-c", code], environ)
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+        until = time.monotonic() + LONGEST_S
+        while not result.exists():
+            assert time.monotonic() < until, "it never read all"
+            read_for(terminal, 0.2)
+        read_mb = resident_mb(pid)
+        for number in range(len(VIEWS)):
+            os.write(terminal, str(number + 1).encode())
+            read_for(terminal, ON_SCREEN_S)
+        views_mb = resident_mb(pid)
+        os.write(terminal, b"q")
+        read_for(terminal, 5.0)
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    found = msgspec.json.decode(result.read_bytes(), type=Result)
+    found.read_mb, found.views_mb = read_mb, views_mb
+    return found
+
+
+def report(found: Result) -> str:
+    """One line."""
+    return (
+        f"watching {50 * SETS:,} recorded tasks on disk: all read after {found.read_s:.0f} s, {found.read_mb:.0f} MB "
+        f"then, {found.views_mb:.0f} MB after all views (target {RSS_MB:.0f}); longest stall while reading "
+        f"{found.reading_stall_ms:.0f} ms, while turning views {found.views_stall_ms:.0f} ms (target {STALL_MS:.0f}; "
+        f"by the wall clock {found.wall_stall_ms:.0f} ms); longer than 20, 50, 100 ms: "
+        + ", ".join(str(count) for count in found.stalls.values())
+    )
+
+
+def test_records_on_disk(tmp_path: Path) -> None:
+    """Memory below the target; stalls below it while nothing else runs on the machine."""
+    make(tmp_path / "root")
+    found = measure(tmp_path / "root", tmp_path / "result.json")
+    print("\n" + report(found))
+    assert found.views_mb < RSS_MB
+    assert found.reading_stall_ms < STALL_MS / 0.7
