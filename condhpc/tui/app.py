@@ -47,12 +47,12 @@ class Watch(Acting):
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - Textual's declaration
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(i + 1), f"front({i})", view.TITLE, show=False, id=f"app.view_{view.TITLE.lower()}")
+        *(Binding(str(i + 1), f"front({i})", view.TITLE, show=False, priority=True, id=f"app.view_{view.TITLE.lower()}")
           for i, view in enumerate(VIEWS)),
         # Priority: Textual's screens have tab for what is to be focused. No key that one may type has it.
         Binding("tab", "turn(1)", "Next view", show=False, priority=True, id="app.next_view"),
         Binding("shift+tab", "turn(-1)", "View before", show=False, priority=True, id="app.previous_view"),
-        # Priority: what is typed fast after it is text, and must not reach the table as keys that act.
+        # Priority, as views have: what is typed fast after it is text, and must not reach the table as keys that act.
         Binding("slash", "filter", "Filter", key_display="/", priority=True, id="app.filter"),
         Binding("escape", "unfilter", "All", show=False, id="app.unfilter"),
         Binding("F", "failures", "Failures only", id="app.failures"),
@@ -200,7 +200,7 @@ class Watch(Acting):
         if not self.may_act(action):
             return False
         del parameters
-        if action == "filter" and (len(self.screen_stack) > 1 or isinstance(self.focused, Input)):
+        if action in {"filter", "front"} and (len(self.screen_stack) > 1 or isinstance(self.focused, Input)):
             return False
         if action in {"filter", "sort", "reverse"}:
             return self.front.grid is not None
