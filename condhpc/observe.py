@@ -287,7 +287,8 @@ class Observer:
         recorded = not (active and self._trust_hints) and self._folders.is_recorded(line)
         attempt = None if recorded else self._folders.attempt(line)
         found = Look(submission, hint, recorded=recorded, attempt=attempt)
-        if not active and (over or not grace):
+        goes_on = attempt is not None and attempt.end is None  # whatever the queue says, or where it is not ours
+        if not active and (over or not (grace or goes_on)):
             self._looks[line.key] = found
         return found
 

@@ -66,7 +66,9 @@ def dev_cluster(folder: Path, *options: str) -> Iterator[DevCluster]:
     try:
         exports = _run([str(CLUSTER), "env", "--dir", str(folder)], env, 30.0, check=True).stdout
         added = dict(shlex.split(line)[1].split("=", 1) for line in exports.splitlines())
-        yield DevCluster(folder, env | added)
+        # Clusters of one name share what watchers know of the queue; these are of one name and live side by side.
+        cache = {"XDG_CACHE_HOME": f"{folder}-cache"}
+        yield DevCluster(folder, env | added | cache)
     finally:
         _run([str(CLUSTER), "down", "--dir", str(folder)], env, 120.0, check=True)
 

@@ -16,7 +16,8 @@ class Terminal:
     def __init__(self, folder: Path, env: Mapping[str, str], columns: int, lines: int) -> None:
         self._socket = folder / "tmux"
         self._env = {
-            **env,
+            # pytest's workers say how wide they are; the window's own size counts.
+            **{name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}},
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
             "TERM": "xterm-256color",
