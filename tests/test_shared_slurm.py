@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_clock import Clock
 from made_runs import FakeQueue, MadeRun, squeue_row
 
 from condhpc import accounts
@@ -19,17 +20,6 @@ from condhpc.shared_slurm import SharedQueue, SharedSlurm
 from condhpc.slurm_cache import Cache
 
 PATIENCE_S = 20.0
-
-
-class Clock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
 
 
 @pytest.fixture

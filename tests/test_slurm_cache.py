@@ -6,22 +6,12 @@ from pathlib import Path
 
 import pytest
 from children import fork, gate, reap
+from made_clock import Clock
 from made_runs import squeue_row
 
 from condhpc import slurm_cache
 from condhpc.slurm_cache import Cache, Calls
 from condhpc.slurm_text import QueueRow, parse_squeue
-
-
-class Clock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        """Epoch seconds."""
-        return self.now
 
 
 @pytest.fixture
