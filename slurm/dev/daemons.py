@@ -157,7 +157,9 @@ def environment(cluster: Cluster) -> dict[str, str]:
 def database_options(cluster: Cluster) -> list[str]:
     """Options of a small database that nobody needs after a crash; --no-defaults must come first."""
     quick = ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M"]
-    return ["--no-defaults", "--user=root", f"--datadir={cluster.run}/db", "--innodb-buffer-pool-size=64M", *quick]
+    # A server that starts deletes every "#sql*" file of its temporary folder, those of a neighbour included.
+    own = [f"--datadir={cluster.run}/db", f"--tmpdir={cluster.run}/db-tmp"]
+    return ["--no-defaults", "--user=root", *own, "--innodb-buffer-pool-size=64M", *quick]
 
 
 def arguments(cluster: Cluster, name: str) -> list[str]:

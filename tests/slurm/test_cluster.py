@@ -71,6 +71,18 @@ def test_env_exports_what_a_shell_needs(own: DevCluster) -> None:
     assert own.run("sinfo", "-h", "-p", "main", "-o", "%D %T %G").stdout.split() == ["4", "idle", "gpu:h100:4"]
 
 
+def test_a_database_leaves_other_databases_temporary_files_alone(own: DevCluster) -> None:
+    """A mariadbd that starts empties its temporary folder of "#sql*": in a common one, clusters break each other's."""
+    others = Path(own.env.get("TMPDIR", "/tmp")) / f"#sql-temptable-{os.getpid()}.MAI"
+    others.touch()
+    try:
+        for verb in ("stop", "start"):
+            own.verb(verb, "mariadbd")
+        assert others.exists()
+    finally:
+        others.unlink(missing_ok=True)
+
+
 def test_up_again_changes_nothing(own: DevCluster) -> None:
     """`up` on a cluster that is up keeps every process, and refuses an option that would need a new cluster."""
     before = daemons(own)
