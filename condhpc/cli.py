@@ -298,13 +298,13 @@ def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
 
 def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
     """Where it stands. Looking at a run fails neither of a queue that does not answer nor of a newer budget file."""
-    from condhpc import spending
+    from condhpc import enforcing
     from condhpc.errors import SchedulerError, StoreError
 
     if not run.budget.exists():
         return None
     try:
-        return spending.enforce(run, layout, slurm, say)
+        return enforcing.enforce(run, layout, slurm, say)
     except (SchedulerError, StoreError) as error:
         say(f"the budget could not be looked at: {error}")
         return None

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from condhpc import accounts, retrying, snapshot, spending, steward_job, submit
+from condhpc import accounts, enforcing, retrying, snapshot, steward_job, submit
 from condhpc import profile as profiles
 from condhpc.errors import CondhpcError, SchedulerError, StoreError
 from condhpc.findings import Snapshot
@@ -37,7 +37,7 @@ def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None
     if slurm is not None:
         for problem in accounts.refresh(run, layout, slurm):
             say(problem)
-    at = spending.enforce(run, layout, slurm, say)
+    at = enforcing.enforce(run, layout, slurm, say)
     shot = _look(run, layout, profile, slurm)
     moving = any(row.state in MOVING for row in shot.rows)
     if at is not None and at.is_used_up:
@@ -138,7 +138,7 @@ class Beside:
             return  # a colleague's
         layout = self._observer.layout
         if self._slurm is None or not steward_job.unavailable(layout, self._profile):
-            self._standing = spending.enforce(self._run, layout, self._slurm, say)
+            self._standing = enforcing.enforce(self._run, layout, self._slurm, say)
         else:
             round_(self._run, layout, self._profile, self._slurm, say)
 

@@ -18,6 +18,7 @@ import msgspec
 from condhpc import (
     budget,
     cancelling,
+    enforcing,
     estimates,
     facts,
     files,
@@ -35,7 +36,6 @@ from condhpc import (
     runs,
     sharding,
     snapshot,
-    spending,
     steward_job,
     store,
     survey,
@@ -172,7 +172,7 @@ def _bound_later(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepar
     bound = budget.parse(terms.budget)
     if taken.live:
         reservations.join(run, layout, bound, terms.budget, hard=terms.hard)
-        spending.lift(run, layout, _slurm(prepared.profile), say)
+        enforcing.lift(run, layout, _slurm(prepared.profile), say)
         say(f"run {run.name}: its budget is {budget.shown(bound)} from now on")
     else:
         say(
@@ -199,7 +199,7 @@ def _claimed(
 ) -> dict[str, Amounts] | None:
     """Upper estimates of what is new, where a budget covers it; None where none bounds it."""
     todo = estimates.upper(prepared.plan, taken.new.keys(), prepared.needs, prepared.profile)
-    return todo.amounts if spending.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
+    return todo.amounts if enforcing.claim(run, layout, said, todo, _slurm(prepared.profile), say) else None
 
 
 def resume(
@@ -217,7 +217,7 @@ def resume(
     The profile in force counts, so that more memory or time helps, unless it is for another back-end.
     """
     if not terms.budget:  # else it may be raised now
-        spending.enforce(run, layout, _slurm(profiles.of_run(run.profile)), say)
+        enforcing.enforce(run, layout, _slurm(profiles.of_run(run.profile)), say)
     step = advance(run, layout, current, accept_code=accept_code, say=say, terms=terms)
     return _follow(run, step.pool, layout, step.profile, say, progress)
 
@@ -258,7 +258,7 @@ def advance(
         files.replace(run.profile, profiles.encode(prepared.profile))
         if terms.budget:
             reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
-        spending.lift(run, layout, _slurm(prepared.profile), say)
+        enforcing.lift(run, layout, _slurm(prepared.profile), say)
         pool = _hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)
     return Step(len(taken.new), pool, prepared.profile)
@@ -437,7 +437,7 @@ def _follow(
     progress = Progress(run)
     try:
         while not pool.wait(_PROGRESS_S):
-            spending.enforce(run, layout, None, say)
+            enforcing.enforce(run, layout, None, say)
             if line := progress.line():
                 show(line)
     except KeyboardInterrupt:

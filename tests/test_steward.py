@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from made_runs import FakeQueue, MadeRun, squeue_row
 
-from condhpc import accounts, budget, reservations, retrying, snapshot, spending, steward, steward_job, submit
+from condhpc import (
+    accounts,
+    budget,
+    enforcing,
+    reservations,
+    retrying,
+    snapshot,
+    spending,
+    steward,
+    steward_job,
+    submit,
+)
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.observe import Observer
@@ -175,7 +186,7 @@ def test_a_watcher_that_only_looks_never_acts(
 ) -> None:
     """`--read-only` sends nothing and keeps nobody to a budget, also where no steward does; the bound is shown."""
     monkeypatch.setattr(steward_job, "unavailable", lambda *_: "nodes cannot submit")
-    monkeypatch.setattr(spending, "enforce", lambda *_: pytest.fail("it acted"))
+    monkeypatch.setattr(enforcing, "enforce", lambda *_: pytest.fail("it acted"))
     reservations.join(made.run, made.layout, budget.parse("9gpuh"), "9gpuh", hard=False)
     queue = FakeQueue()
     beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue, only_looks=True)
@@ -205,7 +216,7 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
         raise SchedulerError("squeue: no answer within 30 s")
 
     monkeypatch.setattr(steward, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(spending, "enforce", hang)
+    monkeypatch.setattr(enforcing, "enforce", hang)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
     assert "squeue: no answer within 30 s" not in beside.snapshot().problems
     beside.snapshot()
@@ -220,16 +231,16 @@ def test_a_disk_that_fails_beside_is_told_and_looking_goes_on(made: MadeRun, mon
     def full(*_: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr(spending, "enforce", full)
+    monkeypatch.setattr(enforcing, "enforce", full)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None, every_s=0.0)
     assert any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
-    monkeypatch.setattr(spending, "enforce", lambda *_: None)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_: None)
     assert not any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
 
 
 def test_a_bug_beside_is_raised_where_one_looks(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that dies in silence would leave the budget alone for days."""
-    monkeypatch.setattr(spending, "enforce", lambda *_: 1 / 0)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_: 1 / 0)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
     with pytest.raises(ZeroDivisionError):
         beside.snapshot()
