@@ -178,11 +178,10 @@ def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
     """Check a manifest and show what it would submit, and what that takes; writes nothing."""
     import msgspec
 
-    from condhpc import start_times, steward_job
-    from condhpc import submit as submission
+    from condhpc import preparing, start_times, steward_job
     from condhpc.status_text import overview_lines
 
-    prepared = submission.prepare(manifest, session.profile())
+    prepared = preparing.prepare(manifest, session.profile())
     overview = msgspec.structs.replace(prepared.overview, waits=start_times.waits(prepared.arrays))
     if as_json:
         _print_json(overview)
@@ -213,13 +212,15 @@ def _print_json(value: Any) -> None:
 @click.pass_obj
 def submit(session: Session, /, manifest: Path | None, resumed: str | None, said: str, **flags: bool) -> None:
     """Submit a manifest, or go on with a run. What is recorded is skipped, what is live is not sent again."""
+    from condhpc import preparing
     from condhpc import submit as submission
+    from condhpc.sending import Terms
     from condhpc.status_text import overview_lines
 
     if (manifest is None) == (resumed is None):
         raise click.UsageError("give a manifest, or --continue [RUN] without one")
     accept_code = flags["accept_code"]
-    terms = submission.Terms(budget=said, hard=flags["hard"], steward=not flags["no_steward"])
+    terms = Terms(budget=said, hard=flags["hard"], steward=not flags["no_steward"])
     if manifest is None:
         run, layout = session.run(resumed or None)
         run = submission.resume(
@@ -227,7 +228,7 @@ def submit(session: Session, /, manifest: Path | None, resumed: str | None, said
         )
         _keep_accounts(run, layout)
     else:
-        prepared = submission.prepare(manifest, session.profile())
+        prepared = preparing.prepare(manifest, session.profile())
         for line in overview_lines(prepared.overview):
             say(line)
         if prepared.overview.warnings and not flags["yes"] and on_terminal():

@@ -47,9 +47,9 @@ def budget(session: Session, run: str | None, text: str | None, *, lift: bool, h
 
 def _go_on(run: RunFolder, layout: Layout) -> None:
     """The steward may have ended while nothing moved."""
-    from condhpc import profile, submit
+    from condhpc import profile, sending
 
-    submit.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
+    sending.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
 
 
 def lines(at: Standing) -> list[str]:

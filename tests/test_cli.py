@@ -15,14 +15,13 @@ from click.testing import CliRunner, Result
 from made_runs import FakeQueue, MadeRun, dead_owner, squeue_row, strange_owner
 from test_accounts import FakeAccounting, sacct_row
 
-from condhpc import accounts, cli, observe, profile, runs
+from condhpc import accounts, cli, observe, preparing, profile, runs
 from condhpc.check import fail, ok
 from condhpc.errors import InputError, ProblemsError, SchedulerError
 from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Observer, Snapshot
 from condhpc.outlook import Outlook
 from condhpc.profile import Profile
-from condhpc.submit import Terms
 
 pytestmark = pytest.mark.usefixtures("no_own_profile")
 
@@ -42,14 +41,13 @@ def call(*arguments: str, answer: str | None = None) -> Result:
 
 
 class Submission(types.ModuleType):
-    """Stands for `condhpc.submit`; notes what it was asked."""
+    """Stands for `condhpc.submit` and for preparing; notes what it was asked."""
 
     def __init__(self, run: RunFolder, overview: Any = None) -> None:
         super().__init__("condhpc.submit")
         self.run = run
         self.calls: list[tuple[str, Any]] = []
         self.terms: Any = None
-        self.Terms = Terms
         self.asked: Any = None
         self.overview = overview or types.SimpleNamespace(
             rows=[], warnings=[], kept_back=0, provisional=False, costs=[], carbon=None, raised=[], waits=[]
@@ -100,6 +98,7 @@ def submission(monkeypatch: pytest.MonkeyPatch, made: MadeRun) -> Submission:
     found = Submission(made.run)
     monkeypatch.setitem(sys.modules, "condhpc.submit", found)
     monkeypatch.setattr(condhpc, "submit", found, raising=False)
+    monkeypatch.setattr(preparing, "prepare", found.prepare)
     return found
 
 

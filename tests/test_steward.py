@@ -12,6 +12,7 @@ from made_runs import FakeQueue, MadeRun, squeue_row
 
 from condhpc import (
     accounts,
+    advancing,
     budget,
     enforcing,
     reservations,
@@ -20,33 +21,33 @@ from condhpc import (
     spending,
     steward,
     steward_job,
-    submit,
 )
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.observe import Observer
 from condhpc.profile import Profile
+from condhpc.sending import Terms
 
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 PROFILE = Profile(name="x", backend="slurm")
 
 
 class Advanced:
-    """In the place of `submit.advance`: says how much it sent, or fails."""
+    """In the place of `advancing.advance`: says how much it sent, or fails."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.sent = 1
         self.error: Exception | None = None
 
-    def __call__(self, *_: Any, terms: submit.Terms, **__: Any) -> submit.Step:
+    def __call__(self, *_: Any, terms: Terms, **__: Any) -> advancing.Step:
         """Note."""
         assert not terms.steward, "it is one itself"
         assert terms.asked == retrying.UNASKED, "neither code nor what was cancelled goes on by itself"
         self.calls += 1
         if self.error is not None:
             raise self.error
-        return submit.Step(self.sent, None, PROFILE)
+        return advancing.Step(self.sent, None, PROFILE)
 
 
 @pytest.fixture
@@ -61,9 +62,9 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> MadeRun:
 
 @pytest.fixture
 def advanced(monkeypatch: pytest.MonkeyPatch) -> Advanced:
-    """Notes calls of `submit.advance`."""
+    """Notes calls of `advancing.advance`."""
     found = Advanced()
-    monkeypatch.setattr(submit, "advance", found)
+    monkeypatch.setattr(advancing, "advance", found)
     return found
 
 
