@@ -12,7 +12,7 @@ from condhpc.talk import say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
     from condhpc.layout import Layout, RunFolder
     from condhpc.scheduler import Slurm
     from condhpc.spending import Standing

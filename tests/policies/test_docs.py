@@ -21,6 +21,7 @@ import tomli
 from condhpc import (
     cells_tables,
     cli,
+    cli_session,
     collect,
     errors,
     facts,
@@ -283,7 +284,7 @@ def test_exit_codes() -> None:
     rows = tables(section("README.md", "Commands"))[1]
     families = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, errors.CondhpcError)]
     after = set(map(int, re.findall(r"\b7\d\b", section("README.md", "Commands"))))
-    known = {family.exit_code for family in families} | set(cli._EXIT_OF_STATE.values()) | {cli._INTERRUPTED}
+    known = {family.exit_code for family in families} | set(cli_session.EXIT_OF_STATE.values()) | {cli._INTERRUPTED}
     assert set(map(int, first_column(rows))) | after == known
 
 
