@@ -125,7 +125,10 @@ def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
     """The newest run of exactly this manifest and plan, if any."""
     planned = without_shards(prepared.plan.tasks)
     for run in map(layout.run, reversed(layout.run_names())):
-        if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
+        try:
+            if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
+                continue
+        except PermissionError:  # a colleague's, who keeps it closed
             continue
         if without_shards(runs.plan(run)) == planned:
             return run
