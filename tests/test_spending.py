@@ -13,7 +13,8 @@ from condhpc.budget import Amounts
 from condhpc.charges import Charge
 from condhpc.energy import Energy
 from condhpc.errors import SchedulerError
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import SEP, AcctRow, QueueRow, parse_squeue
 

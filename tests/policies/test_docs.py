@@ -46,8 +46,9 @@ from condhpc.paper.accuracy import ACCURACY
 from condhpc.paper.costs import PAPER_COST
 from condhpc.paper.metric_pages import PAPER_METRICS
 from condhpc.plan import Plan
-from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
+from condhpc.profile import Footprint, Profile
 from condhpc.registry import KINDS, Kind
+from condhpc.resources import StageBlock, StageResources, StewardBlock
 from condhpc.spec import WeightsSpec
 from condhpc.tui import start
 
