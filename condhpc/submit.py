@@ -21,6 +21,7 @@ from condhpc import (
     reservations,
     retrying,
     runs,
+    spending,
     steward_job,
 )
 from condhpc import profile as profiles
@@ -180,10 +181,10 @@ def _follow(
     """Stay with local workers to the end, and keep to the budget; Ctrl-C lets their tasks checkpoint first."""
     if pool is None:
         return run
-    progress = Progress(run)
+    progress, known = Progress(run), spending.Known()
     try:
         while not pool.wait(_PROGRESS_S):
-            enforcing.enforce(run, layout, None, say)
+            enforcing.enforce(run, layout, None, say, known=known)
             if line := progress.line():
                 show(line)
     except KeyboardInterrupt:
