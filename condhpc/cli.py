@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 from typing import Any
 
@@ -44,7 +46,7 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno not in _OF_THE_DISK:
                 raise
-            say(f"condhpc: {error.filename or 'disk'}: {error.strerror}; nothing recorded is lost, mend it and go on")
+            say(f"condhpc: {error.filename or 'disk'}: {error.strerror}; {_advice(error)}")
             ctx.exit(_STORE_TROUBLE)
         except KeyboardInterrupt:
             say("interrupted")
@@ -54,6 +56,33 @@ class _Commands(click.Group):
                 from condhpc.shared_slurm import cache_of_user
 
                 cache_of_user().spoil()
+
+
+def _advice(error: OSError) -> str:
+    """What to do: where another user's permissions are in the way, that user can help."""
+    owner = _owner(str(error.filename)) if error.filename and error.errno in {errno.EACCES, errno.EPERM} else None
+    if owner is None or owner == os.getuid():
+        return "nothing recorded is lost, mend it and go on"
+    return f"it belongs to {_user(owner)}: ask for the right to use it, or take a root of your own (--root)"
+
+
+def _owner(path: str) -> int | None:
+    """Of a file, or of the closed folder in the way to it."""
+    while True:
+        with contextlib.suppress(OSError):
+            return os.stat(path).st_uid  # noqa: PTH116
+        if (above := os.path.dirname(path)) in {path, ""}:  # noqa: PTH120
+            return None
+        path = above
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

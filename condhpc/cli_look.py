@@ -45,6 +45,7 @@ def status(session: Session, run: str | None, *, as_json: bool, rescan: bool, fo
     if following and rescan:
         raise click.UsageError("--rescan looks once; leave --follow out")
     observer, slurm = watcher_of(folder, layout, once=not following)
+    observer.distrust()
     standing = _keep_to_budget(folder, layout, slurm)
     if following:
         shot = _follow(folder, observer, as_json=as_json)

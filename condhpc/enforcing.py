@@ -14,7 +14,7 @@ from condhpc.layout import Layout, RunFolder
 from condhpc.root_lock import root_lock
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import QueueRow, StateClass
-from condhpc.spending import Standing, is_own, jobs_of, queue_of, standing, standing_in
+from condhpc.spending import Known, Standing, is_own, jobs_of, queue_of, standing, standing_in
 
 Say = Callable[[str], None]
 
@@ -48,10 +48,19 @@ def _admit(bound: Budget, wanted: Amounts, at: Standing | None) -> None:
         )
 
 
-def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fresh: bool = False) -> Standing | None:
+def enforce(
+    run: RunFolder,
+    layout: Layout,
+    slurm: Slurm | None,
+    say: Say,
+    *,
+    fresh: bool = False,
+    known: Known | None = None,
+) -> Standing | None:
     """Where a run's budget stands; when it is used up, all its runs begin nothing more and what waits is held.
 
     None for a run without a budget, and for another user's, who enforces it. What runs is ended where it is `hard`.
+    Who looks often keeps one `known` from look to look.
     """
     if not run.budget.exists() or not is_own(run):
         return None
@@ -59,7 +68,7 @@ def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fr
     if pot is None:
         return None
     rows = queue_of(pot, layout, slurm)
-    at = standing_in(pot, layout, rows, slurm, fresh=fresh)
+    at = standing_in(pot, layout, rows, slurm, fresh=fresh, known=known)
     if at.is_used_up and pot.budget is not None:
         told = f"budget used up: {budget.used_text(pot.budget, at.charged)}"
         for one in filter(is_own, map(layout.run, pot.runs)):

@@ -188,6 +188,8 @@ def of_run(path: Path) -> Profile:
     """The profile that a run was submitted with, from its folder; raises InputError."""
     try:
         return decode(path.read_bytes())
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); ask its owner for the right to") from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not readable ({error}); the submission of this run was interrupted, submit again"

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounts, budget, energy_sums, estimates, ledger, reservations, runs, tries
+from condhpc import accounts, budget, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
-from condhpc.energy import Energy
 from condhpc.layout import Layout, RunFolder
+from condhpc.own_work import OwnWork
 from condhpc.queue_view import Queue, pool_is_alive
 from condhpc.reservations import Pot, Reserve
 from condhpc.run_view import RunView
@@ -71,6 +71,26 @@ class _Member(NamedTuple):
         return budget.total([*(span.amounts for span in self.spans), self.own])
 
 
+class Known:
+    """What was read of runs, for whoever asks again and again where their budget stands: the next look reads on."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, RunView] = {}
+        self._works: dict[str, OwnWork] = {}
+
+    def view(self, run: RunFolder) -> RunView:
+        """A run's submissions and hints by now."""
+        found = self._views.setdefault(run.name, RunView(run))
+        found.refresh()
+        return found
+
+    def own(self, run: RunFolder, layout: Layout) -> Amounts:
+        """What its own diaries and records say it took by now."""
+        if run.name not in self._works:
+            self._works[run.name] = OwnWork(run, layout)
+        return self._works[run.name].amounts()
+
+
 def look(run: RunFolder, layout: Layout, slurm: Slurm | None, *, fresh: bool = False) -> Standing | None:
     """Where the budget of a run stands, by one squeue call for all its runs; None where it has none.
 
@@ -85,9 +105,18 @@ def standing(pot: Pot, layout: Layout, slurm: Slurm | None, *, fresh: bool = Fal
     return standing_in(pot, layout, queue_of(pot, layout, slurm), slurm, fresh=fresh)
 
 
-def standing_in(pot: Pot, layout: Layout, queue: Sequence[QueueRow], slurm: Slurm | None, *, fresh: bool) -> Standing:
-    """As `standing`, by rows of squeue that are at hand."""
-    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, fresh=fresh) for name in pot.runs]
+def standing_in(
+    pot: Pot,
+    layout: Layout,
+    queue: Sequence[QueueRow],
+    slurm: Slurm | None,
+    *,
+    fresh: bool,
+    known: Known | None = None,
+) -> Standing:
+    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left."""
+    known = known or Known()
+    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
     shown = Queue(queue)
     return Standing(
         pot=pot,
@@ -99,8 +128,10 @@ def standing_in(pot: Pot, layout: Layout, queue: Sequence[QueueRow], slurm: Slur
 
 def queue_of(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
     """What squeue shows of all runs of a budget, by one call; nothing without Slurm."""
+    if slurm is None:
+        return []
     jobs = sorted(job for name in pot.runs for job in jobs_of(layout.run(name)))
-    return slurm.queue(jobs) if slurm is not None and jobs else []
+    return slurm.queue(jobs) if jobs else []
 
 
 def jobs_of(run: RunFolder) -> set[str]:
@@ -112,10 +143,16 @@ def jobs_of(run: RunFolder) -> set[str]:
 
 
 def _member(
-    run: RunFolder, layout: Layout, queue: Sequence[QueueRow], bound: Budget | None, slurm: Slurm | None, *, fresh: bool
+    run: RunFolder,
+    layout: Layout,
+    queue: Sequence[QueueRow],
+    bound: Budget | None,
+    slurm: Slurm | None,
+    known: Known,
+    *,
+    fresh: bool,
 ) -> _Member:
-    view = RunView(run)
-    view.refresh()
+    view = known.view(run)
     if slurm is not None and is_own(run) and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
         run.accounting_asked.touch()
@@ -123,7 +160,7 @@ def _member(
     spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None
     is_local = any(held.intent.backend == "local" for held in view.submissions)
-    return _Member(view, spans, _own(run, layout) if wants_kwh or is_local else Amounts())
+    return _Member(view, spans, known.own(run, layout) if wants_kwh or is_local else Amounts())
 
 
 def is_own(run: RunFolder) -> bool:
@@ -166,30 +203,6 @@ def _cpus(held: Submission, run: RunFolder) -> int:
     """Cores of a running element, as the run's profile asks for them; the accounting says later how many it got."""
     wanted = profiles.of_run(run.profile).stage(held.intent.stage or "evaluate")
     return wanted.cpus * wanted.ranks
-
-
-def _own(run: RunFolder, layout: Layout) -> Amounts:
-    """By diaries and records: hours of local work, which nobody else counts, and energy of all work.
-
-    Of an attempt with costs below 0 nothing is believed: it would give back what others were charged.
-    """
-    lines = runs.plan(run)
-    entries = ledger.read(layout, ((line.stage, line.key) for line in lines)).entries
-    tried = tries.read(layout, lines, entries).tries
-    found = [one for one in tried if one.run == run.name and min(one.cost.values(), default=0.0) >= 0.0]
-    local = [one.cost for one in found if not one.element]
-    return Amounts(
-        gpu_h=sum(cost.get("gpu_s", 0.0) for cost in local) / 3600.0,
-        cpu_h=sum(cost.get("cpu_s", 0.0) for cost in local) / 3600.0,
-        kwh=sum(_kwh(one.energy, one.cost) for one in found),
-    )
-
-
-def _kwh(energy: Sequence[Energy], cost: Mapping[str, float]) -> float:
-    """Of one attempt; where nobody measured it, the most that it can have been."""
-    gpu_s, cpu_s = cost.get("gpu_s", 0.0), cost.get("cpu_s", 0.0)
-    measured = energy_sums.of_task(energy, gpus=gpu_s > 0.0).kwh
-    return measured if measured is not None else estimates.kwh(gpu_s / 3600.0, cpu_s / 3600.0)
 
 
 # -- what is reserved ----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
 from condhpc.sending import Terms
 from condhpc.shared_slurm import PATIENCE_S
-from condhpc.spending import Standing
+from condhpc.spending import Known, Standing
 from condhpc.task_state import MOVING
 
 Say = Callable[[str], None]
@@ -100,6 +100,7 @@ class Beside:
         self._thread = threading.Thread()
         """Acts: a queue that does not answer must not keep anybody from looking."""
         self._standing: Standing | None = None
+        self._known = Known()
         self._outlooks = Outlooks(run, observer.layout, slice_s=SLICE_S)
 
     def forget(self) -> None:
@@ -139,7 +140,7 @@ class Beside:
             return  # a colleague's
         layout = self._observer.layout
         if self._slurm is None or not steward_job.unavailable(layout, self._profile):
-            self._standing = enforcing.enforce(self._run, layout, self._slurm, say)
+            self._standing = enforcing.enforce(self._run, layout, self._slurm, say, known=self._known)
         else:
             round_(self._run, layout, self._profile, self._slurm, say)
 

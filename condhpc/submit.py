@@ -21,6 +21,7 @@ from condhpc import (
     reservations,
     retrying,
     runs,
+    spending,
     steward_job,
 )
 from condhpc import profile as profiles
@@ -125,7 +126,10 @@ def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
     """The newest run of exactly this manifest and plan, if any."""
     planned = without_shards(prepared.plan.tasks)
     for run in map(layout.run, reversed(layout.run_names())):
-        if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
+        try:
+            if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
+                continue
+        except PermissionError:  # a colleague's, who keeps it closed
             continue
         if without_shards(runs.plan(run)) == planned:
             return run
@@ -177,10 +181,10 @@ def _follow(
     """Stay with local workers to the end, and keep to the budget; Ctrl-C lets their tasks checkpoint first."""
     if pool is None:
         return run
-    progress = Progress(run)
+    progress, known = Progress(run), spending.Known()
     try:
         while not pool.wait(_PROGRESS_S):
-            enforcing.enforce(run, layout, None, say)
+            enforcing.enforce(run, layout, None, say, known=known)
             if line := progress.line():
                 show(line)
     except KeyboardInterrupt:
