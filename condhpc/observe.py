@@ -98,11 +98,6 @@ class Observer:
         self._looks.clear()
         self._folders.forget()
 
-    def touch(self) -> None:
-        """Somebody is at the keyboard: Slurm may be asked."""
-        if self._asker is not None:
-            self._asker.touch()
-
     def snapshot(self, *, rescan: bool = False) -> Snapshot:
         """The run now. `rescan` trusts no hint and looks at every task's record."""
         all_again = rescan or not self._trust_hints or not self._plan

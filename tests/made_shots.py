@@ -58,7 +58,6 @@ class Source:
         self.now = now
         self.looks = 0
         self.forgets = 0
-        self.touches = 0
 
     def snapshot(self) -> Snapshot:
         """What the test put here."""
@@ -70,10 +69,6 @@ class Source:
     def forget(self) -> None:
         """Count."""
         self.forgets += 1
-
-    def touch(self) -> None:
-        """Count."""
-        self.touches += 1
 
 
 def watching(now: Snapshot | Exception, poll_s: float = 60.0, **setting: object) -> tuple[Watch, Source]:

@@ -170,8 +170,6 @@ def call_line(calls: SlurmCalls, now: float) -> Said:
     """What looking costs Slurm: calls of this user's watchers together, and when the next one may come."""
     text = f"{calls.squeue_last_h} squeue, {calls.sacct_last_h} sacct in the last hour"
     least = f" (at most every {duration(calls.squeue_every_s)}, {duration(calls.sacct_every_s)})"
-    if calls.idle:
-        return [(f"{text}; asleep until a key is pressed", "dim")]
     if calls.next_s is not None:
         text += f"; next in {duration(calls.next_s - now)}"
     return [(text + least, "dim")]

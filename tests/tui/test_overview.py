@@ -92,6 +92,6 @@ async def test_the_page_is_shown_and_follows() -> None:
     app, source = watching(made(), poll_s=0.01, clock=lambda: NOW_S)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: any("12.00 GPU-h A100" in line for line in screen(app)))
-        source.now = made(Outlook(calls=SlurmCalls(idle=True)))
-        await until(pilot, lambda: any("asleep until a key is pressed" in line for line in screen(app)))
+        source.now = made(Outlook(calls=SlurmCalls(squeue_last_h=41)))
+        await until(pilot, lambda: any("41 squeue" in line for line in screen(app)))
         assert not any("GPU-h" in line for line in screen(app))
