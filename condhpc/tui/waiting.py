@@ -10,12 +10,12 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from condhpc import runs
 from condhpc.errors import CondhpcError
 from condhpc.layout import Layout, RunFolder
 from condhpc.tui.beside import begin, beside
+from condhpc.tui.foot import Foot
 from condhpc.tui.frame import LEAVING, Frame
 from condhpc.tui.line import Line
 
@@ -49,7 +49,7 @@ class Waiting(Frame[RunFolder]):
         """Where nothing is, and what to do."""
         yield self._head
         yield Line(_WHAT_TO_DO, id="todo")
-        yield Footer(show_command_palette=False)
+        yield Foot(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Look again and again."""

@@ -229,6 +229,19 @@ async def test_help_names_the_keys_that_work_here() -> None:
         assert not isinstance(app.screen, Help)
 
 
+@pytest.mark.parametrize("width", [80, 48])
+async def test_help_and_the_way_out_are_in_sight(width: int) -> None:
+    """In each view, however many keys work there; a click on them works, too."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(width, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        for place in "1234567":
+            await pilot.press(place)
+            await until(pilot, lambda: screen(app)[-1].rstrip().endswith("? Help  q Quit"))
+        await pilot.click(offset=(width - 12, 23))
+        await until(pilot, lambda: isinstance(app.screen, Help))
+
+
 async def test_sorting_by_a_menu() -> None:
     """`s` asks by which column, `S` turns the order round."""
     rows = (row("a" * 32, "recorded"), row("b" * 32, "failed"), row("c" * 32, "running"))
