@@ -24,7 +24,7 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[tuple[Stage, State]] = Counter()
         self._alike: dict[tuple[State, Stage, str], set[int]] = defaultdict(set)
-        """State that needs a person, or in which a limit holds them, stage, detail to places in the plan of such rows."""
+        """State that needs a person, or in which a limit holds it, stage, detail to places of such rows in the plan."""
         self._why: dict[int, tuple[Stage, str]] = {}
         """Place in the plan of what is not recorded and was sent with more to stage and reason."""
 

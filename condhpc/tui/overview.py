@@ -12,6 +12,7 @@ from condhpc.spec import Stage
 from condhpc.tables import duration
 from condhpc.task_state import STATES, State
 from condhpc.tui.page import Page, Part
+from condhpc.tui.sheets import Sheet
 from condhpc.tui.table import Tone
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
@@ -39,6 +40,17 @@ class Overview(View):
         """Everything may have changed; the page paints only what did."""
         self._shot = update.snapshot
         self._write()
+
+    def sheet(self) -> Sheet | None:
+        """Stages by state, with progress, pace and what is left."""
+        if self._shot is None:
+            return None
+        pace = {line.stage: line for line in self._shot.outlook.pace}
+        lines = [
+            (stage, *_pace_cells(pace.get(stage), counts), *(counts[state] for state in STATES))
+            for stage, counts in self._shot.counts.items()
+        ]
+        return ["stage", "progress", "per_h", "left_s", *STATES], lines
 
     def on_resize(self) -> None:
         """Narrow screens get fewer columns."""
@@ -102,6 +114,12 @@ def _stage_line(
         count = counts.get(state, 0)
         parts.append((f"  {count or '':>{width}}", TONE_OF[state] if count else ""))
     return parts
+
+
+def _pace_cells(pace: Pace | None, counts: Mapping[State, int]) -> tuple[float, float | None, float | None]:
+    if pace is None:
+        return counts["recorded"] / max(sum(counts.values()), 1), None, None
+    return pace.progress, pace.per_h, pace.left_s
 
 
 def _whole_progress(shot: Snapshot) -> float:

@@ -301,8 +301,15 @@ async def test_the_view_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "results" / made.shot.run
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.shot is not None)
-        await pilot.press("e")
+        await pilot.press("6", "e")
         await until(pilot, lambda: "no table here" in told(app))
+        await pilot.press("1", "e")
+        await until(pilot, (folder / "watch-overview.csv").is_file)
+        header, *lines = (folder / "watch-overview.csv").read_text().splitlines()
+        assert header.startswith("stage,progress,per_h,left_s,recorded,running")
+        counts = made.shot.counts
+        assert [line.split(",")[0] for line in lines] == list(counts)
+        assert [list(map(int, line.split(",")[4:])) for line in lines] == [[*of.values()] for of in counts.values()]
         await pilot.press("2", "slash", *"minimax", "enter", "e")
         await until(pilot, (folder / "watch-tasks.csv").is_file)
         header, *lines = (folder / "watch-tasks.csv").read_text().splitlines()
