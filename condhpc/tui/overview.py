@@ -107,13 +107,18 @@ def _stage_line(
 ) -> Said:
     tasks = sum(counts.values())
     share = pace.progress if pace is not None else counts.get("recorded", 0) / max(tasks, 1)
-    per_h = "" if pace is None or pace.per_h is None else f"{pace.per_h:.3g}"
+    per_h = "" if pace is None or pace.per_h is None else _number(pace.per_h)
     left = "" if pace is None or pace.left_s is None else duration(pace.left_s)
     parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good"), (f"{per_h:>9}{left:>9}", "")]
     for state, width in widths.items():
         count = counts.get(state, 0)
         parts.append((f"  {count or '':>{width}}", TONE_OF[state] if count else ""))
     return parts
+
+
+def _number(value: float) -> str:
+    """Three digits, all of a large number."""
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
 def _pace_cells(pace: Pace | None, counts: Mapping[State, int]) -> tuple[float, float | None, float | None]:
