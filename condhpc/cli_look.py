@@ -98,14 +98,17 @@ def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Stan
 @click.option("--read-only", is_flag=True, help="Offer nothing that changes anything.")
 @click.pass_obj
 def watch(session: Session, run: str | None, *, read_only: bool) -> None:
-    """A table of the run's tasks that keeps itself up to date."""
+    """A table of the run's tasks that keeps itself up to date; where there is no run yet, it waits for one."""
     if not (on_terminal() and sys.stdout.isatty()):
         raise InputError("watch needs a terminal; `condhpc status` and `condhpc status --json` do without")
     from condhpc.following import LOOK_S
     from condhpc.steward import Beside
     from condhpc.tui import start
 
-    folder, layout = session.run(run)
+    layout = session.layout()
+    folder = start.found(layout, run, os.environ)
+    if isinstance(folder, int):
+        click.get_current_context().exit(folder)
     held = profile_of(folder)
     observer, slurm = watcher_of(folder, layout, once=False)
     source = Beside(observer, folder, held, slurm, only_looks=read_only)

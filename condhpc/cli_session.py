@@ -66,14 +66,14 @@ def watcher_of(run: RunFolder, layout: Layout, *, once: bool) -> tuple[Observer,
     Beside the observer what else a watcher asks Slurm with; None for local work.
     """
     from condhpc.observe import GRACE_S, Observer
-    from condhpc.shared_slurm import PATIENCE_S, SharedQueue, SharedSlurm, cache_of_user
+    from condhpc.shared_slurm import PATIENCE_S, Asking, SharedQueue, SharedSlurm, cache_of_user
 
     held = profile_of(run)
     slurm = slurm_of(held)
     if slurm is None or run.path.stat().st_uid != os.getuid():  # a colleague's jobs are not in our queue
         return observer_of(run, layout), slurm
     patience_s = slurm.timeout_s + PATIENCE_S if once else PATIENCE_S
-    queue = SharedQueue(slurm, cache_of_user(), held.poll_s, patience_s=patience_s, backs_off=not once)
+    queue = SharedQueue(slurm, cache_of_user(), Asking(held.poll_s, patience_s, backs_off=not once))
     grace_s = min(GRACE_S, max(10.0, 2.0 * held.poll_s))
     observer = Observer(run, layout, queue, stale_s=held.lease_stale_s, grace_s=grace_s)
     return observer, SharedSlurm(cache_of_user(), held.poll_s, slurm.timeout_s)

@@ -109,11 +109,6 @@ class Observer:
         """From now on records of a run that is over are opened, some at each look, whatever hints say of them."""
         self._unopened = []
 
-    def touch(self) -> None:
-        """Somebody is at the keyboard: Slurm may be asked."""
-        if self._asker is not None:
-            self._asker.touch()
-
     def snapshot(self, *, rescan: bool = False) -> Snapshot:
         """The run now. `rescan` trusts no hint and looks at every task's record."""
         all_again = rescan or not self._trust_hints or not self._plan

@@ -107,10 +107,6 @@ class Beside:
         """Look at everything anew."""
         self._observer.forget()
 
-    def touch(self) -> None:
-        """Somebody is at the keyboard."""
-        self._observer.touch()
-
     def snapshot(self) -> Snapshot:
         """The run now; what was done about it, or why not, is among its problems."""
         due = time.monotonic() - self._acted >= self._every_s and not self._only_looks

@@ -353,6 +353,26 @@ def test_what_has_settled_is_not_read_again(made: MadeRun, monkeypatch: pytest.M
     assert len(opened) == 5
 
 
+@pytest.mark.parametrize(("queue", "end"), [(FakeQueue(), "failed"), (FakeQueue(), "recorded"), (None, "failed")])
+def test_an_attempt_that_goes_on_is_read_at_each_look(made: MadeRun, queue: FakeQueue | None, end: str) -> None:
+    """Where the queue does not show its element, by hand or on another cluster, and where there is none to ask."""
+    key = made.condense()
+    made.write()
+    made.submit([key], sent=LONG_AGO)
+    held = made.lease(key, owner=strange_owner())
+    observer = Observer(made.run, made.layout, queue)
+    for step in range(1, 4):
+        held.pulse(step=step, total=9, values={"loss": 1.0 / step}, cost={})
+        (row,) = observer.snapshot().rows
+        assert (row.state, row.step, row.values) == ("running", step, {"loss": 1.0 / step})
+    if end == "recorded":
+        made.record(key)
+    else:
+        held.end("failed", "ValueError: no luck")
+    (row,) = observer.snapshot().rows
+    assert (row.state, row.detail) == (end, "" if end == "recorded" else "ValueError: no luck")
+
+
 def test_a_run_whose_folder_is_gone_says_so_and_grows_old(made: MadeRun) -> None:
     """Its store was moved away: a finished run keeps its rows and the age of its last look; back again, it is new."""
     key = made.condense()

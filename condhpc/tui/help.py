@@ -52,7 +52,7 @@ class Help(ModalScreen[None]):
         """Write it."""
         page = self.query_one(Page)
         page.set_lines(help_lines(self._keys))
-        page.focus()
+        self.set_focus(page)  # at once: the next key may be there already
 
 
 class Menu(ModalScreen[int | None]):

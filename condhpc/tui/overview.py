@@ -12,6 +12,7 @@ from condhpc.spec import Stage
 from condhpc.tables import duration
 from condhpc.task_state import STATES, State
 from condhpc.tui.page import Page, Part
+from condhpc.tui.sheets import Sheet
 from condhpc.tui.table import Tone
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
@@ -39,6 +40,17 @@ class Overview(View):
         """Everything may have changed; the page paints only what did."""
         self._shot = update.snapshot
         self._write()
+
+    def sheet(self) -> Sheet | None:
+        """Stages by state, with progress, pace and what is left."""
+        if self._shot is None:
+            return None
+        pace = {line.stage: line for line in self._shot.outlook.pace}
+        lines = [
+            (stage, *_pace_cells(pace.get(stage), counts), *(counts[state] for state in STATES))
+            for stage, counts in self._shot.counts.items()
+        ]
+        return ["stage", "progress", "per_h", "left_s", *STATES], lines
 
     def on_resize(self) -> None:
         """Narrow screens get fewer columns."""
@@ -95,13 +107,24 @@ def _stage_line(
 ) -> Said:
     tasks = sum(counts.values())
     share = pace.progress if pace is not None else counts.get("recorded", 0) / max(tasks, 1)
-    per_h = "" if pace is None or pace.per_h is None else f"{pace.per_h:.3g}"
+    per_h = "" if pace is None or pace.per_h is None else _number(pace.per_h)
     left = "" if pace is None or pace.left_s is None else duration(pace.left_s)
     parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good"), (f"{per_h:>9}{left:>9}", "")]
     for state, width in widths.items():
         count = counts.get(state, 0)
         parts.append((f"  {count or '':>{width}}", TONE_OF[state] if count else ""))
     return parts
+
+
+def _number(value: float) -> str:
+    """Three digits, all of a large number."""
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
+
+
+def _pace_cells(pace: Pace | None, counts: Mapping[State, int]) -> tuple[float, float | None, float | None]:
+    if pace is None:
+        return counts["recorded"] / max(sum(counts.values()), 1), None, None
+    return pace.progress, pace.per_h, pace.left_s
 
 
 def _whole_progress(shot: Snapshot) -> float:
@@ -170,8 +193,6 @@ def call_line(calls: SlurmCalls, now: float) -> Said:
     """What looking costs Slurm: calls of this user's watchers together, and when the next one may come."""
     text = f"{calls.squeue_last_h} squeue, {calls.sacct_last_h} sacct in the last hour"
     least = f" (at most every {duration(calls.squeue_every_s)}, {duration(calls.sacct_every_s)})"
-    if calls.idle:
-        return [(f"{text}; asleep until a key is pressed", "dim")]
     if calls.next_s is not None:
         text += f"; next in {duration(calls.next_s - now)}"
     return [(text + least, "dim")]

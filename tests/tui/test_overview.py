@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from made_shots import NOW_S, row, screen, shot, until, watching
 
 from condhpc.findings import Snapshot
@@ -48,6 +49,15 @@ def test_stages_have_states_progress_pace_and_time_left() -> None:
     assert found[2].split() == ["all", "█" * 10 + "░" * 10, "50", "%", "2.5", "h", "1", "1", "1", "1"]
 
 
+@pytest.mark.parametrize(
+    ("per_h", "shown"), [(0.1234, "0.123"), (12.54, "12.5"), (99.96, "100"), (123.4, "123"), (12_345.6, "12346")]
+)
+def test_a_pace_is_a_plain_number(per_h: float, shown: str) -> None:
+    """Three digits, all of a large number; never an exponent."""
+    pace = Pace(stage="condense", tasks=4, recorded=1, progress=0.5, per_h=per_h, left_s=7200.0)
+    assert lines(made(Outlook(pace=[pace])))[1].split()[4] == shown
+
+
 def test_costs_are_used_of_planned_bounded_and_wasted() -> None:
     """Hours of two GPU types apart; what is wasted by cause, largest first, with its share."""
     found = [line.strip() for line in lines(made())]
@@ -92,6 +102,6 @@ async def test_the_page_is_shown_and_follows() -> None:
     app, source = watching(made(), poll_s=0.01, clock=lambda: NOW_S)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: any("12.00 GPU-h A100" in line for line in screen(app)))
-        source.now = made(Outlook(calls=SlurmCalls(idle=True)))
-        await until(pilot, lambda: any("asleep until a key is pressed" in line for line in screen(app)))
+        source.now = made(Outlook(calls=SlurmCalls(squeue_last_h=41)))
+        await until(pilot, lambda: any("41 squeue" in line for line in screen(app)))
         assert not any("GPU-h" in line for line in screen(app))
