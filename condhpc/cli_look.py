@@ -80,7 +80,7 @@ def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
 
 
 def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
-    """Where it stands. Looking at a run fails neither of a queue that does not answer nor of a budget it cannot read."""
+    """Where it stands. Looking at a run fails neither of a silent queue nor of a budget that cannot be read."""
     from condhpc import enforcing
     from condhpc.errors import SchedulerError, StoreError
 
