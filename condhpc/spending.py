@@ -14,6 +14,7 @@ from condhpc import accounts, budget, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
+from condhpc.errors import StoreError
 from condhpc.layout import Layout, RunFolder
 from condhpc.own_work import OwnWork
 from condhpc.queue_view import Queue, pool_is_alive
@@ -114,9 +115,18 @@ def standing_in(
     fresh: bool,
     known: Known | None = None,
 ) -> Standing:
-    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left."""
+    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left.
+
+    Raises StoreError where a run that shares the budget is closed to us.
+    """
     known = known or Known()
-    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+    try:
+        members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+    except PermissionError as error:
+        raise StoreError(
+            f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
+            "the right to read the run, or use a budget of your own"
+        ) from error
     shown = Queue(queue)
     return Standing(
         pot=pot,
