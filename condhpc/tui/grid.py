@@ -83,6 +83,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         """Key of the line under the cursor."""
         self._painted: list[tuple[str, Style]] = []
         self._arranging: Worker[None] | None = None
+        self._sought = ""
+        """Key of a row that the cursor goes to when lines are arranged."""
         self.needle = ""
         """What rows are filtered by, as it was typed."""
         self.is_kept = False
@@ -99,8 +101,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def replace(self, rows: Iterable[R]) -> None:
         """Other rows altogether; cursor and marks stay on those that are still there."""
-        self.table.replace(rows)
-        self.marks.keep(self.table.rows)
+        held = list(rows)
+        self.table.replace(held)
+        self.marks.keep(map(self.table.shape.key, held))
         self.rearrange()
 
     def change(self, rows: Iterable[R]) -> None:
@@ -133,7 +136,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._arranging.cancel()
             self._arranging = None
         pieces, begun_s = self.table.arrange(), perf_counter()
-        while len(self.table.rows) <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
+        while self.table.count <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
             if next(pieces, _DONE) is _DONE:
                 self._arranged()
                 return
@@ -142,6 +145,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     async def _in_pieces(self, pieces: Iterator[None]) -> None:
         for _ in pieces:
             await asyncio.sleep(0)
+        self._arranging = None
         self._arranged()
 
     def _arranged(self) -> None:
@@ -154,6 +158,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._held = shown[self._cursor] if shown else ""
         self.marks.count()
         self.virtual_size = Size(self.size.width, len(shown) + 1)
+        if self._sought and self._arranging is None:
+            sought, self._sought = self._sought, ""
+            self.reveal(sought)
         self.repaint()
 
     # -- what is chosen ------------------------------------------------------------------------------------------
@@ -171,7 +178,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return self.table.members(self._held)
 
     def reveal(self, key: str) -> None:
-        """Put the cursor on a row; its group is opened. Nothing where the filters hide it."""
+        """Put the cursor on a row, once lines are arranged; its group is opened. Nothing where the filters hide it."""
+        if self._arranging is not None:
+            self._sought = key
+            return
         group = self.table.group_of(key)
         if group is not None and group not in self.table.open:
             self.table.open.add(group)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import set_cell_size
@@ -302,7 +303,7 @@ _SHAPE: Shape[Row] = Shape(
                order=lambda r: -1 if r.label.set_seed is None else r.label.set_seed),
         Column("detail", lambda r: r.detail, 12, grow=2, from_width=70),
     ),
-    key=lambda r: r.key,
+    key=attrgetter("key"),
     text=lambda r: " ".join((r.state, label_text(r.label), r.key, r.detail)),
     tone=lambda r: TONE_OF[r.state],
 )  # fmt: skip
