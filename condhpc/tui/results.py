@@ -126,7 +126,7 @@ class Results(View):
     def selected(self) -> list[str]:
         """Evaluations behind the lines that are marked, else behind the one under the cursor."""
         held = self._rows.table.rows
-        return [key for line in self._rows.selected for key in held[line].tasks]
+        return [key for line in self._rows.selected for key in held[line].tasks()]
 
     def sheet(self) -> Sheet:
         """Values and counts, as numbers."""
