@@ -265,7 +265,7 @@ async def test_all_that_is_said_of_a_set_can_be_read(size: tuple[int, int]) -> N
         await at(pilot, app, Sets)
         card = app.query_one(Card)
         card.set_card(
-            SetCard("digits rded", [("a name that is longer than its column", "x"), ("file", path)], [], note)
+            SetCard("digits rded", [("a name that is longer than its column", "x"), ("file", path)], None, note)
         )
         card.focus()
         await pilot.pause()
