@@ -139,7 +139,7 @@ def write(made: Renewed, out_dir: Path, formats: Sequence[Format]) -> list[Path]
     held, kept = made.study, made.kept
     costs, attempts, spoilt = made.account.tables()
     results = (
-        Table("results", RESULTS, results_table.columns(held, made.kinds)),
+        Table("results", RESULTS, results_table.columns(held, made.kinds, held.plan)),
         *made.cells.tables(),
         *sets_table.tables(held, made.kinds),
         *measures.tables(held.plan, held.lineage, held.measures, held.states),

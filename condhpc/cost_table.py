@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from condhpc.findings import Row
@@ -11,6 +11,7 @@ from condhpc.ledger import Entry
 from condhpc.lineage import Lineage
 from condhpc.manifest import External
 from condhpc.measures import without_record
+from condhpc.planned import Label
 from condhpc.runs import PlanLine
 from condhpc.set_costs import consumption, set_costs
 from condhpc.tables import Cell, printable
@@ -33,6 +34,10 @@ _DECIMALS = 6
 _HOUR_S = 3600.0
 
 
+Which = tuple[str, str, str]
+"""Dataset, protocol and student: what a student and its like on all training data have in common."""
+
+
 class Full(NamedTuple):
     """One training on all the data, and one of a student on the set, under the same protocol where there is one."""
 
@@ -41,30 +46,42 @@ class Full(NamedTuple):
     student: Cost | None
 
 
+class Student(NamedTuple):
+    """A recorded student of a set, as costs see it."""
+
+    key: str
+    labels: str
+    """The task that wrote the labels that it read; empty where it read none."""
+    which: Which
+
+
 class CostTable:
     """Costs of the condensed sets of a plan."""
 
     def __init__(
-        self, plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry], costs: TaskCosts
+        self,
+        plan: Sequence[PlanLine],
+        lineage: Lineage,
+        entries: Mapping[str, Entry],
+        costs: TaskCosts,
+        students: Mapping[str, Sequence[Student]] | None = None,
     ) -> None:
-        self._plan = plan
+        """`students`: of each set that is asked for, where the plan is but a part of one, in the order of the whole."""
         self._lines = {line.key: line for line in plan}
         self._entries = entries
         self._costs = costs
         self._shares = consumption(plan, lineage)
         self._told = set_costs(plan, lineage, entries)
-        self._students: dict[str, list[PlanLine]] = {}
-        self._references: dict[tuple[str | None, ...], list[str]] = {}
+        self._references: dict[Which, list[str]] = {}
         self._teachers: dict[str | None, str] = {}
         for line in plan:
             self._file(line)
+        self._students = _students(plan, entries) if students is None else students
 
     def _file(self, line: PlanLine) -> None:
         label = line.label
         if line.stage == "evaluate" and label.condenser == FULL and line.key in self._entries:
-            self._references.setdefault(_which(line), []).append(line.key)
-        elif line.stage == "evaluate" and "set" in line.inputs:
-            self._students.setdefault(line.inputs["set"], []).append(line)
+            self._references.setdefault(_which(label), []).append(line.key)
         elif line.stage == "teacher" and label.role != "judge" and self._is_trained(line.key):
             self._teachers.setdefault(label.dataset, line.key)
 
@@ -81,7 +98,7 @@ class CostTable:
             block = declared.get(label.condenser or "")
             status = "recorded" if entry is not None else without_record(states.get(key))
             values = entry.values if entry is not None else {}
-            evaluated = [one for one in self._students.get(key, ()) if one.key in self._entries]
+            evaluated = self._students.get(key, ())
             students = self._sum(evaluated)
             made = _declared(block) if block is not None else self._constructed(key, evaluated, students)
             yield (
@@ -90,7 +107,7 @@ class CostTable:
                 self._label_bytes(evaluated), *self._said(key, block), key,
             )  # fmt: skip
 
-    def _constructed(self, key: str, evaluated: Sequence[PlanLine], students: Cost | None) -> tuple[Cell, ...]:
+    def _constructed(self, key: str, evaluated: Sequence[Student], students: Cost | None) -> tuple[Cell, ...]:
         """Columns `cost` to `standalone_break_even_reuses`, measured."""
         shares = self._shares[key]
         own = self._costs.productive.get(key)
@@ -109,23 +126,23 @@ class CostTable:
         lost = [self._costs.wasted.get(task, (0.0, 0.0)) for task in tasks]
         return _h(math.fsum(gpu for gpu, _ in lost)), _h(math.fsum(cpu for _, cpu in lost))
 
-    def _sum(self, evaluated: Sequence[PlanLine]) -> Cost | None:
+    def _sum(self, evaluated: Sequence[Student]) -> Cost | None:
         """Of students, with the label files that they read, each once."""
         if not evaluated:
             return None
-        labels = dict.fromkeys(one.inputs["labels"] for one in evaluated if "labels" in one.inputs)
+        labels = dict.fromkeys(one.labels for one in evaluated if one.labels)
         return added(self._costs.productive, dict.fromkeys([*(one.key for one in evaluated), *labels], 1.0))
 
-    def _label_bytes(self, evaluated: Sequence[PlanLine]) -> int | None:
+    def _label_bytes(self, evaluated: Sequence[Student]) -> int | None:
         """Of the label files that its students read."""
-        labels = dict.fromkeys(one.inputs["labels"] for one in evaluated if "labels" in one.inputs)
+        labels = dict.fromkeys(one.labels for one in evaluated if one.labels)
         known = [self._entries[key].values.get("label_bytes", 0) for key in labels if key in self._entries]
         return sum(int(n) for n in known) if evaluated else None
 
-    def _full(self, line: PlanLine, evaluated: Sequence[PlanLine], students: Cost | None) -> Full | None:
+    def _full(self, line: PlanLine, evaluated: Sequence[Student], students: Cost | None) -> Full | None:
         """The like of the set's first student that was trained on all data, else any reference, else a teacher."""
-        pairs = [_which(one) for one in evaluated]
-        of_dataset = [which for which in self._references if which[0] == line.label.dataset]
+        pairs = [one.which for one in evaluated]
+        of_dataset = [which for which in self._references if which[0] == (line.label.dataset or "")]
         which = next((pair for pair in [*pairs, *of_dataset] if pair in self._references), None)
         alike = [one for one, pair in zip(evaluated, pairs, strict=True) if pair == which] or evaluated
         student = _divided(students if len(alike) == len(evaluated) else self._sum(alike), len(alike))
@@ -145,9 +162,18 @@ class CostTable:
         return printable(self._told[key].uncharged), printable(self._told[key].pretrained_on), None
 
 
-def _which(line: PlanLine) -> tuple[str | None, ...]:
-    """What a student and its like on all training data have in common."""
-    return line.label.dataset, line.label.protocol, line.label.student
+def _which(label: Label) -> Which:
+    return label.dataset or "", label.protocol or "", label.student or ""
+
+
+def _students(plan: Iterable[PlanLine], entries: Mapping[str, Entry]) -> dict[str, list[Student]]:
+    """The recorded ones by set."""
+    found: dict[str, list[Student]] = {}
+    for line in plan:
+        if line.stage == "evaluate" and "set" in line.inputs and line.key in entries:
+            one = Student(line.key, line.inputs.get("labels", ""), _which(line.label))
+            found.setdefault(line.inputs["set"], []).append(one)
+    return found
 
 
 def _declared(block: External) -> tuple[Cell, ...]:

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from condhpc import csv_text, files, results_table, unchanged
+from condhpc import csv_text, files, kept_costs, results_table, unchanged
 from condhpc.accounting_tables import Account, Books
 from condhpc.cell_statistics import Evaluation, Statistics
 from condhpc.cells_tables import head
 from condhpc.charges import Charge
 from condhpc.comparisons import CellId, CellResult
 from condhpc.cost_table import FULL
+from condhpc.kept_costs import KeptCosts
 from condhpc.layout import RunFolder
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
@@ -30,7 +31,7 @@ from condhpc.tries import Try
 from condhpc.unchanged import Look
 from condhpc.waste import Purpose, Spent
 
-_VERSION = 1
+_VERSION = 2
 NONE = -1
 """Of a task without a cell or a set."""
 ENTRY, VALUES = 1, 2
@@ -71,13 +72,15 @@ class Skeleton(msgspec.Struct, array_like=True):
     starts: bytes
     """Where the lines of the plan start in its file, and where it ends."""
     fixed: bytes
-    """1 for a task whose record many rows rest on: all but students, and those of a full training."""
+    """1 for a task whose record rows of others may rest on: all but students, and those of a full training."""
     always: bytes
     """Tasks that are part of every look: the fixed ones, and one student for each way in which sets are consumed."""
     cells: bytes
     """Number of each student's cell."""
     sets: bytes
     """The task that made the set of each task that has one."""
+    labels: bytes
+    """The task that wrote the labels of each student that reads some."""
 
 
 class KeptRows(msgspec.Struct, array_like=True):
@@ -98,6 +101,8 @@ class KeptRows(msgspec.Struct, array_like=True):
     kinds: dict[str, str]
     cells: list[KeptCell]
     costs: list[tuple[Cell, ...]]
+    of_tasks: KeptCosts
+    """What each task cost."""
     charges: list[KeptCharge]
 
 
@@ -135,7 +140,7 @@ def keep(
     skeleton = _skeleton(run, plan, numbers)
     if skeleton is None:
         return None
-    lines = dict(rendered(study, kinds))
+    lines = dict(rendered(study, kinds, plan))
     tried = elements_of(account.own)
     return KeptRows(
         version=_VERSION,
@@ -149,6 +154,7 @@ def keep(
         kinds=kinds.told(),
         cells=list(_kept_cells(study, results)),
         costs=account.costs,
+        of_tasks=kept_costs.keep([account.productive.get(line.key) for line in plan]),
         charges=list(kept_charges(account, books)),
     )
 
@@ -172,10 +178,10 @@ def known(study: Study, key: str) -> int:
     return VALUES if entry.stage != "evaluate" or key in study.evaluations else ENTRY
 
 
-def rendered(study: Study, kinds: Kinds) -> Iterator[tuple[str, bytes]]:
-    """Key and line in `results.csv` of every recorded student."""
-    keys = [line.key for line in study.plan if line.key in study.evaluations]
-    lines = csv_text.lines(results_table.columns(study, kinds))
+def rendered(study: Study, kinds: Kinds, plan: Sequence[PlanLine]) -> Iterator[tuple[str, bytes]]:
+    """Key and line in `results.csv` of every recorded student among these lines of the plan."""
+    keys = [line.key for line in plan if line.key in study.evaluations]
+    lines = csv_text.lines(results_table.columns(study, kinds, plan))
     yield from ((key, csv_text.encoded(line)) for key, line in zip(keys, lines, strict=True))
 
 
@@ -237,7 +243,7 @@ def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId,
         starts.append(starts[-1] + size)
     keys, stages = tasks(plan)
     at = {key: i for i, key in enumerate(keys)}
-    if len(at) != len(plan):
+    if len(at) != len(plan) or any(p.inputs.get("labels", p.key) not in at for p in plan):
         return None
     fixed = bytes(line.stage != "evaluate" or line.label.condenser == FULL for line in plan)
     return Skeleton(
@@ -248,6 +254,7 @@ def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId,
         always=array("q", _always(plan, fixed)).tobytes(),
         cells=array("q", [numbers[head(p.label)] if p.stage == "evaluate" else NONE for p in plan]).tobytes(),
         sets=array("q", [at.get(p.inputs.get("set", ""), NONE) for p in plan]).tobytes(),
+        labels=array("q", [at.get(p.inputs.get("labels", ""), NONE) for p in plan]).tobytes(),
     )
 
 

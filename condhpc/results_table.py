@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from condhpc.csv_text import Columns
 from condhpc.ledger import Entry
@@ -22,12 +22,12 @@ _NO_COST: tuple[Cell, Cell] = None, None
 
 def tables(study: Study, kinds: Kinds) -> list[Table]:
     """The table."""
-    return [Table("results", RESULTS, columns(study, kinds))]
+    return [Table("results", RESULTS, columns(study, kinds, study.plan))]
 
 
-def columns(study: Study, kinds: Kinds) -> Columns:
-    """Column by column: of all tables this is the one that has a row per record."""
-    lines = [line for line in study.plan if line.key in study.evaluations]
+def columns(study: Study, kinds: Kinds, plan: Sequence[PlanLine]) -> Columns:
+    """Of the recorded among these lines, column by column: of all tables this is the one that has a row per record."""
+    lines = [line for line in plan if line.key in study.evaluations]
     keys = [line.key for line in lines]
     labels = [line.label for line in lines]
     values = [study.evaluations[key] for key in keys]
