@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from condhpc import accounts, runs, tries, waste
+from condhpc import accounts, runs, student_costs, tries, waste
 from condhpc import profile as profiles
 from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste_rows
 from condhpc.charges import Charge
-from condhpc.cost_table import COST, CostTable, Student
+from condhpc.cost_table import COST, CostTable
 from condhpc.errors import InputError, first_few
 from condhpc.findings import Row
 from condhpc.layout import RunFolder
 from condhpc.spec import STAGES, Stage
+from condhpc.student_costs import Student, Students
 from condhpc.study import Study
 from condhpc.tables import Cell, Table
 from condhpc.task_costs import Cost, TaskCosts, task_costs
@@ -50,6 +51,8 @@ class Account(NamedTuple):
     """Attempts in elements of this run."""
     productive: Mapping[str, Cost]
     """What recorded tasks cost, by key."""
+    students: Mapping[str, Students]
+    """By set."""
     is_odd: bool
     """Whether something cannot be, which `Study.problems` says."""
 
@@ -65,8 +68,12 @@ class Account(NamedTuple):
 class Part(NamedTuple):
     """What of a run is asked for, and what of it a study of a part does not have."""
 
+    sets: Collection[str]
+    """Keys."""
+    added: Mapping[str, Students]
+    """Students of these sets, as they were added up before."""
     students: Mapping[str, Sequence[Student]]
-    """Of the sets, whose keys these are."""
+    """Of those of which that is no longer true."""
     costs: Mapping[str, Cost]
     """Of these students, as far as they are not in the study."""
     elements: Collection[str]
@@ -89,17 +96,18 @@ def account(study: Study, books: Books, part: Part | None = None) -> Account:
     spent, strays = waste.spent(charges, own)
     negative = dict.fromkeys(key for key, entry in entries.items() if min(entry.cost.values(), default=0.0) < 0.0)
     usable = {key: entry for key, entry in entries.items() if key not in negative} if negative else entries
-    told = task_costs(study.plan, usable, found.tries)
+    told, students = task_costs(study.plan, usable, found.tries), None
     if part is not None:
         told = TaskCosts({**part.costs, **told.productive}, told.wasted)
-    students = None if part is None else part.students
+        anew = {key: student_costs.of_set(held, told.productive) for key, held in part.students.items()}
+        students = {**part.added, **anew}
     costs = CostTable(study.plan, study.lineage, usable, told, students)
     named = [f"{entries[key].stage} {key}" for key in negative]
     odd = _oddities(run, spent, found.tries, strays, named)
     study.problems.extend(books.accounts.problems + found.problems + odd)
-    rows = costs.rows(study.declared, study.states, students)
+    rows = costs.rows(study.declared, study.states, None if part is None else part.sets)
     attempts = attempt_rows(spent, books.stage_of, books.exclusive)
-    return Account(list(rows), spent, list(attempts), own, told.productive, bool(odd))
+    return Account(list(rows), spent, list(attempts), own, told.productive, costs.students, bool(odd))
 
 
 def tables(study: Study) -> list[Table]:

@@ -25,6 +25,7 @@ from condhpc.layout import RunFolder
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
 from condhpc.spec import STAGES
+from condhpc.student_costs import Students
 from condhpc.study import Study
 from condhpc.tables import Cell
 from condhpc.tries import Try
@@ -103,6 +104,8 @@ class KeptRows(msgspec.Struct, array_like=True):
     costs: list[tuple[Cell, ...]]
     of_tasks: KeptCosts
     """What each task cost."""
+    students: dict[str, Students]
+    """Of each set."""
     charges: list[KeptCharge]
 
 
@@ -155,6 +158,7 @@ def keep(
         cells=list(_kept_cells(study, results)),
         costs=account.costs,
         of_tasks=kept_costs.keep([account.productive.get(line.key) for line in plan]),
+        students=dict(account.students),
         charges=list(kept_charges(account, books)),
     )
 

@@ -8,7 +8,7 @@ is odd, a set is gone while its students are there, other code, another plan) th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -19,7 +19,6 @@ from condhpc.accounting_tables import Account, Books, Part, may_have_diaries
 from condhpc.cell_statistics import Evaluation
 from condhpc.cells_tables import Cells
 from condhpc.comparisons import CellResult
-from condhpc.cost_table import Student
 from condhpc.findings import Row
 from condhpc.kept_costs import CostColumns
 from condhpc.kept_rows import NONE, VALUES, KeptCharge, KeptRows
@@ -29,6 +28,7 @@ from condhpc.ledger_cache import ABSENT, Opened, Read, numbers
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
 from condhpc.spec import STAGES
+from condhpc.student_costs import Student
 from condhpc.study import Study
 from condhpc.task_state import BAD
 
@@ -170,37 +170,37 @@ class _Changed:
         return [i for i, of in enumerate(numbers(self._skeleton.labels)) if of in fixed] if fixed else []
 
     def _part(self, held: Study, silent: Sequence[int], elements: set[str]) -> Part:
-        """Sets whose costs may be others now, with what their students cost."""
-        stale = self._stale_sets(held, silent)
-        students: dict[str, list[Student]] = {key: [] for key in stale}
-        costs: list[int] = []
+        """Sets whose costs may be others now, and what their students cost."""
+        of = map(self._of_set.__getitem__, (*self._changed, *self._readers()))
+        students: dict[str, list[Student]] = {self._keys[i]: [] for i in of if i != NONE}
+        found = list(self._students(students.keys()))
+        for i, one in found:
+            students[self._keys[self._of_set[i]]].append(one)
+        changed = set(self._changed)
+        known = [i for i, _ in found if i not in changed]
+        costs = {self._keys[i]: cost for i, cost in zip(known, self._costs.costs(known), strict=True)}
+        return Part(self._stale(held, silent) | students.keys(), self._kept.students, students, costs, elements)
+
+    def _students(self, sets: Collection[str]) -> Iterator[tuple[int, Student]]:
+        """The recorded students of these sets, with their places."""
         of_cell, of_labels = numbers(self._skeleton.cells), numbers(self._skeleton.labels)
         which = [(one.cell.dataset, one.cell.protocol, one.cell.student) for one in self._kept.cells]
-        wanted = {i for i in set(self._of_set) if i != NONE and self._keys[i] in stale}
-        changed = set(self._changed)
-        for i in (i for i, of in enumerate(self._of_set) if of in wanted and of_cell[i] != NONE and self._known[i]):
-            labels = "" if of_labels[i] == NONE else self._keys[of_labels[i]]
-            students[self._keys[self._of_set[i]]].append(Student(self._keys[i], labels, which[of_cell[i]]))
-            if i not in changed:
-                costs.append(i)
-        known = zip(costs, self._costs.costs(costs), strict=True)
-        return Part(students, {self._keys[i]: cost for i, cost in known}, elements)
+        wanted = {i for i in set(self._of_set) if i != NONE and self._keys[i] in sets}
+        for i in (i for i, of in enumerate(self._of_set) if of in wanted):
+            if of_cell[i] != NONE and self._known[i]:
+                labels = "" if of_labels[i] == NONE else self._keys[of_labels[i]]
+                yield i, Student(self._keys[i], labels, which[of_cell[i]])
 
-    def _stale_sets(self, held: Study, silent: Sequence[int]) -> set[str]:
-        """Those of changed students, those that rest on what changed, and those that attempts alone tell of."""
+    def _stale(self, held: Study, silent: Sequence[int]) -> set[str]:
+        """Sets that rest on what changed or are compared with it, and those that attempts alone tell of."""
         fixed = {self._keys[i] for i in self._changed if self._skeleton.fixed[i]}
         absent = {self._keys[i] for i in silent}
         compared = {p.label.dataset for p in held.plan if p.key in fixed and p.stage in {"teacher", "evaluate"}}
-        found = {self._keys[i] for i in map(self._of_set.__getitem__, (*self._changed, *self._readers())) if i != NONE}
+        found = set()
         for line in (line for line in held.plan if line.stage == "condense" and line.label.shard is None):
-            parts = [line.key, *(key for role, key in line.inputs.items() if role.startswith("shard."))]
-            rests_on = held.lineage.ancestors(line.key)
-            if (
-                line.key in fixed
-                or line.label.dataset in compared
-                or not fixed.isdisjoint(rests_on)
-                or not absent.isdisjoint(parts)
-            ):
+            parts = {line.key, *(key for role, key in line.inputs.items() if role.startswith("shard."))}
+            rests_on = held.lineage.ancestors(line.key) | {line.key}
+            if line.label.dataset in compared or not (fixed.isdisjoint(rests_on) and absent.isdisjoint(parts)):
                 found.add(line.key)
         return found
 
@@ -274,6 +274,7 @@ class _Changed:
             attempts=[],
             own=part.own,
             productive=part.productive,
+            students=part.students,
             is_odd=False,
         )
 
@@ -287,5 +288,6 @@ class _Changed:
             kinds=kinds.told(),
             costs=account.costs,
             of_tasks=self._costs.kept(),
+            students=dict(account.students),
             charges=charges,
         )
