@@ -140,7 +140,8 @@ def keep(
     if account.is_odd or not sets_are_recorded(study):
         return None
     numbers = {cell: number for number, cell in enumerate(results)}
-    skeleton = _skeleton(run, plan, numbers)
+    cells = array("q", [numbers[head(p.label)] if p.stage == "evaluate" else NONE for p in plan])
+    skeleton = _skeleton(run, plan, cells)
     if skeleton is None:
         return None
     lines = dict(rendered(study, kinds, plan))
@@ -155,7 +156,7 @@ def keep(
         lines=[lines.get(line.key, b"") for line in plan],
         elements=[tried.get(line.key, "") for line in plan],
         kinds=kinds.told(),
-        cells=list(_kept_cells(study, results)),
+        cells=list(_kept_cells(study, results, cells)),
         costs=account.costs,
         of_tasks=kept_costs.keep([account.productive.get(line.key) for line in plan]),
         students=dict(account.students),
@@ -208,13 +209,13 @@ def students_of(kept: KeptCell) -> list[Student]:
     return _students.decode(kept.evaluated)
 
 
-def _kept_cells(study: Study, results: Mapping[CellId, CellResult]) -> Iterator[KeptCell]:
-    students: dict[CellId, list[Student]] = defaultdict(list)
+def _kept_cells(study: Study, results: Mapping[CellId, CellResult], cells: Sequence[int]) -> Iterator[KeptCell]:
+    students: list[list[Student]] = [[] for _ in results]
     for i, line in enumerate(study.plan):
         found = study.evaluations.get(line.key)
         if found is not None:
-            students[head(line.label)].append((i, Evaluation(line.label.set_seed, found.top1_pct)))
-    return (kept_cell(cell, result, students[cell]) for cell, result in results.items())
+            students[cells[i]].append((i, Evaluation(line.label.set_seed, found.top1_pct)))
+    return (kept_cell(*cell, held) for cell, held in zip(results.items(), students, strict=True))
 
 
 def kept_charges(account: Account, books: Books) -> Iterator[KeptCharge]:
@@ -237,7 +238,7 @@ def _of_run(run: RunFolder) -> list[Look]:
     return list(unchanged.seen((run.plan, run.manifest, run.profile), run.path))
 
 
-def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId, int]) -> Skeleton | None:
+def _skeleton(run: RunFolder, plan: Sequence[PlanLine], cells: array[int]) -> Skeleton | None:
     data = run.plan.read_bytes() if plan else b""
     sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
     if len(sizes) != len(plan):
@@ -256,7 +257,7 @@ def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId,
         starts=starts.tobytes(),
         fixed=fixed,
         always=array("q", _always(plan, fixed)).tobytes(),
-        cells=array("q", [numbers[head(p.label)] if p.stage == "evaluate" else NONE for p in plan]).tobytes(),
+        cells=cells.tobytes(),
         sets=array("q", [at.get(p.inputs.get("set", ""), NONE) for p in plan]).tobytes(),
         labels=array("q", [at.get(p.inputs.get("labels", ""), NONE) for p in plan]).tobytes(),
     )
