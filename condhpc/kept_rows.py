@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from condhpc import csv_text, files, kept_costs, results_table, unchanged
+from condhpc import csv_text, files, kept_costs, kept_lines, results_table, unchanged
 from condhpc.accounting_tables import Account, Books
 from condhpc.cell_statistics import Evaluation, Statistics
 from condhpc.cells_tables import head
@@ -21,6 +21,7 @@ from condhpc.charges import Charge
 from condhpc.comparisons import CellId, CellResult
 from condhpc.cost_table import FULL
 from condhpc.kept_costs import KeptCosts
+from condhpc.kept_lines import KeptLines
 from condhpc.layout import RunFolder
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
@@ -95,10 +96,12 @@ class KeptRows(msgspec.Struct, array_like=True):
     """Modification time and size of the record of each task."""
     known: bytes
     """0, ENTRY or VALUES for each task."""
-    lines: list[bytes]
-    """Of `results.csv`, one for each task; empty without one."""
-    elements: list[str]
-    """Of each task: the elements of this run in which it was tried, with spaces between."""
+    lines: KeptLines
+    """Of `results.csv`."""
+    elements: bytes
+    """Of each task: in which elements of this run it was tried, by the number in `tried`."""
+    tried: list[str]
+    """Elements with spaces between."""
     kinds: dict[str, str]
     cells: list[KeptCell]
     costs: list[tuple[Cell, ...]]
@@ -139,13 +142,14 @@ def keep(
     run, plan = study.run, study.plan
     if account.is_odd or not sets_are_recorded(study):
         return None
-    numbers = {cell: number for number, cell in enumerate(results)}
-    cells = array("q", [numbers[head(p.label)] if p.stage == "evaluate" else NONE for p in plan])
+    places = {cell: number for number, cell in enumerate(results)}
+    cells = array("q", [places[head(p.label)] if p.stage == "evaluate" else NONE for p in plan])
     skeleton = _skeleton(run, plan, cells)
     if skeleton is None:
         return None
     lines = dict(rendered(study, kinds, plan))
     tried = elements_of(account.own)
+    numbers = {told: number for number, told in enumerate(dict.fromkeys(["", *tried.values()]))}
     return KeptRows(
         version=_VERSION,
         made_by=unchanged.code(),
@@ -153,8 +157,9 @@ def keep(
         skeleton=skeleton,
         looks=study.looks.tobytes(),
         known=bytes(known(study, line.key) for line in plan),
-        lines=[lines.get(line.key, b"") for line in plan],
-        elements=[tried.get(line.key, "") for line in plan],
+        lines=kept_lines.keep(lines.get(line.key, b"") for line in plan),
+        elements=array("i", [numbers[tried.get(line.key, "")] for line in plan]).tobytes(),
+        tried=list(numbers),
         kinds=kinds.told(),
         cells=list(_kept_cells(study, results, cells)),
         costs=account.costs,

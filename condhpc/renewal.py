@@ -7,8 +7,9 @@ is odd, a set is gone while its students are there, other code, another plan) th
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -16,11 +17,13 @@ import msgspec
 
 from condhpc import accounting_tables, files, kept_rows, ledger_cache, study, tries, waste
 from condhpc.accounting_tables import Account, Books, Part, may_have_diaries
+from condhpc.accounts import Accounts
 from condhpc.cell_statistics import Evaluation
 from condhpc.cells_tables import Cells
 from condhpc.comparisons import CellResult
 from condhpc.findings import Row
 from condhpc.kept_costs import CostColumns
+from condhpc.kept_lines import KeptLines
 from condhpc.kept_rows import NONE, VALUES, KeptCharge, KeptRows
 from condhpc.layout import Layout, RunFolder
 from condhpc.ledger import Ledger
@@ -34,10 +37,7 @@ from condhpc.task_state import BAD
 
 _FEW = 4
 """Where one in so many records changed, reading all of them takes no longer."""
-
-
 _line_decoder = msgspec.json.Decoder(PlanLine)
-
 _BLOCK = 256
 """Looks that are compared at a time."""
 _MANY = 1_000
@@ -52,6 +52,7 @@ class Renewed(NamedTuple):
     kinds: Kinds
     cells: Cells
     account: Account
+    accounts: Accounts
     kept: KeptRows | None
     """To be kept from now on."""
     keys: Sequence[str]
@@ -82,6 +83,8 @@ class _Changed:
         self._looks = ledger_cache.look(layout, self._tasks)
         self._changed = list(self._differing())
         self._costs = CostColumns(kept.of_tasks)
+        self._elements = array("i")
+        self._elements.frombytes(kept.elements)
 
     def _differing(self) -> Iterator[int]:
         """Records that look otherwise, and those that could not be used: that is said again each time."""
@@ -111,7 +114,7 @@ class _Changed:
         silent = [i for i, mtime_ns in enumerate(self._looks[::2]) if mtime_ns == ABSENT]
         asked = sorted({*self._changed, *self._to_ask(silent)})
         tried = self._tried(asked)
-        was = (self._kept.elements[i] for i in chain(self._changed, silent))
+        was = (self._kept.tried[self._elements[i]] for i in chain(self._changed, silent))
         elements = self._recharged(books).union(*(told.split(" ") for told in chain(was, tried.values()) if told))
         said_anew = sorted({*self._changed, *self._readers()})
         held = self._study(sorted({*asked, *numbers(self._skeleton.always), *self._sharing(elements), *said_anew}))
@@ -126,13 +129,11 @@ class _Changed:
         charges = list(self._charges(part, books, elements))
         account = self._account(part, books, charges)
         lines = dict(kept_rows.rendered(held, kinds, list(map(self._line, said_anew))))
-        for i in said_anew:
-            self._kept.lines[i] = lines.get(self._keys[i], b"")
-        for i in chain(asked, silent):
-            self._kept.elements[i] = tried.get(self._keys[i], "")
-        kept = self._kept_now(kinds, account, charges)
+        exchanged = self._kept.lines.exchanged({i: lines.get(self._keys[i], b"") for i in said_anew})
+        self._note_elements({i: tried.get(self._keys[i], "") for i in chain(asked, silent)})
+        kept = self._kept_now(kinds, account, charges, exchanged)
         cells = Cells({one.cell: one.result() for one in kept.cells})
-        return Renewed(held, kinds, cells, account, kept, self._keys, self._skeleton.stages, kept.known)
+        return Renewed(held, kinds, cells, account, books.accounts, kept, self._keys, self._skeleton.stages, kept.known)
 
     # -- what has a part in rows that are to be made -----------------------------------------------------------------
 
@@ -159,10 +160,8 @@ class _Changed:
 
     def _sharing(self, elements: set[str]) -> Iterator[int]:
         """Recorded tasks of these elements."""
-        tried = self._kept.elements
-        found = [i for i, told in enumerate(tried) if told in elements]
-        found += [i for i, told in enumerate(tried) if " " in told and not elements.isdisjoint(told.split(" "))]
-        yield from (i for i in found if self._looks[2 * i] != ABSENT)
+        wanted = {n for n, told in enumerate(self._kept.tried) if not elements.isdisjoint(told.split(" "))}
+        yield from (i for i, n in enumerate(self._elements) if n in wanted and self._looks[2 * i] != ABSENT)
 
     def _readers(self) -> list[int]:
         """Students that read labels whose record changed: their rows say what these cost."""
@@ -278,13 +277,21 @@ class _Changed:
             is_odd=False,
         )
 
-    def _kept_now(self, kinds: Kinds, account: Account, charges: list[KeptCharge]) -> KeptRows:
+    def _note_elements(self, told: Mapping[int, str]) -> None:
+        numbers_of = {elements: number for number, elements in enumerate(self._kept.tried)}
+        for i, elements in told.items():
+            self._elements[i] = numbers_of.setdefault(elements, len(numbers_of))
+        self._kept.tried[:] = numbers_of
+
+    def _kept_now(self, kinds: Kinds, account: Account, charges: list[KeptCharge], lines: KeptLines) -> KeptRows:
         for i in self._changed:
             self._costs.put(i, account.productive.get(self._keys[i]))
         return msgspec.structs.replace(
             self._kept,
             looks=self._looks.tobytes(),
             known=bytes(self._known),
+            lines=lines,
+            elements=self._elements.tobytes(),
             kinds=kinds.told(),
             costs=account.costs,
             of_tasks=self._costs.kept(),
