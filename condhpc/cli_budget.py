@@ -12,7 +12,7 @@ from condhpc.talk import say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
     from condhpc.layout import Layout, RunFolder
     from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def budget(session: Session, run: str | None, text: str | None, *, lift: bool, hard: bool) -> None:
     """What a run was charged of its budget; raise or lift it."""
-    from condhpc import spending
+    from condhpc import enforcing, spending
 
     if text is not None and lift:
         raise click.UsageError("either --set or --lift")
@@ -35,10 +35,10 @@ def budget(session: Session, run: str | None, text: str | None, *, lift: bool, h
     slurm = _slurm_of(session, folder.name)
     if text is not None or lift:
         stopped = folder.over_budget.exists()
-        spending.change(folder, layout, slurm, text, say, hard=hard)
+        enforcing.change(folder, layout, slurm, text, say, hard=hard)
         if stopped and not folder.over_budget.exists():
             _go_on(folder, layout)
-    at = spending.enforce(folder, layout, slurm, say) or spending.look(folder, layout, slurm)
+    at = enforcing.enforce(folder, layout, slurm, say) or spending.look(folder, layout, slurm)
     if at is None:
         raise InputError(f"run {folder.name} has no budget; `condhpc budget {folder.name} --set 200gpuh` gives it one")
     for line in lines(at):
@@ -47,9 +47,9 @@ def budget(session: Session, run: str | None, text: str | None, *, lift: bool, h
 
 def _go_on(run: RunFolder, layout: Layout) -> None:
     """The steward may have ended while nothing moved."""
-    from condhpc import profile, submit
+    from condhpc import profile, sending
 
-    submit.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
+    sending.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
 
 
 def lines(at: Standing) -> list[str]:

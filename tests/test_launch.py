@@ -22,7 +22,8 @@ from condhpc import launch
 from condhpc.errors import SchedulerError, StoreError
 from condhpc.launch import Job, Pool
 from condhpc.lease import process_start
-from condhpc.profile import Profile, StageBlock, StageResources, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, StageResources, Stages
 from condhpc.runs import Reply
 
 Script = Callable[..., str]

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_owners import close, give_away, needs_root
 from made_runs import MadeRun
 
 from condhpc import profile as profiles
 from condhpc.files import publish
+from condhpc.profile import Profile
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = """
@@ -176,3 +178,55 @@ def test_who_does_not_wait_leaves_a_clean_terminal(
     assert pseudo.end() == code
     assert_restored(pseudo.said)
     assert not root.exists()
+
+
+# -- a run of another user -----------------------------------------------------------------------------------------
+
+BY_SOMEBODY_ELSE = """
+import sys
+sys.path[:0] = {paths}
+from made_owners import give_up_powers
+from condhpc import cli
+give_up_powers()
+cli.main(["--root", {root!r}, "watch", "--read-only"])
+"""
+
+
+@pytest.fixture
+def theirs(root: Path) -> MadeRun:
+    """A set and two evaluations, one of them in a folder that is closed; hints of it are closed, too."""
+    made = MadeRun(root)
+    of = made.condense()
+    keys = [of, made.evaluate(of, 0), made.evaluate(of, 1)]
+    made.write()
+    made.run.profile.write_bytes(profiles.encode(Profile(name="x", backend="slurm", root=root)))
+    name = made.submit(*([key] for key in keys), sent=1.0)
+    for index, key in enumerate(keys):
+        made.record(key, {"top1_pct": 41.5} if index else {})
+        made.hint(name, index, key, "recorded")
+    give_away(root)
+    close(made.run.done / f"{name}.2.jsonl", made.folder(keys[2]).path)
+    return made
+
+
+@pytest.fixture
+def watch(theirs: MadeRun) -> Iterator[Pseudo]:
+    """The command, as somebody else."""
+    paths = [str(TESTS), str(TESTS.parent)]
+    pseudo = Pseudo("-c", BY_SOMEBODY_ELSE.format(paths=paths, root=str(theirs.layout.root)))
+    yield pseudo
+    os.close(pseudo.fd)
+
+
+@needs_root
+@pytest.mark.usefixtures("no_own_profile")
+def test_it_is_watched(watch: Pseudo, theirs: MadeRun) -> None:
+    """Its results are shown, what is closed is told, `q` ends it, and nothing was written to the run."""
+    before = {path: path.stat().st_mtime_ns for path in theirs.layout.root.rglob("*")}
+    watch.read_until(b"Permission denied")
+    os.write(watch.fd, b"4")
+    watch.read_until(b"41.50")
+    os.write(watch.fd, b"q")
+    assert watch.end() == 0
+    assert b"Traceback" not in watch.said
+    assert {path: path.stat().st_mtime_ns for path in theirs.layout.root.rglob("*")} == before
