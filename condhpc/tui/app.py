@@ -14,11 +14,12 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.events import Event, InputEvent
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Input
+from textual.widgets import ContentSwitcher, Input
 
 from condhpc.errors import CondhpcError
 from condhpc.findings import Snapshot
 from condhpc.tui.acting import Acting
+from condhpc.tui.footer import KeyLine
 from condhpc.tui.head import Names, head_text
 from condhpc.tui.help import Help, Keys, Menu
 from condhpc.tui.line import Line
@@ -90,7 +91,7 @@ class Watch(Acting):
         with ContentSwitcher(id="views", initial=self._views[0].id):
             yield from self._views
         yield self._needle
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to look."""
