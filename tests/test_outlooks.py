@@ -255,6 +255,16 @@ def test_what_did_not_change_stays_the_same_object(filled: World) -> None:
     assert changed == ["kcenter"]
 
 
+def test_places_may_be_somebody_elses(filled: World) -> None:
+    """Also where they are known only after the first look, as an observer's are."""
+    places: dict[str, int] = {}
+    held = Outlooks(filled.made.run, filled.made.layout, positions=places)
+    places.update({key: at for at, key in enumerate(filled.keys)})
+    assert held.of(filled.shot()) == filled.fresh()
+    filled.record(filled.students[14])
+    assert held.of(filled.shot()) == filled.fresh()
+
+
 def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after look it comes further, until it is what one long look gives."""
     monkeypatch.setattr("condhpc.outlooks._BATCH", 5)
