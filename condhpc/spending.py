@@ -193,7 +193,7 @@ def _spans(
     found: dict[tuple[str, int], _Span] = {}
     for row in (row for row in rows if row.start_s is not None and row.elapsed_s and not _waits(row)):
         held, (element,) = by_job[row.ids.parent], row.ids.elements()[:1]
-        cpus = _cpus(held, run)
+        cpus = cpus_of(held, run)
         found[row.job_id, row.start_s or 0] = _Span(element, held.intent.gpus, cpus, row.elapsed_s or 0)
     began = {span.element: start for (_, start), span in found.items()}
     for charge in charged:
@@ -209,7 +209,7 @@ def _waits(row: QueueRow) -> bool:
     return row.state_class in {StateClass.WAITING, StateClass.HELD, StateClass.BLOCKED}
 
 
-def _cpus(held: Submission, run: RunFolder) -> int:
+def cpus_of(held: Submission, run: RunFolder) -> int:
     """Cores of a running element, as the run's profile asks for them; the accounting says later how many it got."""
     wanted = profiles.of_run(run.profile).stage(held.intent.stage or "evaluate")
     return wanted.cpus * wanted.ranks
