@@ -265,7 +265,8 @@ def test_a_plan_may_rest_on_a_root_that_is_not_ours(theirs: Theirs, tmp_path: Pa
         'name = "m"\ndatasets = ["digits"]\ncondensers = ["random"]\nipc = [1]\nprotocols = ["erm"]\n'
         'students = ["convnet3"]\n[training.digits]\nepochs = 1\n'
     )
-    close(theirs.made.run.path)
+    closed = theirs.root / "store" / "evaluate" / theirs.good[0][:2]
+    close(theirs.made.run.path, closed)
     before = looks(theirs.root)
     found = call(theirs.root, "plan", str(manifest))
     assert (found.code, found.err) == (0, "")
