@@ -25,7 +25,7 @@ from condhpc.preparing import Prepared, prepare, require_data, slurm_of, without
 from condhpc.profile import Profile
 from condhpc.retrying import Asked
 from condhpc.root_lock import root_lock
-from condhpc.sending import PLAIN, Terms, bound_later, claimed, hand_over, start_steward, surveyed
+from condhpc.sending import PLAIN, Terms, bound_later, claimed, hand_over, reserve_live, start_steward, surveyed
 from condhpc.survey import Survey
 
 Say = Callable[[str], None]
@@ -67,6 +67,7 @@ def advance(
         files.replace(run.profile, profiles.encode(prepared.profile))
         if terms.budget:
             reservations.join(run, layout, budget.parse(terms.budget), terms.budget, hard=terms.hard)
+            reserve_live(run, layout, taken, prepared, say)
         enforcing.lift(run, layout, slurm_of(prepared.profile), say)
         pool = hand_over(run, layout, taken, prepared, upper, say)
         start_steward(run, layout, prepared.profile, say, wanted=terms.steward)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from condhpc.cli_session import profile_of
 from condhpc.errors import InputError
 from condhpc.talk import say
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from condhpc.cli_session import Session
     from condhpc.layout import Layout, RunFolder
-    from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
     from condhpc.tables import Cell
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 def budget(session: Session, run: str | None, text: str | None, *, lift: bool, hard: bool) -> None:
     """What a run was charged of its budget; raise or lift it."""
     from condhpc import enforcing, spending
+    from condhpc.preparing import slurm_of
 
     if text is not None and lift:
         raise click.UsageError("either --set or --lift")
     folder, layout = session.run(run)
-    slurm = _slurm_of(session, folder.name)
+    slurm = slurm_of(profile_of(folder))
     if text is not None or lift:
         stopped = folder.over_budget.exists()
         enforcing.change(folder, layout, slurm, text, say, hard=hard)
@@ -91,17 +92,10 @@ def steward(session: Session, run: str | None) -> None:
 
     Slurm jobs do this by themselves; call it from a crontab where nodes cannot submit.
     """
-    from condhpc import profile
     from condhpc import steward as work
+    from condhpc.preparing import slurm_of
 
     folder, layout = session.run(run)
-    more = work.round_(folder, layout, profile.of_run(folder.profile), _slurm_of(session, folder.name), say)
+    held = profile_of(folder)
+    more = work.round_(folder, layout, held, slurm_of(held), say)
     click.echo(f"run {folder.name}: {'goes on' if more else 'nothing is left to do'}")
-
-
-def _slurm_of(session: Session, name: str) -> Slurm | None:
-    from condhpc import profile
-    from condhpc.scheduler import Slurm
-
-    held = profile.of_run(session.layout().run(name).profile)
-    return Slurm() if held.backend == "slurm" else None

@@ -78,7 +78,8 @@ def _looked_at(run: RunFolder, layout: Layout, *, rescan: bool) -> tuple[Snapsho
         shot = Observer(run, layout, None).snapshot(rescan=True)
         if shot.state != "done" and is_own(run):
             raise
-        told = "what is recorded is collected, but the accounting was not asked"
+        told = "all tasks are recorded and collected" if shot.state == "done" else "what is recorded is collected"
+        told += ", but the accounting was not asked"
         return shot, [f"{run.profile}: cannot be read; {told}: charges are those that the run already holds"]
     shot = observer_of(run, layout).snapshot(rescan=rescan)
     keep_accounts(run, layout, shot)

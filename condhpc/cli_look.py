@@ -80,7 +80,7 @@ def _follow(run: RunFolder, observer: Observer, *, as_json: bool) -> Snapshot:
 
 
 def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Standing | None:
-    """Where it stands. Looking at a run fails neither of a queue that does not answer nor of a newer budget file."""
+    """Where it stands. Looking at a run fails neither of a silent queue nor of a budget that cannot be read."""
     from condhpc import enforcing
     from condhpc.errors import SchedulerError, StoreError
 
@@ -88,7 +88,7 @@ def _keep_to_budget(run: RunFolder, layout: Layout, slurm: Slurm | None) -> Stan
         return None
     try:
         return enforcing.enforce(run, layout, slurm, say)
-    except (SchedulerError, StoreError) as error:
+    except (SchedulerError, StoreError, PermissionError) as error:  # a closed run that shares it
         say(f"the budget could not be looked at: {error}")
         return None
 

@@ -101,7 +101,7 @@ def keep_accounts(run: RunFolder, layout: Layout, shot: Snapshot | None = None, 
     from condhpc import accounts
 
     held = profile_of(run)
-    if held.backend == "slurm":
+    if held.backend == "slurm" and run.path.stat().st_uid == os.getuid():  # a colleague keeps their own
         over = shot is not None and shot.state != "running"
         for note in accounts.refresh(run, layout, slurm or slurm_of(held), over=over):
             say(note)

@@ -33,11 +33,15 @@ def plan(session: Session, manifest: Path, *, as_json: bool) -> None:
     """Check a manifest and show what it would submit, and what that takes; writes nothing."""
     import msgspec
 
-    from condhpc import preparing, start_times, steward_job
+    from condhpc import enforcing, estimates, preparing, start_times, steward_job
     from condhpc.status_text import overview_lines
 
     prepared = preparing.prepare(manifest, session.profile())
     overview = msgspec.structs.replace(prepared.overview, waits=start_times.waits(prepared.arrays))
+    if prepared.budget:
+        todo = estimates.upper(prepared.plan, prepared.needs.keys(), prepared.needs, prepared.profile)
+        if why := enforcing.foreseen(session.layout(), prepared.budget, todo):
+            overview = msgspec.structs.replace(overview, warnings=[*overview.warnings, why])
     if as_json:
         print_json(overview)
         return

@@ -39,6 +39,19 @@ def claim(run: RunFolder | None, layout: Layout, said: str, todo: Upper, slurm: 
     return bound is not None or pot is not None
 
 
+def foreseen(layout: Layout, said: str, todo: Upper) -> str:
+    """Why `submit` will refuse a plan under the budget that its manifest says, as far as nobody need be asked.
+
+    What is charged and reserved already is left out; empty where it may fit.
+    """
+    bound = budget.parse(said)
+    pot = reservations.shared(layout, bound.name) if bound.name else None
+    if pot is not None and pot.said == said:  # set by hand since
+        bound = pot.budget or Budget()
+    why = budget.refusal(bound, Amounts(), Amounts(), budget.total(todo.amounts.values()))
+    return f"`submit` refuses this: the budget of {budget.shown(bound)} does not cover it: {why}" if why else ""
+
+
 def _admit(bound: Budget, wanted: Amounts, at: Standing | None) -> None:
     charged, reserved = (at.charged, at.reserved) if at is not None else (Amounts(), Amounts())
     if why := budget.refusal(bound, charged, reserved, wanted):

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -94,7 +93,7 @@ class Hints:
             try:
                 size = os.stat(path).st_size  # noqa: PTH116 - a Path for each of thousands costs more than the call
                 if size > start:
-                    self._read(Path(path), start, now)
+                    self._read(path, name, start, now)
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -150,20 +149,20 @@ class Hints:
         spared = set(silent) - set((silent + silent)[turn : turn + _AT_ONCE])
         return [name for name in self._open if name not in spared]
 
-    def _read(self, path: Path, start: int, now: float) -> None:
+    def _read(self, path: str, name: str, start: int, now: float) -> None:
         """Complete lines only: the writer may be in the middle of one."""
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
             file.seek(start)
             data = file.read()
         data = data[: data.rfind(b"\n") + 1]
-        self._open[path.name] = (start + len(data), now)
-        submission, _, element = path.stem.rpartition(".")
+        self._open[name] = (start + len(data), now)
+        submission, _, element = name.removesuffix(".jsonl").rpartition(".")
         said = self._said.setdefault(submission, {})
         for text in data.splitlines():
             try:
                 line = _decoder.decode(text)
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                self._unreadable.add(path.name)
+                self._unreadable.add(name)
                 continue
             held = said.get(line.key)
             if held is None or (isinstance(held, Hint) and held.result not in RECORDED):

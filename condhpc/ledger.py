@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from condhpc import files
 from condhpc.energy import Energy
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
@@ -51,10 +52,9 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
     problems: list[str] = []
     with no_collection():
         for stage, key in tasks:
-            path = layout.task(stage, key).record
+            path = layout.record_text(stage, key)
             try:
-                with open(path, "rb") as file:  # noqa: PTH123 - the hot path
-                    found = _decoder.decode(file.read())
+                found = _decoder.decode(files.small(path))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -69,7 +69,9 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
                 )
                 continue
             if (found.stage, found.key) != (stage, key):
-                problems.append(f"{path}: is the record of {found.stage} {found.key}; move {path.parent} away")
+                problems.append(
+                    f"{path}: is the record of {found.stage} {found.key}; move {layout.task(stage, key).path} away"
+                )
                 continue
             entries[key] = found
     return Ledger(entries, problems)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import cast
@@ -96,6 +96,11 @@ class Observer:
         """When the run's folder was there last: what is told of it is as old as that."""
         self._over_budget = ""
         """Why the run's budget is used up; empty while it is not."""
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Places in the plan by key; filled by the first snapshot."""
+        return self._index
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""

@@ -11,8 +11,10 @@ from condhpc import (
     estimates,
     handover,
     launch,
+    predictions,
     reservations,
     retrying,
+    runs,
     snapshot,
     steward_job,
     survey,
@@ -71,6 +73,7 @@ def bound_later(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepare
     bound = budget.parse(terms.budget)
     if taken.live:
         reservations.join(run, layout, bound, terms.budget, hard=terms.hard)
+        reserve_live(run, layout, taken, prepared, say)
         enforcing.lift(run, layout, slurm_of(prepared.profile), say)
         say(f"run {run.name}: its budget is {budget.shown(bound)} from now on")
     else:
@@ -78,6 +81,24 @@ def bound_later(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepare
             f"run {run.name}: nothing of it waits or runs, so --budget {terms.budget} is not set; "
             f"`condhpc budget {run.name} --set {terms.budget}` sets it all the same"
         )
+
+
+def reserve_live(run: RunFolder, layout: Layout, taken: Survey, prepared: Prepared, say: Say) -> None:
+    """Set aside, under a budget that is said only now, what the run's own work in flight may take.
+
+    Else who submits next under that budget would take it for free.
+    """
+    kept = reservations.reserved(run)
+    sent = [held.intent for held in runs.submissions(run) if held.refusal is None and held.intent.name not in kept]
+    mine = taken.live.keys() & {key for intent in sent for pack in intent.elements for key in pack}
+    if not mine:
+        return
+    _, needs = predictions.forecast(prepared.plan, mine, prepared.facts, prepared.profile, layout)
+    todo = estimates.upper(prepared.plan, mine, needs, prepared.profile)
+    for intent in sent:
+        reservations.reserve(run, intent.name, intent.elements, todo.amounts)
+    if todo.unknown:
+        say(f"what {todo.unknown} tasks in flight may take is not known: nothing is reserved for them")
 
 
 def hand_over(

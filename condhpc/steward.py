@@ -101,7 +101,7 @@ class Beside:
         """Acts: a queue that does not answer must not keep anybody from looking."""
         self._standing: Standing | None = None
         self._known = Known()
-        self._outlooks = Outlooks(run, observer.layout, slice_s=SLICE_S)
+        self._outlooks = Outlooks(run, observer.layout, positions=observer.positions, slice_s=SLICE_S)
 
     def forget(self) -> None:
         """Look at everything anew."""

@@ -53,6 +53,8 @@ def send(prepared: Prepared, *, accept_code: bool, say: Say, progress: Say, term
         run = None if taken.new else _same_run(layout, prepared)
         if run is not None:
             say(f"nothing to submit: {len(taken.cached)} recorded, {len(taken.live)} live; see run {run.name}")
+            if not terms.budget:  # else it may be raised now
+                enforcing.enforce(run, layout, slurm_of(prepared.profile), say)
             bound_later(run, layout, taken, prepared, terms, say)
             return run
         said = terms.budget or prepared.budget

@@ -49,7 +49,7 @@ class Submission(types.ModuleType):
         self.calls.append(("prepare", manifest.name))
         if not manifest.exists():
             raise ProblemsError([f"{manifest}: cannot be read"])
-        return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[])
+        return types.SimpleNamespace(overview=self.overview, profile=held, arrays=[], budget="")
 
     def send(self, prepared: Any, *, accept_code: bool, say: Any, progress: Any, terms: Any) -> RunFolder:
         """Note, and talk."""

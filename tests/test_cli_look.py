@@ -45,6 +45,7 @@ def test_status_exits_with_0_when_all_is_recorded(made: MadeRun) -> None:
     key = made.condense()
     made.write()
     name = made.pool(key, pids={"1": 1})
+    made.record(key)
     made.hint(name, 0, key, "recorded")
     result = call("status")
     assert result.exit_code == 0
@@ -94,6 +95,7 @@ def test_following_ends_with_the_exit_code_of_the_run(made: MadeRun) -> None:
     a, b = made.condense(seed=0), made.condense(seed=1)
     made.write()
     name = made.pool(a, b, pids={"1": 1})
+    made.record(a)
     made.hint(name, 0, a, "recorded")
     made.ended(b, "failed", "ValueError: no luck")
     result = call("status", "--follow")
@@ -141,13 +143,19 @@ def test_status_takes_a_young_answer_of_another_watcher(made: MadeRun, monkeypat
     assert queue.calls == before + 1
 
 
-def test_rescan_believes_records_only(made: MadeRun) -> None:
-    """A hint without its record does not count with --rescan."""
-    key = made.condense()
+def test_done_needs_records(made: MadeRun) -> None:
+    """Of a run that is over they are opened: one that is gone or torn is not done, whatever a hint says."""
+    keys = made.condense(seed=0), made.condense(seed=1)
     made.write()
-    name = made.pool(key, pids={"1": 1})
-    made.hint(name, 0, key, "recorded")
-    assert (call("status").exit_code, call("status", "--rescan").exit_code) == (0, 1)
+    name = made.pool(*keys, pids={"1": 1})
+    for key in keys:
+        made.hint(name, 0, key, "recorded")
+    assert (call("status").exit_code, call("status", "--rescan").exit_code) == (1, 1)
+    made.record(keys[0])
+    made.folder(keys[1]).record.write_bytes(b"{")
+    result = call("status")
+    assert result.exit_code == 1
+    assert f"{made.folder(keys[1]).record}: not a readable record" in result.stdout
 
 
 def test_watch_wants_a_terminal(made: MadeRun) -> None:

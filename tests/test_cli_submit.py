@@ -52,6 +52,23 @@ def test_plan_prints_the_overview_and_sends_nothing(submission: Submission, tmp_
     assert [name for name, _ in submission.calls] == ["prepare"]
 
 
+def test_a_plan_that_its_budget_cannot_cover_is_told(no_own_profile: None, tmp_path: Path) -> None:
+    """As `submit` will say, before anybody tries; a budget that may do is no news."""
+    text = (
+        'name = "m"\ndatasets = ["digits"]\ncondensers = ["random"]\nipc = [1]\nprotocols = ["erm"]\n'
+        'students = ["convnet3"]\nbudget = "{}"\n'
+    )
+    (tmp_path / "p.toml").write_text('backend = "local"\n[stages.default]\ntime_min = 60\n')
+    found = {}
+    for amount in ("1e-9cpuh", "1e9cpuh"):
+        (tmp_path / "m.toml").write_text(text.format(amount))
+        found[amount] = call("--profile", "p.toml", "plan", "m.toml").stdout
+    assert "warning: `submit` refuses this: the budget of 1e-09 CPU-h does not cover it" in found["1e-9cpuh"]
+    assert "refuses" not in found["1e9cpuh"]
+    assert call("--profile", "p.toml", "submit", "m.toml", "--budget", "1e-9cpuh").exit_code == 2
+    assert not Path("root").exists() or not list(Path("root").glob("runs/*"))
+
+
 def test_plan_as_json_is_one_document(submission: Submission, tmp_path: Path) -> None:
     """The overview as it is, costs included."""
     from condhpc.survey import Overview, StageRow

@@ -25,6 +25,7 @@ from condhpc import (
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.observe import Observer
+from condhpc.own_work import OwnWork
 from condhpc.profile import Profile
 from condhpc.sending import Terms
 
@@ -122,7 +123,7 @@ def test_a_cancelled_run_is_left_alone(made: MadeRun, advanced: Advanced) -> Non
 
 def test_over_budget_sends_nothing(made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes again while something runs, for that may be held or end; else it ends."""
-    monkeypatch.setattr(spending, "_own", lambda *_: Amounts(gpu_h=2.0))
+    monkeypatch.setattr(OwnWork, "amounts", lambda _: Amounts(gpu_h=2.0))
     reservations.join(made.run, made.layout, budget.parse("1kwh,1gpuh"), "1kwh,1gpuh", hard=False)
     made.run.profile.write_bytes(b"")
     made.submit([_keys(made)[0]])
@@ -187,7 +188,7 @@ def test_a_watcher_that_only_looks_never_acts(
 ) -> None:
     """`--read-only` sends nothing and keeps nobody to a budget, also where no steward does; the bound is shown."""
     monkeypatch.setattr(steward_job, "unavailable", lambda *_: "nodes cannot submit")
-    monkeypatch.setattr(enforcing, "enforce", lambda *_: pytest.fail("it acted"))
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: pytest.fail("it acted"))
     reservations.join(made.run, made.layout, budget.parse("9gpuh"), "9gpuh", hard=False)
     queue = FakeQueue()
     beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue, only_looks=True)
@@ -212,7 +213,7 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
     """A queue that hangs delays the budget, not the snapshot; what came of it is told when it comes."""
     go = threading.Event()
 
-    def hang(*_: object) -> None:
+    def hang(*_: object, **__: object) -> None:
         assert go.wait(20)
         raise SchedulerError("squeue: no answer within 30 s")
 
@@ -229,19 +230,19 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
 def test_a_disk_that_fails_beside_is_told_and_looking_goes_on(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full quota is no reason to show nothing; it is tried again next time."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
     monkeypatch.setattr(enforcing, "enforce", full)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None, every_s=0.0)
     assert any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
-    monkeypatch.setattr(enforcing, "enforce", lambda *_: None)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: None)
     assert not any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
 
 
 def test_a_bug_beside_is_raised_where_one_looks(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that dies in silence would leave the budget alone for days."""
-    monkeypatch.setattr(enforcing, "enforce", lambda *_: 1 / 0)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: 1 / 0)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
     with pytest.raises(ZeroDivisionError):
         beside.snapshot()

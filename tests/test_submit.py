@@ -220,14 +220,14 @@ def test_ctrl_c_checkpoints_and_the_next_submit_goes_on(lab: Lab) -> None:
 
 def test_workers_outlive_their_submitter(lab: Lab) -> None:
     """After a SIGKILL of the submitter they go on; the next submit waits for them and computes nothing itself."""
-    lab.behave(condense={"steps": 60, "step_s": 0.1})
+    lab.behave(condense={"steps": 40, "step_s": 0.1})
     process = lab.submit()
     until(lambda: any(len(steps) >= 2 for steps in lab.trace("condense").values()), "steps")
     process.kill()
     assert process.wait(TIMEOUT_S) == -signal.SIGKILL  # its pipes stay open: the workers hold them
     assert len(lab.workers()) == 1
     lab.condhpc("submit", str(lab.manifest))
-    assert list(lab.trace("condense").values()) == [list(range(60))]
+    assert list(lab.trace("condense").values()) == [list(range(40))]
     assert lab.recorded() == {"condense": 1, "evaluate": 1}
     assert lease.latest_number(lab.task()) == 1
 

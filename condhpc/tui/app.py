@@ -87,7 +87,7 @@ class Watch(Acting):
         with ContentSwitcher(id="views", initial=self._views[0].id):
             yield from self._views
         yield self._needle
-        yield Foot(show_command_palette=False)
+        yield Foot()
 
     def on_mount(self) -> None:
         """Begin to look."""

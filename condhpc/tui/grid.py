@@ -85,6 +85,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._arranging: Worker[None] | None = None
         self._to_top = False
         """Whether the next arrangement is another order, of which one wants to see the first."""
+        self._sought = ""
+        """Key of a row that the cursor goes to when lines are arranged."""
         self.needle = ""
         """What rows are filtered by, as it was typed."""
         self.is_kept = False
@@ -101,8 +103,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def replace(self, rows: Iterable[R]) -> None:
         """Other rows altogether; cursor and marks stay on those that are still there."""
-        self.table.replace(rows)
-        self.marks.keep(self.table.rows)
+        held = list(rows)
+        self.table.replace(held)
+        self.marks.keep(map(self.table.shape.key, held))
         self.rearrange()
 
     def change(self, rows: Iterable[R]) -> None:
@@ -136,7 +139,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._arranging.cancel()
             self._arranging = None
         pieces, begun_s = self.table.arrange(), perf_counter()
-        while len(self.table.rows) <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
+        while self.table.count <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
             if next(pieces, _DONE) is _DONE:
                 self._arranged()
                 return
@@ -145,6 +148,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     async def _in_pieces(self, pieces: Iterator[None]) -> None:
         for _ in pieces:
             await asyncio.sleep(0)
+        self._arranging = None
         self._arranged()
 
     def _arranged(self) -> None:
@@ -163,6 +167,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         if was_seen or self._to_top:
             self._to_cursor()
         self._to_top = False
+        if self._sought and self._arranging is None:
+            sought, self._sought = self._sought, ""
+            self.reveal(sought)
         self.repaint()
 
     # -- what is chosen ------------------------------------------------------------------------------------------
@@ -180,7 +187,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return self.table.members(self._held)
 
     def reveal(self, key: str) -> None:
-        """Put the cursor on a row; its group is opened. Nothing where the filters hide it."""
+        """Put the cursor on a row, once lines are arranged; its group is opened. Nothing where the filters hide it."""
+        if self._arranging is not None:
+            self._sought = key
+            return
         group = self.table.group_of(key)
         if group is not None and group not in self.table.open:
             self.table.open.add(group)

@@ -49,7 +49,7 @@ class Waiting(Frame[RunFolder]):
         """Where nothing is, and what to do."""
         yield self._head
         yield Line(_WHAT_TO_DO, id="todo")
-        yield Foot(show_command_palette=False)
+        yield Foot()
 
     def on_mount(self) -> None:
         """Look again and again."""

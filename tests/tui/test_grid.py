@@ -140,6 +140,24 @@ async def test_another_order_shows_its_first_line(count: int) -> None:
         assert app.grid.cursor_key == items(count)[-2].name
 
 
+async def test_many_rows_are_taken_in_between_keys() -> None:
+    """What is sought meanwhile is found when they are there; a row that changed meanwhile is the changed one."""
+    app = Shelf(*items(3))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("space")
+        app.grid.replace([Item("new"), *items(5 * PIECE)])
+        app.grid.reveal("i09000")
+        assert app.grid.table.count == 5 * PIECE + 1
+        await until(pilot, lambda: app.grid.cursor_key == "i09000")
+        assert any(line.startswith("    i09000") for line in lines(app))
+        assert app.grid.selected == ["i00000"]
+        app.grid.replace(items(4 * PIECE))
+        app.grid.change([Item("i00001", size=77)])
+        await until(pilot, lambda: len(app.grid.table.shown) == 4 * PIECE)
+        assert app.grid.table.rows["i00001"].size == 77
+        assert list(app.grid.table.rows) == app.grid.table.shown
+
+
 async def test_marks_are_shown_and_chosen_before_the_cursor() -> None:
     """Without marks the row under the cursor is chosen; marks stay on their rows through filters and changes."""
     app = Shelf(*items(5))
