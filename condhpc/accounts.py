@@ -44,6 +44,8 @@ class Accounts(msgspec.Struct, frozen=True):
 
     charges: list[Charge]
     problems: list[str]
+    over: frozenset[str] = frozenset()
+    """Elements of which the accounting has said the last word."""
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -87,9 +89,12 @@ def refresh(run: RunFolder, layout: Layout, slurm: Slurm | None, *, over: bool =
     return notes
 
 
-def is_settled(run: RunFolder) -> bool:
-    """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees."""
-    over = _over(_newest(run, []))
+def is_settled(run: RunFolder, known: Accounts | None = None) -> bool:
+    """Whether the accounting has had its last word on all that was sent; true of local work, which it never sees.
+
+    `known`: the snapshot, where it was read already.
+    """
+    over = (known or read(run)).over
     return all(element in over for element in runs.elements(run))
 
 
@@ -113,10 +118,11 @@ def read(run: RunFolder) -> Accounts:
     """The snapshot on disk: the newest word on each attempt. Own attempts count only where sacct says no more."""
     problems: list[str] = []
     words: dict[str, list[Charge]] = defaultdict(list)
-    for charge in _newest(run, problems):
+    newest = _newest(run, problems)
+    for charge in newest:
         words[charge.element].append(charge)
     found = list(_in_order(run, (charge for held in words.values() for charge in of_element(held))))
-    return Accounts(found, problems + list(_oddities(run, found)))
+    return Accounts(found, problems + list(_oddities(run, found)), frozenset(_over(newest)))
 
 
 def _newest(run: RunFolder, problems: list[str]) -> list[Charge]:

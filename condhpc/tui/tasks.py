@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -142,7 +143,7 @@ class Tasks(View):
                 Column("detail", lambda r: r.detail, 12, grow=3, from_width=80,
                        group=_group_detail),
             ),
-            key=lambda r: r.key,
+            key=attrgetter("key"),
             text=lambda r: " ".join((r.state, r.stage, label_text(r.label), r.key, r.element, r.host, r.detail)),
             tone=lambda r: TONE_OF[r.state],
             group_tone=lambda rs: TONE_OF[_leading(rs)],

@@ -138,7 +138,7 @@ async def ours() -> dict[str, float]:
         ):
             async with beating() as beats:
                 ask()
-                await settled(lambda: grid._arranging is not None and grid._arranging.is_finished)
+                await settled(lambda: grid._arranging is None)
                 found[f"{name}_stall_ms"] = 1000 * beats.longest_s
     return found
 

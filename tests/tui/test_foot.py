@@ -5,7 +5,7 @@ from __future__ import annotations
 from made_shots import row, screen, shot, until, watching
 from textual.widgets._footer import FooterKey
 
-from condhpc.tui.footer import KeyLine
+from condhpc.tui.foot import Foot
 
 
 async def test_the_same_keys_stay_as_they_are() -> None:
@@ -13,7 +13,7 @@ async def test_the_same_keys_stay_as_they_are() -> None:
     app, _ = watching(shot(row("a" * 32), row("b" * 32)))
     async with app.run_test(size=(120, 24)) as pilot:
         await pilot.press("2")
-        line = app.query_one(KeyLine)
+        line = app.query_one(Foot)
         await until(pilot, lambda: "Group by" in screen(app)[-1])
         held = list(line.query(FooterKey))
         line.bindings_changed(app.screen)
@@ -30,7 +30,7 @@ async def test_a_click_does_what_the_key_does() -> None:
     async with app.run_test(size=(120, 24)) as pilot:
         await pilot.press("2")
         await until(pilot, lambda: "Failures only" in screen(app)[-1])
-        keys = list(app.query_one(KeyLine).query(FooterKey))
+        keys = list(app.query_one(Foot).query(FooterKey))
         assert len({key.action for key in keys}) == len(keys)
         assert "failures only" not in "\n".join(screen(app))
         await pilot.click(next(key for key in keys if key.action == "failures"))
