@@ -20,7 +20,7 @@ from condhpc.tui.acting import Acting
 from condhpc.tui.foot import Foot
 from condhpc.tui.frame import LEAVING
 from condhpc.tui.head import Names, head_text
-from condhpc.tui.help import Help, Keys, Menu
+from condhpc.tui.help import Help, Keys, Menu, keys_of
 from condhpc.tui.line import Line
 from condhpc.tui.matching import COSTLY, is_costly
 from condhpc.tui.poller import Poller, Source, Trouble
@@ -264,14 +264,7 @@ class Watch(Acting):
 
     def keys_here(self) -> list[Keys]:
         """Keys that work now, by where they work, nearest first."""
-        found: dict[tuple[str, str, str], list[str]] = {}
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.description and binding.id:  # those without an id are Textual's own
-                place = "everywhere" if active.node is self else "here"
-                found.setdefault((place, binding.action, binding.description), []).append(self.get_key_display(binding))
-        ordered = sorted(found.items(), key=lambda item: item[0][0] != "here")
-        return [(place, " ".join(shown), does) for (place, _, does), shown in ordered]
+        return keys_of(self)
 
     def action_help(self) -> None:
         """All keys."""

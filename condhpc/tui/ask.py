@@ -71,8 +71,9 @@ class Ask(ModalScreen[Answers | None]):
                 yield typed
             yield self._amiss
             with Horizontal():
-                yield Button(Text("No (n)"), id="no", compact=True)
-                yield Button(Text("Yes (y)"), id="yes", compact=True)
+                no, yes = ("esc", "enter") if self._fields else ("n", "y")  # in a field letters are text
+                yield Button(Text(f"No ({no})"), id="no", compact=True)
+                yield Button(Text(f"Yes ({yes})"), id="yes", compact=True)
 
     def on_mount(self) -> None:
         """Where nothing is to be typed, enter means no."""

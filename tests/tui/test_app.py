@@ -322,6 +322,16 @@ async def test_narrow_screens_have_numbers_for_views_in_the_back() -> None:
         await until(pilot, lambda: any("[1 Overview] 2 Tasks" in line for line in screen(app)))
 
 
+@pytest.mark.parametrize("width", [80, 70, 40])
+async def test_that_rows_are_left_out_is_said_in_full(width: int) -> None:
+    """Beside the names of the views, which get shorter for it."""
+    app, _ = watching(shot(row("a" * 32, "failed")))
+    async with app.run_test(size=(width, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        await pilot.press("F")
+        await until(pilot, lambda: any("[2 Tasks]" in line and "failures only" in line for line in screen(app)))
+
+
 async def test_a_costly_filter_is_said_to_be_text() -> None:
     """Once, as soon as it is one; the screen goes on."""
     app, _ = watching(shot(row("a" * 32, detail="a" * 300)))

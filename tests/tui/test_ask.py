@@ -15,10 +15,18 @@ async def test_question_fields_and_both_answers_are_in_sight(size: tuple[int, in
     app = App[None]()
     async with app.run_test(size=size) as pilot:
         app.push_screen(Ask(["Cancel 3 tasks?"], [Field("memory in GB", positive, "as before")]))
-        await until(pilot, lambda: "Yes (y)" in "\n".join(screen(app)))
+        await until(pilot, lambda: "Yes (enter)" in "\n".join(screen(app)))
         text = "\n".join(screen(app))
-        for words in ("Cancel 3 tasks?", "memory in GB:", "as before", "No (n)"):
+        for words in ("Cancel 3 tasks?", "memory in GB:", "as before", "No (esc)"):
             assert words in text
+
+
+async def test_keys_on_the_buttons_are_those_that_work() -> None:
+    """Letters where nothing is to be typed; in a field these are text."""
+    app = App[None]()
+    async with app.run_test() as pilot:
+        app.push_screen(Ask(["Cancel 3 tasks?"]))
+        await until(pilot, lambda: any("No (n)" in line and "Yes (y)" in line for line in screen(app)))
 
 
 def asking(app: App[None]) -> list[Answers | None]:

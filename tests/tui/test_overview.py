@@ -90,11 +90,29 @@ def test_a_run_is_not_at_100_percent_before_all_is_done() -> None:
     assert " 99 %" in lines(shot(*rows, taken_s=NOW_S))[-1]
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_long_words_of_what_is_wrong_are_read_without_scrolling(width: int) -> None:
+    """What to do about it comes last: folded, every word of it is there, and nothing of it is a command."""
+    command = (
+        "`condhpc logs made-20260101T000000Z --failed` shows more, `condhpc retry made-20260101T000000Z` tries again"
+    )
+    found = lines(shot(row("a" * 32, "failed"), problems=(command, "x" * 99_999, "\x1b[2J"), taken_s=NOW_S), width)
+    below = found[found.index("wrong now") + 1 :]
+    assert all(len(line) <= width - 2 for line in below)
+    assert command in " ".join(" ".join(below).split())
+    assert len(below) < 80
+    assert not any("\x1b" in line for line in below)
+
+
 def test_narrow_screens_get_no_bars() -> None:
-    """Everything that matters fits into 40 columns."""
-    found = lines(made(), width=40)
+    """And no pace where states have no room beside it; what is left of all is told below then."""
+    found = lines(made(), width=70)
+    assert found[0].split() == ["stage", "an", "hour", "left", "recorded", "running", "queued", "failed"]
     assert not any("█" in line for line in found)
-    assert " 50 %" in found[1]
+    found = lines(made(), width=50)
+    assert found[0].split() == ["stage", "recorded", "running", "queued", "failed"]
+    assert found[1].split() == ["condense", "50", "%", "1", "1", "1", "1"]
+    assert found[3] == "left 2.5 h"
 
 
 async def test_the_page_is_shown_and_follows() -> None:
