@@ -42,8 +42,9 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# One worker more than CI has cores: tests wait for processes and screens a third of their time.
 fast: .venv/.dev
-	$(PYTEST) -n 2 --dist worksteal --ignore=tests/benchmarks --ignore=tests/slow \
+	$(PYTEST) -n 3 --dist worksteal --ignore=tests/benchmarks --ignore=tests/slow \
 	  -m "not slurm and not slow and not bench" tests
 
 # Two clusters side by side: these tests mostly wait for Slurm.

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from condhpc import budget, files, reservations, runs
+from condhpc import budget, estimates, files, reservations, runs
 from condhpc.budget import Amounts, Budget
 from condhpc.errors import InputError, SchedulerError
 from condhpc.estimates import Upper
 from condhpc.layout import Layout, RunFolder
 from condhpc.root_lock import root_lock
+from condhpc.run_view import RunView
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import QueueRow, StateClass
-from condhpc.spending import Known, Standing, is_own, jobs_of, queue_of, standing, standing_in
+from condhpc.spending import Known, Standing, cpus_of, is_own, jobs_of, queue_of, standing, standing_in
 
 Say = Callable[[str], None]
 
@@ -147,7 +148,31 @@ def change(run: RunFolder, layout: Layout, slurm: Slurm | None, text: str | None
                     f"run {run.name} is charged to the budget '{own}', not to '{bound.name}'; leave the name out"
                 )
             reservations.set_limit(pot, None if bound is None else msgspec.structs.replace(bound, name=own), hard=hard)
+        if bound is not None and is_own(run):
+            _set_aside(run, say)
         lift(run, layout, slurm, say)
+
+
+def _set_aside(run: RunFolder, say: Say) -> None:
+    """Reserve for what was sent before there was a budget the time limits of its elements: no plan is at hand here."""
+    kept = reservations.reserved(run)
+    view = RunView(run)
+    view.refresh()
+    unbounded = 0
+    for held in view.unfinished():
+        intent = held.intent
+        if intent.name in kept:
+            continue
+        if not intent.time_min:
+            unbounded += len(intent.elements)
+            continue
+        hours = intent.time_min / 60.0
+        gpu_h, cpu_h = hours * intent.gpus, hours * cpus_of(held, run)
+        whole = Amounts(gpu_h=gpu_h, cpu_h=cpu_h, kwh=estimates.kwh(gpu_h, cpu_h))
+        upper = {key: whole.share(len(pack)) for pack in intent.elements for key in pack}
+        reservations.reserve(run, intent.name, intent.elements, upper)
+    if unbounded:
+        say(f"{unbounded} elements were sent without a time limit of their own: nothing is reserved for them")
 
 
 def lift(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say) -> Standing | None:

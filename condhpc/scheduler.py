@@ -147,11 +147,13 @@ class Slurm:
     def cancel(self, ids: Iterable[str]) -> None:
         """Cancel jobs, arrays (`123`) and elements (`123_4`); those already over are no error."""
         batch: list[str] = []
+        used_bytes = 0
         for text in compress_ids(ids):
-            if batch and sum(map(len, batch)) + len(batch) + len(text) > _ARGUMENT_BYTES:
+            if batch and used_bytes + len(text) > _ARGUMENT_BYTES:
                 self._run_cancel([*self._on("scancel"), *batch])
-                batch = []
+                batch, used_bytes = [], 0
             batch.append(text)
+            used_bytes += len(text) + 1
         if batch:
             self._run_cancel([*self._on("scancel"), *batch])
 

@@ -14,6 +14,7 @@ from condhpc import accounts, budget, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
+from condhpc.errors import StoreError
 from condhpc.layout import Layout, RunFolder
 from condhpc.own_work import OwnWork
 from condhpc.queue_view import Queue, pool_is_alive
@@ -114,9 +115,18 @@ def standing_in(
     fresh: bool,
     known: Known | None = None,
 ) -> Standing:
-    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left."""
+    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left.
+
+    Raises StoreError where a run that shares the budget is closed to us.
+    """
     known = known or Known()
-    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+    try:
+        members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+    except PermissionError as error:
+        raise StoreError(
+            f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
+            "the right to read the run, or use a budget of your own"
+        ) from error
     shown = Queue(queue)
     return Standing(
         pot=pot,
@@ -183,7 +193,7 @@ def _spans(
     found: dict[tuple[str, int], _Span] = {}
     for row in (row for row in rows if row.start_s is not None and row.elapsed_s and not _waits(row)):
         held, (element,) = by_job[row.ids.parent], row.ids.elements()[:1]
-        cpus = _cpus(held, run)
+        cpus = cpus_of(held, run)
         found[row.job_id, row.start_s or 0] = _Span(element, held.intent.gpus, cpus, row.elapsed_s or 0)
     began = {span.element: start for (_, start), span in found.items()}
     for charge in charged:
@@ -199,7 +209,7 @@ def _waits(row: QueueRow) -> bool:
     return row.state_class in {StateClass.WAITING, StateClass.HELD, StateClass.BLOCKED}
 
 
-def _cpus(held: Submission, run: RunFolder) -> int:
+def cpus_of(held: Submission, run: RunFolder) -> int:
     """Cores of a running element, as the run's profile asks for them; the accounting says later how many it got."""
     wanted = profiles.of_run(run.profile).stage(held.intent.stage or "evaluate")
     return wanted.cpus * wanted.ranks

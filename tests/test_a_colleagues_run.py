@@ -231,6 +231,20 @@ def test_our_run_is_shown_beside_a_closed_one(theirs: Theirs, ours: MadeRun) -> 
     assert f"other runs that cannot be read: {theirs.made.run.name} (Permission denied)" in found.out
 
 
+def test_a_shared_budget_must_be_read_whole(theirs: Theirs, ours: MadeRun) -> None:
+    """What a closed run was charged is unknown: nothing is admitted under it, and `status` says why, and goes on."""
+    for one in (theirs.made, ours):
+        reservations.join(one.run, one.layout, Budget(cpu_h=9.0, name="both"), "both:9cpuh", hard=False)
+    close(theirs.made.run.path)
+    found = call(theirs.root, "status", ours.run.name)
+    assert f"run {ours.run.name}" in found.out
+    assert "the budget could not be looked at" in found.err
+    assert "must be read whole; ask the owner" in found.err
+    found = call(theirs.root, "budget", ours.run.name)
+    assert (found.code, found.out) == (3, "")
+    assert "must be read whole" in found.err
+
+
 def test_what_others_sent_without_a_reply_is_theirs_to_settle(theirs: Theirs) -> None:
     """Our queue need not show their job: calling it refused would send its work twice."""
     open_ = Intent(name="x", backend="slurm", elements=((theirs.failed,),), time=1.0)
@@ -251,7 +265,8 @@ def test_a_plan_may_rest_on_a_root_that_is_not_ours(theirs: Theirs, tmp_path: Pa
         'name = "m"\ndatasets = ["digits"]\ncondensers = ["random"]\nipc = [1]\nprotocols = ["erm"]\n'
         'students = ["convnet3"]\n[training.digits]\nepochs = 1\n'
     )
-    close(theirs.made.run.path)
+    closed = theirs.root / "store" / "evaluate" / theirs.good[0][:2]
+    close(theirs.made.run.path, closed)
     before = looks(theirs.root)
     found = call(theirs.root, "plan", str(manifest))
     assert (found.code, found.err) == (0, "")

@@ -10,7 +10,7 @@ import pytest
 from made_runs import MadeRun
 from test_spending import FakeSlurm, account, at, bounded, charge, shown
 
-from condhpc import budget, enforcing, reservations, runs
+from condhpc import budget, enforcing, reservations, runs, spending
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.estimates import Upper
@@ -45,6 +45,34 @@ def test_what_cannot_be_held_is_cancelled(made: MadeRun) -> None:
     enforcing.enforce(made.run, made.layout, slurm, said.append)
     assert slurm.told == [("cancel_pending", ["608_1", "608_2"])]
     assert any("2 waiting elements could not be held: cancelled" in text for text in said)
+
+
+def test_what_was_sent_without_a_budget_is_set_aside_for(root: Path) -> None:
+    """A budget that comes later reserves the time limits of elements in flight, once; without a limit it says so."""
+    made = bounded(root)
+    made.run.budget.unlink()
+    keys = [made.condense(seed=seed) for seed in range(20, 24)]
+    for name, job, time_min, packs in (
+        ("late", "700", 90, (tuple(keys[:2]), (keys[2],))),
+        ("open", "701", 0, ((keys[3],),)),
+    ):
+        intent = runs.Intent(
+            name=name, backend="slurm", stage="condense", elements=packs, gpus=2, time_min=time_min, time=1.0
+        )
+        runs.append(made.run, intent)
+        runs.append(made.run, runs.Reply(name=name, job=job, time=1.0))
+    said: list[str] = []
+    slurm = FakeSlurm(shown("700_0", "RUNNING", "30:00") + shown("700_[1]", "PENDING") + shown("701_[0]", "PENDING"))
+    enforcing.change(made.run, made.layout, slurm, "50gpuh", said.append, hard=False)
+    found = spending.look(made.run, made.layout, slurm)
+    assert found is not None
+    assert (found.reserved.gpu_h, found.reserved.cpu_h) == (
+        pytest.approx(2 * (1.0 + 1.5)),
+        pytest.approx(4 * (1.0 + 1.5)),
+    )
+    assert any("4 elements were sent without a time limit" in line for line in said)
+    enforcing.change(made.run, made.layout, slurm, "60gpuh", said.append, hard=False)
+    assert spending.look(made.run, made.layout, slurm).reserved == found.reserved  # type: ignore[union-attr]
 
 
 def test_hard_ends_what_runs(made: MadeRun) -> None:

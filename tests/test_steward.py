@@ -128,7 +128,7 @@ def test_over_budget_sends_nothing(made: MadeRun, advanced: Advanced, monkeypatc
     made.run.profile.write_bytes(b"")
     made.submit([_keys(made)[0]])
     made.run.accounting.touch()
-    monkeypatch.setattr(spending, "_cpus", lambda *_: 1)
+    monkeypatch.setattr(spending, "cpus_of", lambda *_: 1)
     assert _round(made, squeue_row("608_0", "RUNNING"))
     assert not _round(made, squeue_row("608_0", "COMPLETED", end_s=1))
     assert advanced.calls == 0

@@ -31,11 +31,15 @@ from tests.benchmarks.made_ledger import CORESETS, Made
 
 TABLES_S, UNCHANGED_S = 1.0, 0.05
 """Targets."""
-MEASURED_FIRST, MEASURED_AGAIN, MEASURED_LEDGER = 0.57, 7.0, 1.2
-"""How many times longer the rival takes: than the first time, after one change, from the ledger alone."""
-GATE = 0.7
+MEASURED_FIRST, MEASURED_LEDGER = 0.8, 0.8
+"""How many times longer the rival takes: than the first time, and than from the ledger alone."""
 RUNS = 3
 MANY = 100
+MEASURED_CHANGED = {
+    "one student": 9.0, f"{MANY} students": 6.5, "one set": 8.6, "one teacher": 8.8, f"{MANY} charges": 7.4,
+}  # fmt: skip
+"""The same after each kind of change."""
+GATE = 0.7
 
 
 class Result(NamedTuple):
@@ -181,10 +185,14 @@ def _cpu_s(call: Callable[[], object]) -> float:
 
 def report(result: Result) -> str:
     """One line for people and logs."""
-    changed = ", ".join(f"{kind} {s:.2f} s ({result.rival_s / s:.1f}x)" for kind, s in result.changed_s.items())
+    ratios = {kind: result.rival_s / s for kind, s in result.changed_s.items()}
+    changed = ", ".join(
+        f"{kind} {s:.2f} s ({ratios[kind]:.1f}x, measured {MEASURED_CHANGED[kind]}x)"
+        for kind, s in result.changed_s.items()
+    )
     return (
         f"collect: {result.tasks:,} records in {result.first_s:.2f} s the first time; all tables after a change of "
-        f"{changed} (target {TABLES_S} s, measured {MEASURED_AGAIN}x), from the ledger without rows "
+        f"{changed} (target {TABLES_S} s), from the ledger without rows "
         f"{result.ledger_s:.2f} s; nothing changed {1000 * result.unchanged_s:.0f} ms (target {1000 * UNCHANGED_S:.0f} "
         f"ms); json+pathlib+csv for results.csv alone {result.rival_s:.2f} s: {result.first_ratio:.2f}x the first time "
         f"(measured {MEASURED_FIRST}x), {result.ledger_ratio:.2f}x from the ledger (measured {MEASURED_LEDGER}x)"
@@ -197,8 +205,8 @@ def test_collect_beats_the_plain_loop(capsys: pytest.CaptureFixture[str]) -> Non
     result = measure()
     with capsys.disabled():
         print(f"\n{report(result)}")
-    slow = {kind: s for kind, s in result.changed_s.items() if result.rival_s / s < GATE * MEASURED_AGAIN}
-    assert not slow
+    for kind, measured in MEASURED_CHANGED.items():
+        assert result.rival_s / result.changed_s[kind] >= GATE * measured, kind
     assert result.first_ratio >= GATE * MEASURED_FIRST
     assert result.ledger_ratio >= GATE * MEASURED_LEDGER
     assert result.unchanged_s < result.rival_s / 50

@@ -23,8 +23,8 @@ MANIFEST = ROOT / "manifests" / "methods.toml"
 
 
 SHORTER = (
-    ("\nepochs = 10\n", "\nepochs = 4\n"),  # of the teacher
-    ("iterations = 100\n", "iterations = 50\n"),  # of sre2l and cda
+    ("\nepochs = 3\n", "\nepochs = 2\n"),  # of several teachers
+    ("\nepochs = 10\n", "\nepochs = 6\n"),  # of the single one
     ("batch = 32\n", "batch = 128\n"),  # of minimax's tuning
     ("steps = 10\nguidance", "steps = 4\nguidance"),  # of minimax's sampling
     ("steps = 10\nstop = 5 ", "steps = 4\nstop = 2 "),  # of mgd3's

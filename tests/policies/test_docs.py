@@ -387,6 +387,15 @@ def test_no_address_but_of_references(name: str) -> None:
     assert not re.search(r"index-url|trusted-host|find-links", text(name))
 
 
+@pytest.mark.parametrize("folder", ["condhpc", "jobs", "manifests", "slurm", "tests"])
+def test_code_names_no_address(folder: str) -> None:
+    """Nor does any module, manifest or profile."""
+    files = [path for end in ("py", "toml") for path in (ROOT / folder).rglob(f"*.{end}")]
+    assert files
+    found = {path.name: re.findall(r"https?://[a-z][^/\s)\"'`]+", path.read_text(encoding="utf-8")) for path in files}
+    assert {name: hosts for name, hosts in found.items() if hosts} == {}
+
+
 # Examples
 
 
