@@ -42,7 +42,7 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# One worker more than CI has cores: tests wait for processes and screens a third of their time.
+# One worker more than CI has cores: tests also wait, for processes, files and screens.
 fast: .venv/.dev
 	$(PYTEST) -n 3 --dist worksteal --ignore=tests/benchmarks --ignore=tests/slow \
 	  -m "not slurm and not slow and not bench" tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import zip_longest
@@ -51,6 +52,7 @@ _BESIDE_FROM = 98
 """Columns from which facts and pictures stand beside each other."""
 _READ_AFTER_S = 0.2
 _DRAWING = "drawing pictures ..."
+_FIRST_LINES = 40
 _UPPER_HALF = "\u2580"
 _FACT_NAME = Style(dim=True)
 
@@ -189,6 +191,13 @@ def _halves(line: PictureLine, gap: Segment) -> Iterator[Segment]:
         yield _half(line.upper[colours], line.lower[colours]) if held else gap
 
 
+def _begun(found: Pictures) -> Pictures:
+    """Characters of the first screen are made beside the one that is shown, not when it is painted."""
+    for line in found.lines[:_FIRST_LINES]:
+        deque(_halves(line, Segment(" ")), maxlen=0)
+    return found
+
+
 @lru_cache(maxsize=1 << 12)
 def _half(upper: bytes, lower: bytes) -> Segment:
     """Kept, since all of a screen are asked for when one scrolls by a line."""
@@ -318,7 +327,7 @@ class Sets(View):
         if self._card.picture:
             await asyncio.sleep(_READ_AFTER_S)  # a screen that is pulled to another size draws once
         try:
-            found = await beside(lambda: set_pictures.read(file, columns))
+            found = await beside(lambda: _begun(set_pictures.read(file, columns)))
         except (CondhpcError, OSError) as error:
             found = Pictures(note=str(error))
         if file == self._card.file:
