@@ -102,6 +102,11 @@ def is_settled(run: RunFolder, known: Accounts | None = None) -> bool:
     return all(element in over for element in runs.elements(run))
 
 
+def over(run: RunFolder) -> set[str]:
+    """Elements of which the accounting that the run holds has said the last word."""
+    return _over(_newest(run, []))
+
+
 def _history(slurm: Slurm | None, sent: Sequence[Submission]) -> tuple[list[AcctRow] | None, str]:
     """What the accounting says; without an answer, or where it lacks rows, why."""
     if slurm is None:

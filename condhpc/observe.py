@@ -10,13 +10,14 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import islice
 from typing import cast
 
 import msgspec
 
-from condhpc import lease, runs
+from condhpc import accounts, lease, runs
 from condhpc.findings import Row, Snapshot
 from condhpc.hints import RECORDED, Hint
 from condhpc.layout import Layout, RunFolder
@@ -92,6 +93,9 @@ class Observer:
         """Records of a run that is over which only words vouch for, in random order; None: nobody opens any."""
         self._denied: set[int] = set()
         """Of these, those that cannot be read."""
+        self._ended: set[str] = set()
+        """Elements of a run of another user that are over, as far as its accounting tells."""
+        self._accounting_bytes = -1
         self._seen_s = clock()
         """When the run's folder was there last: what is told of it is as old as that."""
         self._over_budget = ""
@@ -125,6 +129,7 @@ class Observer:
             self._begin()
         self._own.refresh()
         self._others.refresh(self._own)
+        self._read_accounting()
         changed = self._heard() | self._queue_changes()
         changed |= self._pool_changes() | self._budget_changes()
         self._judge(range(len(self._plan)) if all_again else sorted(changed | self._due(changed)))
@@ -263,6 +268,15 @@ class Observer:
         row = described(line, evidence, attempt, element, queued, self._over_budget)
         return msgspec.structs.replace(row, detail=trouble) if trouble and row.state in BAD else row
 
+    def _read_accounting(self) -> None:
+        """What its owner kept of it tells which elements of a run are over whose queue is not ours to ask."""
+        if self._asker is not None:
+            return
+        with suppress(OSError):
+            size = self._own.run.accounting.stat().st_size
+            if size != self._accounting_bytes:
+                self._accounting_bytes, self._ended = size, accounts.over(self._own.run)
+
     def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, QueueRow | None, bool]:
         """Id, standing and row of an element, and whether it may still be heard of."""
         if place is None:
@@ -270,6 +284,8 @@ class Observer:
         if place.is_local:
             return "", self._pools.standing[place.name], None, False
         element = self._queue.element(place)
+        if element in self._ended:
+            return element, None, None, False
         standing, row = self._queue.standing(place, element)
         return element, standing, row, self._queue.within_grace(place, element, row, self._eye.now)
 

@@ -132,6 +132,20 @@ def test_what_is_closed_is_named_and_the_rest_is_shown(theirs: Theirs, closed: s
     assert told in " ".join(json.loads(call(theirs.root, "status", "--json").out)["problems"])
 
 
+def test_their_accounting_tells_what_is_over(theirs: Theirs) -> None:
+    """Our queue does not show their jobs: what is not recorded may wait, until the owner's accounting knows its end."""
+    made = theirs.made
+    never = next(line.key for line in made.lines if line.label.condenser == "rded")
+    made.submit([never], job="609", sent=1.0)
+    found = call(theirs.root, "status")
+    assert found.code == 10
+    assert "running, 5 of 8 recorded" in found.out
+    accounts._append(made.run, [charge("609_0", 60, submission="sub-609", state="NODE_FAIL")])
+    found = call(theirs.root, "status")
+    assert found.code == 1
+    assert "1 condense lost: left the queue without a record" in found.out
+
+
 def test_a_rescan_does_not_believe_in_what_it_cannot_look_at(theirs: Theirs) -> None:
     """A closed record is there and counts; in a closed folder nobody knows."""
     key, other = theirs.good[:2]
