@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from condhpc import accounts, runs, tries, waste
+from condhpc import accounts, runs, student_costs, tries, waste
 from condhpc import profile as profiles
 from condhpc.attempts_table import ATTEMPTS, WASTE, attempt_rows, queue_s, waste_rows
 from condhpc.charges import Charge
@@ -14,9 +14,10 @@ from condhpc.errors import InputError, first_few
 from condhpc.findings import Row
 from condhpc.layout import RunFolder
 from condhpc.spec import STAGES, Stage
+from condhpc.student_costs import Student, Students
 from condhpc.study import Study
 from condhpc.tables import Cell, Table
-from condhpc.task_costs import task_costs
+from condhpc.task_costs import Cost, TaskCosts, task_costs
 from condhpc.tries import Try
 from condhpc.waste import Spent
 
@@ -48,6 +49,10 @@ class Account(NamedTuple):
     """Columns ATTEMPTS, one per `spent`."""
     own: list[Try]
     """Attempts in elements of this run."""
+    productive: Mapping[str, Cost]
+    """What recorded tasks cost, by key."""
+    students: Mapping[str, Students]
+    """By set."""
     is_odd: bool
     """Whether something cannot be, which `Study.problems` says."""
 
@@ -61,10 +66,16 @@ class Account(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What of a study is asked for."""
+    """What of a run is asked for, and what of it a study of a part does not have."""
 
     sets: Collection[str]
     """Keys."""
+    added: Mapping[str, Students]
+    """Students of these sets, as they were added up before."""
+    students: Mapping[str, Sequence[Student]]
+    """Of those of which that is no longer true."""
+    costs: Mapping[str, Cost]
+    """Of these students, as far as they are not in the study."""
     elements: Collection[str]
 
 
@@ -74,7 +85,7 @@ def own_tries(run: RunFolder, found: Iterable[Try]) -> list[Try]:
 
 
 def account(study: Study, books: Books, part: Part | None = None) -> Account:
-    """All of it, or a part of it, of which the study has all records."""
+    """All of it, or a part of it."""
     run, entries = study.run, study.entries
     tried = (p for p in study.plan if p.key in entries or may_have_diaries(study.states.get(p.key)))
     found = tries.read(study.layout, tried, entries)
@@ -85,13 +96,18 @@ def account(study: Study, books: Books, part: Part | None = None) -> Account:
     spent, strays = waste.spent(charges, own)
     negative = dict.fromkeys(key for key, entry in entries.items() if min(entry.cost.values(), default=0.0) < 0.0)
     usable = {key: entry for key, entry in entries.items() if key not in negative} if negative else entries
-    costs = CostTable(study.plan, study.lineage, usable, task_costs(study.plan, usable, found.tries))
-    told = [f"{entries[key].stage} {key}" for key in negative]
-    odd = _oddities(run, spent, found.tries, strays, told)
+    told, students = task_costs(study.plan, usable, found.tries), None
+    if part is not None:
+        told = TaskCosts({**part.costs, **told.productive}, told.wasted)
+        anew = {key: student_costs.of_set(held, told.productive) for key, held in part.students.items()}
+        students = {**part.added, **anew}
+    costs = CostTable(study.plan, study.lineage, usable, told, students)
+    named = [f"{entries[key].stage} {key}" for key in negative]
+    odd = _oddities(run, spent, found.tries, strays, named)
     study.problems.extend(books.accounts.problems + found.problems + odd)
     rows = costs.rows(study.declared, study.states, None if part is None else part.sets)
     attempts = attempt_rows(spent, books.stage_of, books.exclusive)
-    return Account(list(rows), spent, list(attempts), own, bool(odd))
+    return Account(list(rows), spent, list(attempts), own, told.productive, costs.students, bool(odd))
 
 
 def tables(study: Study) -> list[Table]:

@@ -17,6 +17,7 @@ from condhpc.energy_sums import Used
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
 from condhpc.spec import Stage
+from condhpc.store import SCHEMA
 from condhpc.task_costs import UNKNOWN_TYPE
 from condhpc.tries import End, Try, of_attempt
 
@@ -164,6 +165,7 @@ class _Environment(msgspec.Struct, gc=False):
 
 
 class _Record(msgspec.Struct):
+    stage: str
     key: str
     attempt: int
     values: _Values
@@ -173,6 +175,7 @@ class _Record(msgspec.Struct):
     started: float = 0.0
     ended: float = 0.0
     attempts: tuple[Attempt, ...] = ()
+    schema: int = SCHEMA
 
 
 _decoder = msgspec.json.Decoder(_Record)
@@ -181,6 +184,10 @@ _decoder = msgspec.json.Decoder(_Record)
 def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
     """Of a recorded task, with the attempts before; raises OSError or ValueError where that cannot be read."""
     found = _decoder.decode(_bytes(layout.record_text(stage, key)))
+    if found.schema > SCHEMA:
+        raise ValueError(f"schema {found.schema}, known up to {SCHEMA}: a newer condhpc can count it")
+    if (found.stage, found.key) != (stage, key):
+        raise ValueError(f"it is the record of {found.stage} {found.key}")
     environment, values = found.environment, found.values
     gpu_s, cpu_s, used = _used(found.cost, found.energy)
     last = Tried(  # by position: of 100,000 records, names take a tenth of the time

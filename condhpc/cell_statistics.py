@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from condhpc.intervals import mean_interval
+from condhpc.intervals import deviation, mean_interval
 
 _DECIMALS = 6
 """Of means, deviations and intervals; single results are written with as many digits as they have."""
@@ -78,7 +78,7 @@ def _mean(means: Sequence[float]) -> float | None:
 
 
 def _sd(single: Sequence[float]) -> float | None:
-    return _rounded(statistics.stdev(single)) if len(single) > 1 else None
+    return _rounded(deviation(single)) if len(single) > 1 else None
 
 
 def _rounded(value: float | None) -> float | None:

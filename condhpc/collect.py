@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -111,7 +111,7 @@ def collect(
         shown = Shown(made.cells.on_screen(), made.cells.scores_on_screen(), problems, held.notes)
         if made.kept is not None:
             kept_rows.save(run, made.kept)
-        if min(made.known, default=1) >= kept_rows.ENTRY and accounts.is_settled(run):
+        if min(made.known, default=1) >= kept_rows.ENTRY and accounts.is_settled(run, made.accounts):
             stamps.write(
                 run, layout, out_dir, _kinds(formats, families), before,
                 Made(paths, shown, made.keys, made.stages, held.looks),
@@ -130,16 +130,20 @@ def whole(held: Study) -> Renewed:
     account = accounting_tables.account(held, books)
     kept = kept_rows.keep(held, account, books, kinds, results)
     keys, stages = kept_rows.tasks(held.plan)
-    known = bytes(kept_rows.known(held, key) for key in keys)
-    return Renewed(held, kinds, Cells(results), account, kept, keys, stages, known)
+    known = kept.known if kept is not None else bytes([kept_rows.known(held, key) for key in keys])
+    return Renewed(held, kinds, Cells(results), account, books.accounts, kept, keys, stages, known)
 
 
 def write(made: Renewed, out_dir: Path, formats: Sequence[Format]) -> list[Path]:
     """All plain tables."""
     held, kept = made.study, made.kept
     costs, attempts, spoilt = made.account.tables()
-    results = (
-        Table("results", RESULTS, results_table.columns(held, made.kinds)),
+    lines: dict[str, Iterable[bytes | memoryview]] = {}
+    if kept is not None and tuple(formats) == ("csv",):
+        lines = {"results": [kept.lines.data], "attempts": [one.line for one in kept.charges]}
+    rows = () if "results" in lines else results_table.columns(held, made.kinds, held.plan)
+    tables = (
+        Table("results", RESULTS, rows),
         *made.cells.tables(),
         *sets_table.tables(held, made.kinds),
         *measures.tables(held.plan, held.lineage, held.measures, held.states),
@@ -148,12 +152,9 @@ def write(made: Renewed, out_dir: Path, formats: Sequence[Format]) -> list[Path]
         attempts,
         spoilt,
     )
-    lines = {}
-    if kept is not None and tuple(formats) == ("csv",):
-        lines = {"results": kept.lines, "attempts": [one.line for one in kept.charges]}
     return [
         path
-        for table in results
+        for table in tables
         for path in (
             [table_files.write_lines(table, lines[table.name], out_dir)]
             if table.name in lines

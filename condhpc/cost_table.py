@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
+from condhpc import student_costs
 from condhpc.findings import Row
 from condhpc.ledger import Entry
 from condhpc.lineage import Lineage
@@ -13,6 +15,7 @@ from condhpc.manifest import External
 from condhpc.measures import without_record
 from condhpc.runs import PlanLine
 from condhpc.set_costs import consumption, set_costs
+from condhpc.student_costs import NOBODY, Alike, Students, Which, which
 from condhpc.tables import Cell, printable
 from condhpc.task_costs import UNKNOWN_TYPE, Cost, TaskCosts, added
 
@@ -45,26 +48,29 @@ class CostTable:
     """Costs of the condensed sets of a plan."""
 
     def __init__(
-        self, plan: Sequence[PlanLine], lineage: Lineage, entries: Mapping[str, Entry], costs: TaskCosts
+        self,
+        plan: Sequence[PlanLine],
+        lineage: Lineage,
+        entries: Mapping[str, Entry],
+        costs: TaskCosts,
+        students: Mapping[str, Students] | None = None,
     ) -> None:
-        self._plan = plan
+        """`students`: of each set that is asked for, where the plan is but a part of one."""
         self._lines = {line.key: line for line in plan}
         self._entries = entries
         self._costs = costs
         self._shares = consumption(plan, lineage)
         self._told = set_costs(plan, lineage, entries)
-        self._students: dict[str, list[PlanLine]] = {}
-        self._references: dict[tuple[str | None, ...], list[str]] = {}
+        self._references: dict[Which, list[str]] = {}
         self._teachers: dict[str | None, str] = {}
         for line in plan:
             self._file(line)
+        self.students = students if students is not None else _students(plan, costs)
 
     def _file(self, line: PlanLine) -> None:
         label = line.label
         if line.stage == "evaluate" and label.condenser == FULL and line.key in self._entries:
-            self._references.setdefault(_which(line), []).append(line.key)
-        elif line.stage == "evaluate" and "set" in line.inputs:
-            self._students.setdefault(line.inputs["set"], []).append(line)
+            self._references.setdefault(which(label), []).append(line.key)
         elif line.stage == "teacher" and label.role != "judge" and self._is_trained(line.key):
             self._teachers.setdefault(label.dataset, line.key)
 
@@ -81,16 +87,15 @@ class CostTable:
             block = declared.get(label.condenser or "")
             status = "recorded" if entry is not None else without_record(states.get(key))
             values = entry.values if entry is not None else {}
-            evaluated = [one for one in self._students.get(key, ()) if one.key in self._entries]
-            students = self._sum(evaluated)
-            made = _declared(block) if block is not None else self._constructed(key, evaluated, students)
+            students = self.students.get(key, NOBODY)
+            made = _declared(block) if block is not None else self._constructed(key, students)
             yield (
-                label.dataset, label.condenser, label.ipc, label.set_seed, status, *made, len(evaluated),
-                *_figures(students, of=False), values.get("set_bytes"), values.get("soft_label_bytes"),
-                self._label_bytes(evaluated), *self._said(key, block), key,
+                label.dataset, label.condenser, label.ipc, label.set_seed, status, *made, students.count,
+                *_figures(students.cost, of=False), values.get("set_bytes"), values.get("soft_label_bytes"),
+                self._label_bytes(students), *self._said(key, block), key,
             )  # fmt: skip
 
-    def _constructed(self, key: str, evaluated: Sequence[PlanLine], students: Cost | None) -> tuple[Cell, ...]:
+    def _constructed(self, key: str, students: Students) -> tuple[Cell, ...]:
         """Columns `cost` to `standalone_break_even_reuses`, measured."""
         shares = self._shares[key]
         own = self._costs.productive.get(key)
@@ -99,7 +104,7 @@ class CostTable:
         return (
             "measured" if own is not None else None, *_figures(own, of=True), *_figures(alone, of=False),
             *amortised[1:4], printable(self._told[key].shared_by), *self._waste(key),
-            *_against_full(own, alone, self._full(self._lines[key], evaluated, students)),
+            *_against_full(own, alone, self._full(self._lines[key], students)),
         )  # fmt: skip
 
     def _waste(self, key: str) -> tuple[Cell, Cell]:
@@ -109,30 +114,22 @@ class CostTable:
         lost = [self._costs.wasted.get(task, (0.0, 0.0)) for task in tasks]
         return _h(math.fsum(gpu for gpu, _ in lost)), _h(math.fsum(cpu for _, cpu in lost))
 
-    def _sum(self, evaluated: Sequence[PlanLine]) -> Cost | None:
-        """Of students, with the label files that they read, each once."""
-        if not evaluated:
-            return None
-        labels = dict.fromkeys(one.inputs["labels"] for one in evaluated if "labels" in one.inputs)
-        return added(self._costs.productive, dict.fromkeys([*(one.key for one in evaluated), *labels], 1.0))
+    def _label_bytes(self, students: Students) -> int | None:
+        """Of the label files that they read."""
+        known = [self._entries[key].values.get("label_bytes", 0) for key in students.labels if key in self._entries]
+        return sum(int(n) for n in known) if students.count else None
 
-    def _label_bytes(self, evaluated: Sequence[PlanLine]) -> int | None:
-        """Of the label files that its students read."""
-        labels = dict.fromkeys(one.inputs["labels"] for one in evaluated if "labels" in one.inputs)
-        known = [self._entries[key].values.get("label_bytes", 0) for key in labels if key in self._entries]
-        return sum(int(n) for n in known) if evaluated else None
-
-    def _full(self, line: PlanLine, evaluated: Sequence[PlanLine], students: Cost | None) -> Full | None:
+    def _full(self, line: PlanLine, students: Students) -> Full | None:
         """The like of the set's first student that was trained on all data, else any reference, else a teacher."""
-        pairs = [_which(one) for one in evaluated]
-        of_dataset = [which for which in self._references if which[0] == line.label.dataset]
-        which = next((pair for pair in [*pairs, *of_dataset] if pair in self._references), None)
-        alike = [one for one, pair in zip(evaluated, pairs, strict=True) if pair == which] or evaluated
-        student = _divided(students if len(alike) == len(evaluated) else self._sum(alike), len(alike))
-        if which is not None:
-            keys = self._references[which]
+        of_dataset = (of for of in self._references if of[0] == (line.label.dataset or ""))
+        candidates = chain((one.which for one in students.alike), of_dataset)
+        found = next((of for of in candidates if of in self._references), None)
+        alike: Alike | Students = next((one for one in students.alike if one.which == found), students)
+        student = _divided(alike.cost, alike.count)
+        if found is not None:
+            keys = self._references[found]
             full = added(self._costs.productive, dict.fromkeys(keys, float(len(keys))))
-            return None if full is None else Full(f"{FULL} {which[1]} {which[2]}, mean of {len(keys)}", full, student)
+            return None if full is None else Full(f"{FULL} {found[1]} {found[2]}, mean of {len(keys)}", full, student)
         teacher = self._teachers.get(line.label.dataset)
         if teacher is None:
             return None
@@ -145,9 +142,10 @@ class CostTable:
         return printable(self._told[key].uncharged), printable(self._told[key].pretrained_on), None
 
 
-def _which(line: PlanLine) -> tuple[str | None, ...]:
-    """What a student and its like on all training data have in common."""
-    return line.label.dataset, line.label.protocol, line.label.student
+def _students(plan: Sequence[PlanLine], costs: TaskCosts) -> dict[str, Students]:
+    """By set."""
+    found = student_costs.of_plan(plan, costs.productive)
+    return {key: student_costs.of_set(students, costs.productive) for key, students in found.items()}
 
 
 def _declared(block: External) -> tuple[Cell, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -70,11 +71,11 @@ def _which(
 
 def total(used: Iterable[tuple[Used, float]]) -> Used:
     """The sum of these, each divided by its number of users; unknown where one of them is."""
-    joules, kinds = 0.0, set[tuple[Grade, frozenset[Part]]]()
+    joules, kinds = list[float](), set[tuple[Grade, frozenset[Part]]]()
     for (found, grade, of), users in used:
         if found is None:
             return UNKNOWN
-        joules += found / users
+        joules.append(found / users)
         kinds.add((grade, of))
     grades = [grade for grade, of in kinds if of]
-    return Used(joules, worst(grades) if grades else "A", frozenset[Part]().union(*(of for _, of in kinds)))
+    return Used(math.fsum(joules), worst(grades) if grades else "A", frozenset[Part]().union(*(of for _, of in kinds)))

@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+_BLOCK_BYTES = 1 << 16
+
 
 def temporary(path: Path) -> Path:
     """A name for a file under construction: same folder, never the same twice.
@@ -115,6 +117,18 @@ def under_construction(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def small(path: str) -> bytes:
+    """A small file's bytes, in half the time that a file object takes: for who reads a hundred thousand."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(handle, _BLOCK_BYTES)
+        while more := os.read(handle, _BLOCK_BYTES):
+            data += more
+        return data
+    finally:
+        os.close(handle)
 
 
 def mapped(path: Path) -> memoryview:

@@ -13,24 +13,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from condhpc import csv_text, files, results_table, unchanged
+from condhpc import csv_text, files, kept_costs, kept_lines, results_table, unchanged
 from condhpc.accounting_tables import Account, Books
 from condhpc.cell_statistics import Evaluation, Statistics
 from condhpc.cells_tables import head
 from condhpc.charges import Charge
 from condhpc.comparisons import CellId, CellResult
 from condhpc.cost_table import FULL
+from condhpc.kept_costs import KeptCosts
+from condhpc.kept_lines import KeptLines
 from condhpc.layout import RunFolder
 from condhpc.runs import PlanLine
 from condhpc.sets_table import Kinds
 from condhpc.spec import STAGES
+from condhpc.student_costs import Students
 from condhpc.study import Study
 from condhpc.tables import Cell
 from condhpc.tries import Try
 from condhpc.unchanged import Look
 from condhpc.waste import Purpose, Spent
 
-_VERSION = 1
+_VERSION = 2
 NONE = -1
 """Of a task without a cell or a set."""
 ENTRY, VALUES = 1, 2
@@ -71,13 +74,15 @@ class Skeleton(msgspec.Struct, array_like=True):
     starts: bytes
     """Where the lines of the plan start in its file, and where it ends."""
     fixed: bytes
-    """1 for a task whose record many rows rest on: all but students, and those of a full training."""
+    """1 for a task whose record rows of others may rest on: all but students, and those of a full training."""
     always: bytes
     """Tasks that are part of every look: the fixed ones, and one student for each way in which sets are consumed."""
     cells: bytes
     """Number of each student's cell."""
     sets: bytes
     """The task that made the set of each task that has one."""
+    labels: bytes
+    """The task that wrote the labels of each student that reads some."""
 
 
 class KeptRows(msgspec.Struct, array_like=True):
@@ -91,13 +96,19 @@ class KeptRows(msgspec.Struct, array_like=True):
     """Modification time and size of the record of each task."""
     known: bytes
     """0, ENTRY or VALUES for each task."""
-    lines: list[bytes]
-    """Of `results.csv`, one for each task; empty without one."""
-    elements: list[str]
-    """Of each task: the elements of this run in which it was tried, with spaces between."""
+    lines: KeptLines
+    """Of `results.csv`."""
+    elements: bytes
+    """Of each task: in which elements of this run it was tried, by the number in `tried`."""
+    tried: list[str]
+    """Elements with spaces between."""
     kinds: dict[str, str]
     cells: list[KeptCell]
     costs: list[tuple[Cell, ...]]
+    of_tasks: KeptCosts
+    """What each task cost."""
+    students: dict[str, Students]
+    """Of each set."""
     charges: list[KeptCharge]
 
 
@@ -131,12 +142,14 @@ def keep(
     run, plan = study.run, study.plan
     if account.is_odd or not sets_are_recorded(study):
         return None
-    numbers = {cell: number for number, cell in enumerate(results)}
-    skeleton = _skeleton(run, plan, numbers)
+    places = {cell: number for number, cell in enumerate(results)}
+    cells = array("q", [places[head(p.label)] if p.stage == "evaluate" else NONE for p in plan])
+    skeleton = _skeleton(run, plan, cells)
     if skeleton is None:
         return None
-    lines = dict(rendered(study, kinds))
+    lines = dict(rendered(study, kinds, plan))
     tried = elements_of(account.own)
+    numbers = {told: number for number, told in enumerate(dict.fromkeys(["", *tried.values()]))}
     return KeptRows(
         version=_VERSION,
         made_by=unchanged.code(),
@@ -144,11 +157,14 @@ def keep(
         skeleton=skeleton,
         looks=study.looks.tobytes(),
         known=bytes(known(study, line.key) for line in plan),
-        lines=[lines.get(line.key, b"") for line in plan],
-        elements=[tried.get(line.key, "") for line in plan],
+        lines=kept_lines.keep(lines.get(line.key, b"") for line in plan),
+        elements=array("i", [numbers[tried.get(line.key, "")] for line in plan]).tobytes(),
+        tried=list(numbers),
         kinds=kinds.told(),
-        cells=list(_kept_cells(study, results)),
+        cells=list(_kept_cells(study, results, cells)),
         costs=account.costs,
+        of_tasks=kept_costs.keep([account.productive.get(line.key) for line in plan]),
+        students=dict(account.students),
         charges=list(kept_charges(account, books)),
     )
 
@@ -172,10 +188,10 @@ def known(study: Study, key: str) -> int:
     return VALUES if entry.stage != "evaluate" or key in study.evaluations else ENTRY
 
 
-def rendered(study: Study, kinds: Kinds) -> Iterator[tuple[str, bytes]]:
-    """Key and line in `results.csv` of every recorded student."""
-    keys = [line.key for line in study.plan if line.key in study.evaluations]
-    lines = csv_text.lines(results_table.columns(study, kinds))
+def rendered(study: Study, kinds: Kinds, plan: Sequence[PlanLine]) -> Iterator[tuple[str, bytes]]:
+    """Key and line in `results.csv` of every recorded student among these lines of the plan."""
+    keys = [line.key for line in plan if line.key in study.evaluations]
+    lines = csv_text.lines(results_table.columns(study, kinds, plan))
     yield from ((key, csv_text.encoded(line)) for key, line in zip(keys, lines, strict=True))
 
 
@@ -198,13 +214,13 @@ def students_of(kept: KeptCell) -> list[Student]:
     return _students.decode(kept.evaluated)
 
 
-def _kept_cells(study: Study, results: Mapping[CellId, CellResult]) -> Iterator[KeptCell]:
-    students: dict[CellId, list[Student]] = defaultdict(list)
+def _kept_cells(study: Study, results: Mapping[CellId, CellResult], cells: Sequence[int]) -> Iterator[KeptCell]:
+    students: list[list[Student]] = [[] for _ in results]
     for i, line in enumerate(study.plan):
         found = study.evaluations.get(line.key)
         if found is not None:
-            students[head(line.label)].append((i, Evaluation(line.label.set_seed, found.top1_pct)))
-    return (kept_cell(cell, result, students[cell]) for cell, result in results.items())
+            students[cells[i]].append((i, Evaluation(line.label.set_seed, found.top1_pct)))
+    return (kept_cell(*cell, held) for cell, held in zip(results.items(), students, strict=True))
 
 
 def kept_charges(account: Account, books: Books) -> Iterator[KeptCharge]:
@@ -227,7 +243,7 @@ def _of_run(run: RunFolder) -> list[Look]:
     return list(unchanged.seen((run.plan, run.manifest, run.profile), run.path))
 
 
-def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId, int]) -> Skeleton | None:
+def _skeleton(run: RunFolder, plan: Sequence[PlanLine], cells: array[int]) -> Skeleton | None:
     data = run.plan.read_bytes() if plan else b""
     sizes = [len(line) + 1 for line in data.split(b"\n")[:-1]]
     if len(sizes) != len(plan):
@@ -237,7 +253,7 @@ def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId,
         starts.append(starts[-1] + size)
     keys, stages = tasks(plan)
     at = {key: i for i, key in enumerate(keys)}
-    if len(at) != len(plan):
+    if len(at) != len(plan) or any(p.inputs.get("labels", p.key) not in at for p in plan):
         return None
     fixed = bytes(line.stage != "evaluate" or line.label.condenser == FULL for line in plan)
     return Skeleton(
@@ -246,8 +262,9 @@ def _skeleton(run: RunFolder, plan: Sequence[PlanLine], numbers: Mapping[CellId,
         starts=starts.tobytes(),
         fixed=fixed,
         always=array("q", _always(plan, fixed)).tobytes(),
-        cells=array("q", [numbers[head(p.label)] if p.stage == "evaluate" else NONE for p in plan]).tobytes(),
+        cells=cells.tobytes(),
         sets=array("q", [at.get(p.inputs.get("set", ""), NONE) for p in plan]).tobytes(),
+        labels=array("q", [at.get(p.inputs.get("labels", ""), NONE) for p in plan]).tobytes(),
     )
 
 

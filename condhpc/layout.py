@@ -165,6 +165,10 @@ class Layout:
         """Folder of a task; two hex digits of fan-out keep folders small."""
         return TaskFolder(self.root / "store" / stage / key[:2] / key)
 
+    def stage(self, stage: Stage) -> str:
+        """Folder of a stage's tasks, as text."""
+        return f"{self.root}/store/{stage}"
+
     def record_text(self, stage: Stage, key: str) -> str:
         """Path of a task's record as text, for who reads a hundred thousand: path objects take longer than the disk."""
         return f"{self.root}/store/{stage}/{key[:2]}/{key}/record.json"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from condhpc.csv_text import Columns
 from condhpc.ledger import Entry
 from condhpc.runs import PlanLine
-from condhpc.set_costs import cost_of
+from condhpc.set_costs import costs_of
 from condhpc.sets_table import Kinds
 from condhpc.study import Study
 from condhpc.tables import Cell, Table
@@ -17,23 +17,25 @@ RESULTS = (
     "steps", "batch", "resolution", "train_count", "label_bytes", "label_cpu_s", "label_gpu_s", "top1_pct_best",
     "wall_s", "cpu_s", "gpu_s", "device", "attempts", "evaluate_key", "set_key",
 )  # fmt: skip
-_NO_COST: tuple[Cell, Cell] = None, None
+_COSTS = ("wall_s", "cpu_s", "gpu_s")
+_NO_COST: tuple[Cell, ...] = None, None
 
 
 def tables(study: Study, kinds: Kinds) -> list[Table]:
     """The table."""
-    return [Table("results", RESULTS, columns(study, kinds))]
+    return [Table("results", RESULTS, columns(study, kinds, study.plan))]
 
 
-def columns(study: Study, kinds: Kinds) -> Columns:
-    """Column by column: of all tables this is the one that has a row per record."""
-    lines = [line for line in study.plan if line.key in study.evaluations]
+def columns(study: Study, kinds: Kinds, plan: Sequence[PlanLine]) -> Columns:
+    """Of the recorded among these lines, column by column: of all tables this is the one that has a row per record."""
+    lines = [line for line in plan if line.key in study.evaluations]
     keys = [line.key for line in lines]
     labels = [line.label for line in lines]
     values = [study.evaluations[key] for key in keys]
     entries = [study.entries[key] for key in keys]
     sets = [line.inputs.get("set", "") for line in lines]
     condensers = [label.condenser or "" for label in labels]
+    costs = [costs_of(entry, *_COSTS) for entry in entries]
     made = [_label_cost(line, study.entries) for line in lines]
     return Columns([
         [label.dataset or "" for label in labels],
@@ -54,7 +56,7 @@ def columns(study: Study, kinds: Kinds) -> Columns:
         [cpu_s for cpu_s, _ in made],
         [gpu_s for _, gpu_s in made],
         [one.top1_pct_best for one in values],
-        *([cost_of(entry, name) for entry in entries] for name in ("wall_s", "cpu_s", "gpu_s")),
+        *([one[i] for one in costs] for i in range(len(_COSTS))),
         [entry.environment.get("device") for entry in entries],
         [entry.attempt for entry in entries],
         keys,
@@ -62,7 +64,7 @@ def columns(study: Study, kinds: Kinds) -> Columns:
     ])  # fmt: skip
 
 
-def _label_cost(line: PlanLine, entries: Mapping[str, Entry]) -> tuple[Cell, Cell]:
+def _label_cost(line: PlanLine, entries: Mapping[str, Entry]) -> tuple[Cell, ...]:
     """CPU and GPU seconds of the task that wrote its cached labels, which other students may share."""
     entry = entries.get(line.inputs["labels"]) if "labels" in line.inputs else None
-    return _NO_COST if entry is None else (cost_of(entry, "cpu_s"), cost_of(entry, "gpu_s"))
+    return _NO_COST if entry is None else costs_of(entry, "cpu_s", "gpu_s")

@@ -76,10 +76,15 @@ def cost_of(entry: Entry, name: str) -> float | None:
 
     None where they are not known, and of a record with costs below 0, of which nothing is believed.
     """
-    own = entry.cost.get(name)
-    if own is None or min(entry.cost.values()) < 0.0:
-        return None
-    return own + float(entry.values.get(f"shards_{name}", 0.0))
+    return costs_of(entry, name)[0]
+
+
+def costs_of(entry: Entry, *names: str) -> tuple[float | None, ...]:
+    """Several of these."""
+    own, values = entry.cost, entry.values
+    if own and min(own.values()) < 0.0:
+        return (None,) * len(names)
+    return tuple([own[n] + float(values.get(f"shards_{n}", 0.0)) if n in own else None for n in names])
 
 
 def _name(line: PlanLine) -> str:

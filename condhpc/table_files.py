@@ -27,7 +27,7 @@ def write(table: Table, out_dir: Path, formats: Sequence[Format]) -> list[Path]:
     return [_WRITERS[name](table, out_dir / f"{table.name}.{name}") for name in formats]
 
 
-def write_lines(table: Table, lines: Iterable[bytes], out_dir: Path) -> Path:
+def write_lines(table: Table, lines: Iterable[bytes | memoryview], out_dir: Path) -> Path:
     """The table as CSV of lines that were made before; its own rows are not looked at."""
     header = csv_text.encoded(csv_text.text(table.header, ()))
     return write_bytes(out_dir / f"{table.name}.csv", header + b"".join(lines))

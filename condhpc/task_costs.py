@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -70,6 +71,16 @@ def added(costs: Mapping[str, Cost], users: Mapping[str, float]) -> Cost | None:
         types.add(cost.gpu_types)
         used.append((cost.used, n))
     return Cost(gpu_s, cpu_s, energy_sums.total(used), _NO_TYPES.union(*types))
+
+
+def together(costs: Sequence[Cost]) -> Cost:
+    """The sum of these, one at least."""
+    return Cost(
+        math.fsum([cost.gpu_s for cost in costs]),
+        math.fsum([cost.cpu_s for cost in costs]),
+        energy_sums.total([(cost.used, 1.0) for cost in costs]),
+        _NO_TYPES.union(*{cost.gpu_types for cost in costs}),
+    )
 
 
 def _of_record(entry: Entry) -> Cost:

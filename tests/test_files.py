@@ -135,3 +135,13 @@ def test_temporary_names_never_return(tmp_path: Path) -> None:
     names = {files.temporary(tmp_path / "a") for _ in range(100)}
     assert len(names) == 100
     assert {(name.parent, name.name[:3], name.suffix) for name in names} == {(tmp_path, ".a.", ".tmp")}
+
+
+@pytest.mark.parametrize("count", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 << 16])
+def test_small_files_are_read_whole(tmp_path: Path, count: int) -> None:
+    """Also where they are as long as a block, or longer; one that is not there raises as `open` does."""
+    data = os.urandom(count)
+    (tmp_path / "a").write_bytes(data)
+    assert files.small(str(tmp_path / "a")) == data
+    with pytest.raises(FileNotFoundError):
+        files.small(str(tmp_path / "b"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from condhpc.intervals import difference_interval, mean_interval, t_quantile
+from condhpc.intervals import deviation, difference_interval, mean_interval, t_quantile, variance
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 10, 29, 30, 99, 1000])
@@ -22,6 +25,16 @@ def test_quantile_agrees_with_scipy(df: int, confidence: float) -> None:
 def test_quantile_of_a_fraction_of_degrees_agrees_with_scipy(df: float, confidence: float) -> None:
     """Ten digits too; Welch's degrees of freedom are seldom whole."""
     assert t_quantile(confidence, df) == pytest.approx(stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
+
+
+@given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=40), st.floats(0.0, 1e6))
+def test_variance_and_deviation_agree_with_exact_sums(values: list[float], offset: float) -> None:
+    """Of any values, also far from 0; equal ones have none at all."""
+    moved = [value + offset for value in values]
+    size = max(map(abs, moved))
+    assert variance(moved) == pytest.approx(statistics.variance(moved), rel=1e-9, abs=1e-25 * size**2)
+    assert deviation(moved) == pytest.approx(statistics.stdev(moved), rel=1e-9, abs=1e-12 * size)
+    assert variance([offset] * len(values)) == 0.0
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss")

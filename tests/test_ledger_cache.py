@@ -97,3 +97,26 @@ def test_unreadable_records_are_told_each_time(made: MadeRun) -> None:
         found = read(made).ledger
         assert torn not in found.entries
         assert [torn in problem for problem in found.problems] == [True]
+
+
+def test_entries_are_found_where_records_before_them_came_or_went(made: MadeRun, opened: list[str]) -> None:
+    """Kept entries are then no longer at the places that their tasks have in the plan."""
+    keys = [line.key for line in made.lines]
+    made.folder(keys[0]).record.rename(made.folder(keys[0]).path / "away")
+    assert list(read(made).ledger.entries) == keys[1:]
+    opened.clear()
+    assert list(read(made).ledger.entries) == keys[1:]
+    assert opened == []
+    (made.folder(keys[0]).path / "away").rename(made.folder(keys[0]).record)
+    assert {key: entry.key for key, entry in read(made).ledger.entries.items()} == {key: key for key in keys}
+    assert opened == keys[:1]
+
+
+def test_a_stage_without_a_folder_has_no_records(made: MadeRun) -> None:
+    """As before its first task ran; a file in its place is no folder."""
+    tasks = [("evaluate", "e" * 32), (made.lines[0].stage, made.lines[0].key), ("teacher", "f" * 32)]
+    Path(made.layout.stage("teacher")).write_bytes(b"")
+    looks = ledger_cache.look(made.layout, tasks)
+    absent = [ledger_cache.ABSENT] * 2
+    assert [list(looks[:2]), list(looks[4:])] == [absent, absent]
+    assert looks[3] == made.folder(made.lines[0].key).record.stat().st_size

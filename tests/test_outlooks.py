@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -277,12 +278,22 @@ def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pyte
     assert looks[-1] == filled.fresh()
 
 
-def test_an_unreadable_record_is_named(filled: World) -> None:
-    """And the others count."""
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, "truncated"),
+        ({"schema": 99}, "schema 99, known up to 1"),
+        ({"key": "f" * 32}, f"it is the record of evaluate {'f' * 32}"),
+    ],
+)
+def test_an_unreadable_record_is_named(filled: World, change: dict[str, Any], why: str) -> None:
+    """Torn, of a newer condhpc, or of another task; and the others count."""
     key = filled.students[0]
-    filled.made.layout.task("evaluate", key).record.write_bytes(b"{")
+    path = filled.made.layout.task("evaluate", key).record
+    held = json.loads(path.read_bytes())
+    path.write_text(json.dumps(held | change)) if change else path.write_bytes(b"{")
     found = filled.fresh()
-    assert any(key[:12] in note and note.startswith("1 records or diaries") for note in found.notes)
+    assert any(key[:12] in note and note.startswith("1 records or diaries") and why in note for note in found.notes)
     cell = found.cells[0]
     read = [seed.top1_pct for seed in cell.seeds if seed.top1_pct is not None]
     assert (cell.mean_pct, cell.n) == (pytest.approx(sum(read) / len(read)), len(read))

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from made_runs import MadeRun
+from made_runs import DATASET, TRAINING, MadeRun
 
 from condhpc import collect, kept_rows, lease, observe, renewal
 from condhpc.charges import Charge
 from condhpc.collect import Collected
 from condhpc.energy import Energy
 from condhpc.findings import Snapshot
+from condhpc.planned import Label
+from condhpc.spec import CondenseSpec, RelabelSpec, TeacherLabels
 
 PACK = 3
 JOB = "608"
 
 
 class Large:
-    """A run of eight sets and their students, sent to Slurm, all recorded, charged by element."""
+    """A run of sets and their students, sent to Slurm, all but a new condenser's set recorded, charged by element.
+
+    Some sets rest on a teacher's embeddings, one was made in parts, some students read labels that a task wrote.
+    """
 
     def __init__(self, root: Path) -> None:
         self.made = made = MadeRun(root)
         self.teacher = made.teacher()
+        self.embedding = made.embed(self.teacher)
         self.sets = [made.condense(name, seed=i) for name in ("random", "herding") for i in range(4)]
-        self.students = [
-            made.evaluate(key, seed, name) for key in self.sets for name in ("erm", "kd") for seed in (0, 1)
-        ]
-        made.reference("full_schedule", None)
+        self.sets += [made.condense("kcenter", seed=i, inputs={"embedding": self.embedding}) for i in range(2)]
+        self.parts = [self.part(f"{i}/2") for i in (1, 2)]
+        self.whole = made.condense("rded", inputs={f"shard.{i}": key for i, key in enumerate(self.parts)})
+        self.new = made.condense("new", seed=9)
+        self.labels = {seed: self.relabel(self.whole, seed) for seed in (0, 1)}
+        names = ("erm", "kd")
+        self.students = [made.evaluate(key, seed, name) for key in self.sets for name in names for seed in (0, 1)]
+        self.readers = [made.evaluate(self.whole, i, "kd", {"labels": key}) for i, key in self.labels.items()]
+        self.students += [*self.readers, made.evaluate(self.whole, 0), made.evaluate(self.new, 0)]
+        self.references = [made.reference("full_schedule", None, seed=seed) for seed in (0, 1)]
         self.measures = [made.analyze(key) for key in self.sets]
         made.write()
         self.keys = [line.key for line in made.lines]
@@ -39,9 +52,27 @@ class Large:
         made.submit(*packs, job=JOB)
         self._said = 0
         for key in self.keys:
-            self.record(key, 50.0)
+            if key not in (self.new, self.students[-1]):
+                self.record(key, 50.0)
         for element in dict.fromkeys(self.job_of.values()):
             self.charge(element, 100)
+
+    def part(self, shard: str) -> str:
+        """A part of a set."""
+        label = Label(dataset="digits", condenser="rded", ipc=1, set_seed=0, shard=shard)
+        spec = CondenseSpec(
+            dataset=DATASET, kind="method", condenser="rded", params={}, ipc=1, seed=0, resolution=8, precision="fp32",
+            groups=(int(shard[0]),),
+        )  # fmt: skip
+        return self.made.add("condense", spec, label)
+
+    def relabel(self, of_set: str, seed: int) -> str:
+        """Labels of one student's batches."""
+        labels = TeacherLabels(form="softmax")
+        spec = RelabelSpec(
+            dataset=DATASET, teacher=labels, steps=1, batch=1, augment=TRAINING.augment, seed=seed, precision="fp32"
+        )
+        return self.made.add("relabel", spec, Label(dataset="digits"), {"set": of_set, "teacher": self.teacher})
 
     def record(self, key: str, top1_pct: float, **fields: Any) -> None:
         """Write a record in place of the one that is there."""
@@ -50,7 +81,9 @@ class Large:
         if stage == "analyze":
             values = {"value": top1_pct, "unit": "share", "better": "higher"}
         elif stage != "evaluate":
-            values = {"source": "trained", "set_bytes": 12}
+            values = {"source": "trained", "set_bytes": 12, "label_bytes": int(top1_pct)}
+        if key == self.whole:
+            values |= {"shards_gpu_s": 0.3 * top1_pct, "shards_cpu_s": 0.2 * top1_pct}
         place = 10.0 * (self.keys.index(key) % PACK)
         given = {
             "environment": {"device": "cuda", "gpu": "H100", "run": self.made.run.name, "job": self.job_of[key]},
@@ -97,11 +130,16 @@ class Large:
             record.unlink(missing_ok=True)
             self.made.ended(student, "failed", "out of luck", job=self.job_of[student])
         elif what == 6:
-            self.record(draw.choice([*self.sets, *self.measures, self.teacher]), 100 * draw.random())
+            self.record(draw.choice(self.fixed), 100 * draw.random())
         elif what == 7:
-            self.made.folder(draw.choice(self.sets)).record.unlink(missing_ok=True)
+            self.made.folder(draw.choice(self.fixed)).record.unlink(missing_ok=True)
         else:
             record.write_bytes(draw.choice([b"{", record.read_bytes() if record.exists() else b"[]"]))
+
+    @property
+    def fixed(self) -> list[str]:
+        """All tasks but students on sets."""
+        return [key for key in self.keys if key not in self.students]
 
     def look(self) -> Snapshot:
         """What became of the tasks."""
@@ -155,12 +193,41 @@ def test_one_changed_student_leaves_most_records_alone(large: Large, tmp_path: P
     assert b",87.5," in gather(large, tmp_path / "out").paths[0].read_bytes()
 
 
-def test_what_many_rows_rest_on_takes_a_whole_read(large: Large) -> None:
-    """A teacher, a set, a full training; and a run whose rows were not kept."""
+KINDS: dict[str, Callable[[Large], list[str]]] = {
+    "student": lambda made: [made.students[5]],
+    "students": lambda made: made.students[::9],
+    "teacher": lambda made: [made.teacher],
+    "embedding": lambda made: [made.embedding],
+    "set": lambda made: [made.sets[3]],
+    "part": lambda made: [made.parts[1]],
+    "set in parts": lambda made: [made.whole],
+    "labels": lambda made: [made.labels[1]],
+    "reference": lambda made: [made.references[0]],
+    "measure": lambda made: [made.measures[2]],
+    "new condenser": lambda made: [made.new, made.students[-1]],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_changed_is_renewed_without_a_whole_read(large: Large, tmp_path: Path, kind: str) -> None:
+    """A record of each kind: most students are left alone, and the tables are those of a whole read."""
+    for key in KINDS[kind](large):
+        large.record(key, 60.0)
+    found = renewal.renewed(large.made.run, large.made.layout, large.look().rows)
+    assert found is not None
+    assert len(found.study.evaluations) < len(large.students)
+    gather(large, tmp_path / "out")
+    gather(large, tmp_path / "fresh", anew=True)
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
+def test_a_set_that_is_gone_while_its_students_are_there_takes_a_whole_read(large: Large) -> None:
+    """Its kind may no longer be known; and a run whose rows were not kept takes one."""
     run, layout = large.made.run, large.made.layout
-    assert renewal.renewed(run, layout, large.look().rows) is not None
-    large.record(large.teacher, 60.0)
+    large.made.folder(large.sets[0]).record.unlink()
     assert renewal.renewed(run, layout, large.look().rows) is None
+    large.record(large.sets[0], 60.0)
+    assert renewal.renewed(run, layout, large.look().rows) is not None
     run.rows.unlink()
     assert renewal.renewed(run, layout, large.look().rows) is None
 

@@ -83,6 +83,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         """Key of the line under the cursor."""
         self._painted: list[tuple[str, Style]] = []
         self._arranging: Worker[None] | None = None
+        self._to_top = False
+        """Whether the next arrangement is another order, of which one wants to see the first."""
         self._sought = ""
         """Key of a row that the cursor goes to when lines are arranged."""
         self.needle = ""
@@ -120,9 +122,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self.rearrange()
 
     def sort(self, title: str | None, *, descending: bool = False) -> None:
-        """Sort by the column of that title; None: as rows came."""
+        """Sort by the column of that title, and go to the first line; None: as rows came."""
         found = [column for column in self.table.shape.columns if column.title == title]
         self.table.sort(found[0] if found else None, descending=descending)
+        self._to_top = True
         self.rearrange()
 
     def group(self, by: Callable[[R], str] | None) -> None:
@@ -149,8 +152,11 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._arranged()
 
     def _arranged(self) -> None:
-        """Lines are new: the cursor goes back to its line, or to the group that hides it."""
+        """Lines are new: the cursor goes back to its line, or to the group that hides it, and stays in sight."""
         shown = self.table.shown
+        was_seen = 0 <= self._cursor - self.scroll_offset.y < self.size.height - 1
+        if self._to_top:
+            self._cursor, self._held = 0, ""
         if not (self._cursor < len(shown) and shown[self._cursor] == self._held) and self._held:
             wanted = (self._held, self.table.group_of(self._held))
             self._cursor = next((shown.index(key) for key in wanted if key in shown), self._cursor)
@@ -158,6 +164,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._held = shown[self._cursor] if shown else ""
         self.marks.count()
         self.virtual_size = Size(self.size.width, len(shown) + 1)
+        if was_seen or self._to_top:
+            self._to_cursor()
+        self._to_top = False
         if self._sought and self._arranging is None:
             sought, self._sought = self._sought, ""
             self.reveal(sought)
@@ -247,8 +256,11 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             return
         self._cursor = min(max(index, 0), len(shown) - 1)
         self._held = shown[self._cursor]
-        self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True, immediate=True)
+        self._to_cursor()
         self.repaint()
+
+    def _to_cursor(self) -> None:
+        self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True, immediate=True)
 
     def action_move(self, by: int) -> None:
         """Move the cursor by lines."""

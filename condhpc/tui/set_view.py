@@ -103,7 +103,7 @@ class Sets(View):
     def read_on(self, message: Grid.Picked) -> None:
         """Into the card, to scroll it; tab or a click leads back."""
         del message
-        self._card.focus()
+        self.screen.set_focus(self._card)
 
     def action_pictures(self) -> None:
         """To the pictures of the set, and back to what is said of it."""
