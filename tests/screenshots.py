@@ -17,8 +17,8 @@ from made_study import LOG, Study, study
 
 from condhpc.findings import Row
 from condhpc.tui.app import Watch
+from condhpc.tui.card import Card
 from condhpc.tui.page import Page
-from condhpc.tui.set_view import Card
 from condhpc.tui.text_pane import TextPane
 from condhpc.tui.view import View
 

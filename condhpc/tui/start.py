@@ -16,12 +16,12 @@ from condhpc.tui.acting import Acting
 from condhpc.tui.app import Watch
 from condhpc.tui.ascii_driver import AsciiDriver, is_ascii_only
 from condhpc.tui.ask import Ask
+from condhpc.tui.card import Card
 from condhpc.tui.doer import Doer
 from condhpc.tui.grid import Grid
 from condhpc.tui.help import Help, Menu
 from condhpc.tui.page import Page
 from condhpc.tui.poller import Source
-from condhpc.tui.set_view import Card
 from condhpc.tui.text_pane import TextPane
 from condhpc.tui.view import Setting
 from condhpc.tui.views import VIEWS

@@ -36,7 +36,7 @@ from condhpc.set_pictures import CLASSES, IMAGES
 from condhpc.steward import Beside
 from condhpc.tui import start
 from condhpc.tui.app import Watch
-from condhpc.tui.set_view import Card
+from condhpc.tui.card import Card
 from condhpc.tui.view import Setting, Update
 from condhpc.tui.views import VIEWS
 

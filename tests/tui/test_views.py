@@ -19,12 +19,13 @@ from condhpc.set_card import SetCard
 from condhpc.tables import printable
 from condhpc.tui.app import Watch
 from condhpc.tui.ascii_driver import AsciiDriver
+from condhpc.tui.card import Card, shows_colours
 from condhpc.tui.cost import Cost
 from condhpc.tui.failures import Failures
 from condhpc.tui.log import Log
 from condhpc.tui.page import Page
 from condhpc.tui.results import Results
-from condhpc.tui.set_view import Card, Sets, shows_colours
+from condhpc.tui.set_view import Sets
 from condhpc.tui.view import View
 
 

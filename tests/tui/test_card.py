@@ -1,0 +1,91 @@
+"""Pictures of a set on its card: drawn for its width, and those of the set that is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_shots import NOW_S, until, watching
+from made_study import Study, study
+from textual.pilot import Pilot
+
+from condhpc import half_blocks, set_card, set_pictures
+from condhpc.set_pictures import Pictures
+from condhpc.tui.app import Watch
+from condhpc.tui.card import Card
+from condhpc.tui.set_view import Sets
+from condhpc.tui.view import View
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Study:
+    """A study on disk."""
+    return study(tmp_path)
+
+
+def watch(made: Study) -> Watch:
+    """An app on it."""
+    app, _ = watching(made.shot, clock=lambda: NOW_S, folder=made.made.run, layout=made.made.layout)
+    return app
+
+
+def key_of(made: Study, condenser: str, ipc: int) -> str:
+    """A set's."""
+    labels = {(r.label.condenser, r.label.ipc): r.key for r in made.shot.rows if r.stage == "condense"}
+    return labels[condenser, ipc]
+
+
+async def shown(pilot: Pilot[None], app: Watch, key: str) -> Card:
+    """The card of that set, with pictures."""
+    await until(pilot, lambda: app.shot is not None)
+    app.front.post_message(View.Opened("set", key))
+    await until(pilot, lambda: bool(app.query(Card)) and bool(app.query_one(Card).picture))
+    return app.query_one(Card)
+
+
+async def test_another_width_has_other_pictures(made: Study) -> None:
+    """As large as fits beside the facts, or below them on a narrow screen."""
+    app = watch(made)
+    async with app.run_test(size=(100, 40)) as pilot:
+        card = await shown(pilot, app, key_of(made, "rded", 10))
+        assert card.file is not None
+        assert card.picture == half_blocks.drawn(card.file, card.size.width - 58).lines
+        narrow = len(card.picture[0].held)
+        await pilot.resize_terminal(160, 40)
+        await until(pilot, lambda: len(card.picture[0].held) > narrow)
+        assert card.picture == half_blocks.drawn(card.file, card.size.width - 58).lines
+        assert card.facts[-1][1].startswith("pictures: ")
+        await pilot.resize_terminal(80, 40)
+        await until(pilot, lambda: card.picture == half_blocks.drawn(card.file or Path(), card.size.width).lines)
+
+
+async def test_pictures_of_another_set_are_not_shown(made: Study) -> None:
+    """What is asked for by a card that was shown before comes to nothing."""
+    app = watch(made)
+    async with app.run_test(size=(100, 40)) as pilot:
+        card = await shown(pilot, app, key_of(made, "rded", 10))
+        before, drawn = card.picture, app.workers
+        app.query_one(Sets).draw(Card.Drawn(Path("another.h5"), 42))
+        assert not [worker for worker in drawn if worker.group == "card" and not worker.is_finished]
+        card.set_card(None, "nothing")
+        assert (card.file, card.picture, card.facts) == (None, [], [("", "nothing")])
+        assert before
+
+
+async def test_a_file_that_cannot_be_drawn_is_told(made: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of pictures, below the facts."""
+    key = key_of(made, "rded", 10)
+    label = next(row.label for row in made.shot.rows if row.key == key)
+    path = set_card.read(made.made.layout, key, label).file
+    assert path is not None
+    path.write_bytes(b"x" * path.stat().st_size)
+    app = watch(made)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        app.front.post_message(View.Opened("set", key))
+        await until(pilot, lambda: bool(app.query(Card)) and "cannot be read" in str(app.query_one(Card).facts[-1:]))
+        card = app.query_one(Card)
+        assert card.picture == []
+        monkeypatch.setattr(set_pictures, "read", lambda *_: Pictures(note="\x1b[31mnone"))
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: card.facts[-1] == ("", "?[31mnone"))
