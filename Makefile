@@ -4,7 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := demo-out
 CONDHPC := $(BIN)/condhpc --profile local --root $(DEMO)
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
+# Tests start some hundred interpreters: where the environment forbids byte code, each would compile the package anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q
 
 .PHONY: demo test check fast slurm-tests bench slow format clean help
 
@@ -41,8 +42,10 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# One worker more than CI has cores: tests also wait, for processes, files and screens.
 fast: .venv/.dev
-	$(PYTEST) -n 2 --dist worksteal -m "not slurm and not slow and not bench" tests
+	$(PYTEST) -n 3 --dist worksteal --ignore=tests/benchmarks --ignore=tests/slow \
+	  -m "not slurm and not slow and not bench" tests
 
 # Two clusters side by side: these tests mostly wait for Slurm.
 # Exit 69 of the installer: not possible on this machine. Then the tests say why they are skipped, or fail where

@@ -49,6 +49,10 @@ class Accounts(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(_Line)
+_AMOUNTS = ("elapsed_s", "suspended_s", "cpus", "gpus", "shards", "nodes", "mem_mb", "energy_j")
+_TIMES = ("submit_s", "eligible_s", "start_s", "end_s")
+_MOST, _LATEST_S = 1e15, 1e11
+"""More than anything that is charged, and later than any clock."""
 
 
 def charges(run: RunFolder, layout: Layout) -> list[Charge]:
@@ -160,10 +164,24 @@ def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iter
         except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
             problems.append(f"{where}{number}: not a charge that this condhpc can read ({error}); the others count")
             continue
-        if held.schema <= SCHEMA:
-            yield held.charge
-        else:
+        if held.schema > SCHEMA:
             problems.append(f"{where}{number}: schema {held.schema}, known up to {SCHEMA}; a newer condhpc counts this")
+        elif strange := _strange(held.charge):
+            problems.append(f"{where}{number}: {strange}, which no charge has; it is left out, the others count")
+        else:
+            yield held.charge
+
+
+def _strange(charge: Charge) -> str:
+    """What cannot be of a charge and would be added up all the same: hours below 0 would give back what others took."""
+    index = charge.element.partition("_")[2]
+    if index and not index.isdecimal():
+        return f"element '{charge.element}'"
+    for names, most in ((_AMOUNTS, _MOST), (_TIMES, _LATEST_S)):
+        values = [getattr(charge, name) or 0 for name in names]
+        if min(values) < 0 or max(values) > most:
+            return next(f"{n} {v}" for n, v in zip(names, values, strict=True) if not 0 <= v <= most)
+    return ""
 
 
 def _in_order(run: RunFolder, found: Iterable[Charge]) -> Iterator[Charge]:

@@ -20,7 +20,7 @@ def cancel_question(stakes: Stakes) -> list[str]:
     if stakes.others:
         lines.append(
             f"{counted(len(stakes.others), 'other task')} of the same elements "
-            f"{'goes' if len(stakes.others) == 1 else 'go'} with them: Slurm ends whole elements."
+            f"{'goes' if len(stakes.others) == 1 else 'go'} with them: an element ends as a whole."
         )
     if stakes.running:
         lines.append(

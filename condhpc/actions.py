@@ -82,15 +82,18 @@ class Actions:
         Failed ones that met a limit get half as much again; with `time_min` minutes or `mem_gb` gigabytes all get
         these. Local work is started and not waited for.
         """
-        from condhpc import submit
+        from condhpc import advancing
+        from condhpc.sending import Terms
 
         self._require_own()
         asked = msgspec.structs.replace(retrying.BY_HAND, keys=frozenset(keys), time_min=time_min, mem_gb=mem_gb)
         said: list[str] = []
-        submit.set_aside(self.run, self._layout, asked, said.append)
-        terms = submit.Terms(asked=asked)
+        advancing.set_aside(self.run, self._layout, asked, said.append)
+        terms = Terms(asked=asked)
         with self._told_after():
-            submit.advance(self.run, self._layout, self._current, accept_code=accept_code, say=said.append, terms=terms)
+            advancing.advance(
+                self.run, self._layout, self._current, accept_code=accept_code, say=said.append, terms=terms
+            )
         return said
 
     def hold(self, keys: Collection[str] | None = None) -> list[str]:

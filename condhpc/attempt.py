@@ -31,15 +31,14 @@ from condhpc.joining import Caller, Place
 from condhpc.layout import Layout, TaskFolder
 from condhpc.lease import Attempt, Lease, Outcome, Owner
 from condhpc.meter import Meter
+from condhpc.pulse import Pulse
 from condhpc.spec import AnalyzeSpec, CondenseSpec, PrepareSpec, Task
 from condhpc.store import Record
-from condhpc.tables import progress_text
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "busy"]
 """How a try at a task ended; `busy`: another attempt holds the lease, `cached`: it was recorded before."""
 
 _REASON_CHARACTERS = 8000
-_LOG_SHARE = 0.1
 _LAST_WORD_S = 10.0
 """How long another rank's reason, or the stop that follows its death, may take to get here."""
 _EXIT_RESULTS: dict[Result, int] = {
@@ -121,7 +120,7 @@ def _attempt(context: Context, caller: Caller | None) -> Result:
     meter = Meter(allotment.here(context.site, ranks), context.site.power)
     meter.start()
     held: Lease = context.lease
-    pulse = _Pulse(context, held, meter)
+    pulse = Pulse(context, held, meter)
     outcome: Outcome
     try:
         context.require_inputs()
@@ -283,49 +282,3 @@ def _clean(folder: TaskFolder, last: int) -> None:
 def _say(context: Context, result: Result, reason: str) -> None:
     line = f"{context.task.stage} {context.key} attempt {context.attempt}: {result}"
     print(line if not reason else f"{line}\n{reason}", flush=True)
-
-
-class _Pulse:
-    """Thread that appends to the diary and notices a takeover."""
-
-    def __init__(self, context: Context, held: Lease, meter: Meter) -> None:
-        self._context = context
-        self._held = held
-        self._meter = meter
-        self._end = threading.Event()
-        self._started_s = time.monotonic()
-        self._next_log_s = 0.0
-        self._logged_step = 0
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._end.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _log(self, step: int, total: int, values: dict[str, float]) -> None:
-        """A line of progress now and then: as often as the attempt grows by a tenth, so that logs stay short."""
-        now_s = time.monotonic()
-        if step == self._logged_step or now_s < self._next_log_s:
-            return
-        task = self._context.task
-        print(f"{task.stage} {self._context.key[:12]}: {progress_text(step, total, values)}", flush=True)
-        self._logged_step = step
-        self._next_log_s = now_s + (now_s - self._started_s) * _LOG_SHARE
-
-    def _beat(self) -> None:
-        while not self._end.wait(self._context.site.pulse_s):
-            progress = self._context.progress
-            pace = progress.now
-            energy, cost = self._meter.energy(), self._meter.totals()
-            try:
-                values = pace.told(progress.clock())
-                self._held.pulse(step=pace.step, total=pace.total, values=values, cost=cost, energy=energy)
-                self._log(pace.step, pace.total, values)
-                if self._held.is_overtaken():
-                    self._context.lost.set()
-            except OSError as error:  # a full disk may have room again at the next beat
-                print(f"{self._held.folder.path}: no sign of life could be written ({error})", file=sys.stderr)

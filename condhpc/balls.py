@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from condhpc import neighbours
-from condhpc.neighbours import SPARE, TIE, TINY, Best, Squares, exact_squares, slices
+from condhpc import row_minima
+from condhpc.neighbours import SPARE, TIE, TINY, Squares, exact_squares, slices
+from condhpc.row_minima import Best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,11 +126,11 @@ class _Block:
 
 def _below(block: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """Rows and columns of entries up to a bound; stripes of columns whose minimum is above it are not looked at."""
-    width = block.shape[1] // neighbours.STRIPES
-    if block.shape[1] % neighbours.STRIPES or not width:
+    width = block.shape[1] // row_minima.STRIPES
+    if block.shape[1] % row_minima.STRIPES or not width:
         row, column = (block <= bound).nonzero().unbind(1)
         return row, column
-    row, stripe = (neighbours.stripe_minima(block) <= bound).nonzero().unbind(1)
-    column = stripe[:, None] + neighbours.members(width, block.device)
+    row, stripe = (row_minima.stripe_minima(block) <= bound).nonzero().unbind(1)
+    column = stripe[:, None] + row_minima.members(width, block.device)
     place, member = (block[row[:, None], column] <= bound).nonzero().unbind(1)
     return row[place], column[place, member]

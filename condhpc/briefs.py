@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from pathlib import Path
+from struct import Struct
 from sys import intern
 from typing import Any
 
@@ -16,10 +17,12 @@ from condhpc.energy_sums import Used
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
 from condhpc.spec import Stage
+from condhpc.store import SCHEMA
 from condhpc.task_costs import UNKNOWN_TYPE
 from condhpc.tries import End, Try, of_attempt
 
 _MOST_BYTES = 1 << 16
+_NUMBER = (int, float)
 
 
 class Tried(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +68,8 @@ class Briefs:
     def __init__(self, count: int) -> None:
         self._kinds: list[Brief] = [EMPTY]
         """What many have in common: a brief of one attempt without its numbers and element."""
-        self._kind_of: dict[Brief, int] = {EMPTY: 0}
+        self._kind_of: dict[tuple[object, ...], int] = {}
+        """To the place in `_kinds`."""
         self._kind = array("I", bytes(array("I").itemsize * count))
         self._numbers = array("d", bytes(array("d").itemsize * _NUMBERS * count))
         self._elements = [""] * count
@@ -101,13 +105,17 @@ class Briefs:
             if brief != EMPTY:
                 self._whole[at] = brief
             return
-        like = _without_numbers(brief)
-        kind = self._kind_of.setdefault(like, len(self._kinds))
-        if kind == len(self._kinds):
-            self._kinds.append(like)
         one = brief.tried[0]
+        which = (
+            one.run, one.restarts, one.end_s is None, one.outcome, one.productive, one.gpu_type, one.joules is None,
+            one.grade, brief.value is None, brief.is_recorded,
+        )  # fmt: skip
+        kind = self._kind_of.get(which)
+        if kind is None:
+            kind = self._kind_of[which] = len(self._kinds)
+            self._kinds.append(_without_numbers(brief))
         told = (one.start_s, one.end_s or 0.0, one.gpu_s, one.cpu_s, one.joules or 0.0, brief.value or 0.0)
-        self._numbers[_NUMBERS * at : _NUMBERS * (at + 1)] = array("d", told)
+        _PACKED.pack_into(self._numbers, _NUMBERS * _DOUBLE * at, *told)
         self._kind[at], self._elements[at] = kind, one.element
 
     def value(self, at: int) -> float | None:
@@ -122,6 +130,8 @@ class Briefs:
 
 
 _NUMBERS = 6
+_DOUBLE = array("d").itemsize
+_PACKED = Struct(f"{_NUMBERS}d")
 
 
 def _without_numbers(brief: Brief) -> Brief:
@@ -155,6 +165,7 @@ class _Environment(msgspec.Struct, gc=False):
 
 
 class _Record(msgspec.Struct):
+    stage: str
     key: str
     attempt: int
     values: _Values
@@ -164,6 +175,7 @@ class _Record(msgspec.Struct):
     started: float = 0.0
     ended: float = 0.0
     attempts: tuple[Attempt, ...] = ()
+    schema: int = SCHEMA
 
 
 _decoder = msgspec.json.Decoder(_Record)
@@ -172,21 +184,25 @@ _decoder = msgspec.json.Decoder(_Record)
 def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
     """Of a recorded task, with the attempts before; raises OSError or ValueError where that cannot be read."""
     found = _decoder.decode(_bytes(layout.record_text(stage, key)))
+    if found.schema > SCHEMA:
+        raise ValueError(f"schema {found.schema}, known up to {SCHEMA}: a newer condhpc can count it")
+    if (found.stage, found.key) != (stage, key):
+        raise ValueError(f"it is the record of {found.stage} {found.key}")
     environment, values = found.environment, found.values
     gpu_s, cpu_s, used = _used(found.cost, found.energy)
-    last = Tried(
-        run=intern(environment.run),
-        element=intern(environment.job),
-        restarts=environment.restarts,
-        start_s=found.started,
-        end_s=found.ended,
-        outcome="recorded",
-        productive=True,
-        gpu_type=intern(str(environment.gpu or UNKNOWN_TYPE)) if gpu_s else "",
-        gpu_s=gpu_s,
-        cpu_s=cpu_s,
-        joules=used.joules,
-        grade=used.grade,
+    last = Tried(  # by position: of 100,000 records, names take a tenth of the time
+        intern(environment.run),
+        intern(environment.job),
+        environment.restarts,
+        found.started,
+        found.ended,
+        "recorded",
+        True,  # noqa: FBT003 - it led to the record
+        intern(str(environment.gpu or UNKNOWN_TYPE)) if gpu_s else "",
+        gpu_s,
+        cpu_s,
+        used.joules,
+        used.grade,
     )
     before = [_tried(of_attempt(stage, key, held, recorded=True)) for held in found.attempts]
     return Brief(
@@ -251,4 +267,4 @@ def _used(cost: dict[str, float], energy: tuple[Energy, ...]) -> tuple[float, fl
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, _NUMBER) else None

@@ -35,6 +35,10 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Unit by unit, never below 0."""
         return Amounts(**{unit: max(0.0, getattr(self, unit) - getattr(other, unit)) for unit in UNITS})
 
+    def share(self, count: int) -> Amounts:
+        """An equal part, unit by unit."""
+        return Amounts(**{unit: getattr(self, unit) / count for unit in UNITS})
+
     def at_most(self, other: Amounts) -> Amounts:
         """The smaller, unit by unit."""
         return Amounts(**{unit: min(getattr(self, unit), getattr(other, unit)) for unit in UNITS})

@@ -34,6 +34,7 @@ class ChargeSums:
     def __init__(self, run: RunFolder, tried: Callable[[str], tuple[Tried, ...]]) -> None:
         """`tried`: attempts at a task by its key, as of the last `change`."""
         self._run = run
+        self._name = run.name
         self._tried = tried
         self._offset = 0
         self._lines = 1
@@ -86,7 +87,8 @@ class ChargeSums:
             if key in held:
                 self._keys[one.element] = tuple(other for other in held if other != key)
                 self._dirty[one.element] = None
-        for element in dict.fromkeys(one.element for one in after if one.element and one.run == self._run.name):
+        own = self._name
+        for element in dict.fromkeys([one.element for one in after if one.element and one.run == own]):
             self._keys[element] = (*self._keys.get(element, ()), key)
             self._dirty[element] = None
 

@@ -13,7 +13,7 @@ from condhpc.talk import say
 
 if TYPE_CHECKING:
     from condhpc.actions import Actions
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
     from condhpc.findings import Snapshot
     from condhpc.layout import RunFolder
     from condhpc.stakes import Stakes

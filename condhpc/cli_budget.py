@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from condhpc.cli_session import profile_of
 from condhpc.errors import InputError
 from condhpc.talk import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
     from condhpc.layout import Layout, RunFolder
-    from condhpc.scheduler import Slurm
     from condhpc.spending import Standing
     from condhpc.tables import Cell
 
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 @click.pass_obj
 def budget(session: Session, run: str | None, text: str | None, *, lift: bool, hard: bool) -> None:
     """What a run was charged of its budget; raise or lift it."""
-    from condhpc import spending
+    from condhpc import enforcing, spending
+    from condhpc.preparing import slurm_of
 
     if text is not None and lift:
         raise click.UsageError("either --set or --lift")
     folder, layout = session.run(run)
-    slurm = _slurm_of(session, folder.name)
+    slurm = slurm_of(profile_of(folder))
     if text is not None or lift:
         stopped = folder.over_budget.exists()
-        spending.change(folder, layout, slurm, text, say, hard=hard)
+        enforcing.change(folder, layout, slurm, text, say, hard=hard)
         if stopped and not folder.over_budget.exists():
             _go_on(folder, layout)
-    at = spending.enforce(folder, layout, slurm, say) or spending.look(folder, layout, slurm)
+    at = enforcing.enforce(folder, layout, slurm, say) or spending.look(folder, layout, slurm)
     if at is None:
         raise InputError(f"run {folder.name} has no budget; `condhpc budget {folder.name} --set 200gpuh` gives it one")
     for line in lines(at):
@@ -47,9 +48,9 @@ def budget(session: Session, run: str | None, text: str | None, *, lift: bool, h
 
 def _go_on(run: RunFolder, layout: Layout) -> None:
     """The steward may have ended while nothing moved."""
-    from condhpc import profile, submit
+    from condhpc import profile, sending
 
-    submit.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
+    sending.start_steward(run, layout, profile.of_run(run.profile), say, wanted=True)
 
 
 def lines(at: Standing) -> list[str]:
@@ -91,17 +92,10 @@ def steward(session: Session, run: str | None) -> None:
 
     Slurm jobs do this by themselves; call it from a crontab where nodes cannot submit.
     """
-    from condhpc import profile
     from condhpc import steward as work
+    from condhpc.preparing import slurm_of
 
     folder, layout = session.run(run)
-    more = work.round_(folder, layout, profile.of_run(folder.profile), _slurm_of(session, folder.name), say)
+    held = profile_of(folder)
+    more = work.round_(folder, layout, held, slurm_of(held), say)
     click.echo(f"run {folder.name}: {'goes on' if more else 'nothing is left to do'}")
-
-
-def _slurm_of(session: Session, name: str) -> Slurm | None:
-    from condhpc import profile
-    from condhpc.scheduler import Slurm
-
-    held = profile.of_run(session.layout().run(name).profile)
-    return Slurm() if held.backend == "slurm" else None

@@ -14,7 +14,7 @@ from condhpc.errors import InputError
 from condhpc.talk import say, show_progress
 
 if TYPE_CHECKING:
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
     from condhpc.facts import Facts, Lister
     from condhpc.file_index import Index
     from condhpc.index_cache import IndexCache

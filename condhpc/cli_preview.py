@@ -11,7 +11,7 @@ from condhpc.errors import InputError
 from condhpc.talk import say
 
 if TYPE_CHECKING:
-    from condhpc.cli import Session
+    from condhpc.cli_session import Session
 
 _CLASSES = 20
 

@@ -59,6 +59,8 @@ class CostSums:
         """A task's attempts are others now; `before` is what was told of it last."""
         condenser = (label.condenser or "") if stage in _OWNED else ""
         for brief, sign in ((before, -1), (after, 1)):
+            if not brief.tried:
+                continue
             for gpu_type in {one.gpu_type for one in brief.tried if one.run == self._run}:
                 self._sums[stage, condenser, gpu_type].tasks += sign
             for one in brief.tried:

@@ -1,32 +1,29 @@
-"""Images in a terminal: two pixels in each character, or shades where there are no colours. Pure."""
+"""Images in a terminal: two pixels in each character, or shades where there are no colours.
+
+`python -m condhpc.half_blocks FILE COLUMNS` draws a condensed set for `set_pictures`.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from condhpc import contact_sheet
 from condhpc.contact_sheet import ClassRow
+from condhpc.errors import CondhpcError
+from condhpc.set_pictures import CLASSES, IMAGES, LABEL_CHARS, PictureLine, Pictures
 from condhpc.tables import printable
 
-LABEL_CHARS = 14
 _GAP_PX = 1
 _LEAST_PX, _MOST_PX = 8, 32
 _RAMP = " .:-=+*#%@"
 _LUMA = (0.299, 0.587, 0.114)
-
-
-class PictureLine(NamedTuple):
-    """One line of text: a class's name or its place, then two rows of pixels."""
-
-    name: str
-    pixels_2WC: NDArray[np.uint8]
-    """Upper and lower half of each character; none in the line between two classes."""
-    held_W: NDArray[np.bool_]
-    """Whether a column belongs to an image; gaps keep the background of the terminal."""
 
 
 def side_px(columns: int, images: int) -> int:
@@ -53,8 +50,13 @@ def _class_lines(row: ClassRow, side: int, fitting: int) -> list[PictureLine]:
         canvas[:, left : left + side] = image_HWC
         held_W[left : left + side] = True
     name = _label(row.name)
-    lines = [PictureLine(name if y == 0 else "", canvas[y : y + 2], held_W) for y in range(0, side, 2)]
-    return [*lines, PictureLine("", canvas[:2, :0], held_W[:0])]
+    lines = [_line(name if y == 0 else "", canvas[y : y + 2], held_W) for y in range(0, side, 2)]
+    return [*lines, PictureLine("", b"", b"", b"", "")]
+
+
+def _line(name: str, pixels_2WC: NDArray[np.uint8], held_W: NDArray[np.bool_]) -> PictureLine:
+    upper_WC, lower_WC = pixels_2WC
+    return PictureLine(name, upper_WC.tobytes(), lower_WC.tobytes(), held_W.tobytes(), _shades(pixels_2WC, held_W))
 
 
 def _label(name: str) -> str:
@@ -69,8 +71,28 @@ def thumbnail(image_HWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image_HWC).resize((side, side), method))
 
 
-def shades(line: PictureLine) -> str:
-    """The line without colours: one character for the mean brightness of both halves."""
-    luma_W = line.pixels_2WC.mean(axis=0) @ np.array(_LUMA) if line.pixels_2WC.size else np.zeros(0)
+def _shades(pixels_2WC: NDArray[np.uint8], held_W: NDArray[np.bool_]) -> str:
+    """One character for the mean brightness of both halves."""
+    luma_W = pixels_2WC.mean(axis=0) @ np.array(_LUMA)
     places_W = np.minimum(luma_W * len(_RAMP) / 256, len(_RAMP) - 1).astype(int)
-    return "".join(_RAMP[place] if held else " " for place, held in zip(places_W, line.held_W, strict=True))
+    return "".join(_RAMP[place] if held else " " for place, held in zip(places_W, held_W, strict=True))
+
+
+def drawn(path: Path, columns: int) -> Pictures:
+    """The first images of the first classes of a set, or why there are none."""
+    try:
+        found = contact_sheet.read(path, [], IMAGES, CLASSES)
+    except (CondhpcError, OSError) as error:
+        return Pictures(problem=str(error))
+    note = f"pictures: {len(found.rows)} of {found.classes} classes, at most {IMAGES} of each"
+    return Pictures(picture(found.rows, columns), note)
+
+
+def main() -> None:
+    """For a parent that reads what is written."""
+    path, columns = sys.argv[1:]
+    sys.stdout.buffer.write(msgspec.msgpack.encode(drawn(Path(path), int(columns))))
+
+
+if __name__ == "__main__":
+    main()

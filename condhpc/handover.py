@@ -151,8 +151,12 @@ class Handover:
 
 
 def reconcile(layout: Layout, slurm: Slurm) -> None:
-    """Settle intents without a reply, of all runs: their jobs may exist. Raises SchedulerError if nobody can tell."""
-    for run in map(layout.run, layout.run_names()):
+    """Settle intents without a reply, of all runs: their jobs may exist. Raises SchedulerError if nobody can tell.
+
+    Other users' are theirs to settle: our queue and accounting need not show their jobs.
+    """
+    own = (run for run in map(layout.run, layout.run_names()) if run.path.stat().st_uid == os.getuid())
+    for run in own:
         for held in runs.submissions(run):
             if not held.is_open or held.intent.backend != "slurm":
                 continue

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from condhpc.errors import first_few
 from condhpc.layout import RunFolder
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
@@ -70,8 +70,18 @@ class Hints:
         self._said: dict[str, dict[str, Hint | float]] = {}
         """Submission, key; of `recorded`, which most are in the end, only the time."""
         self._new: list[Word] = []
-        self.unreadable: set[str] = set()
+        self._unreadable: set[str] = set()
         """Files with lines that are no hints."""
+        self._closed: dict[str, str] = {}
+        """Paths that may not be read, and why."""
+
+    def problems(self) -> Iterator[str]:
+        """What could not be read; without hints the folders of tasks tell, so nothing is lost."""
+        for name in sorted(self._unreadable):
+            yield f"{name}: holds lines that are no hints; `condhpc status --rescan` does without"
+        if self._closed:
+            named = first_few([f"{path} ({why})" for path, why in sorted(self._closed.items())], 3)
+            yield f"{named}: cannot be read, ask the owner; what elements said there is looked up task by task"
 
     def refresh(self) -> None:
         """Read what is new."""
@@ -82,10 +92,14 @@ class Hints:
             path = f"{self._folder}/{name}"
             try:
                 size = os.stat(path).st_size  # noqa: PTH116 - a Path for each of thousands costs more than the call
+                if size > start:
+                    self._read(path, name, start, now)
             except FileNotFoundError:
                 continue
-            if size > start:
-                self._read(Path(path), start, now)
+            except PermissionError as error:
+                self._closed[path] = str(error.strerror)
+            else:
+                self._closed.pop(path, None)
 
     def take_new(self) -> list[Word]:
         """What was said since the last call."""
@@ -112,9 +126,15 @@ class Hints:
             return
         if changed_ns == self._listed_ns:
             return
+        listed_s = self._clock()
+        try:
+            names = set(os.listdir(self._folder))  # noqa: PTH208 - names only
+        except PermissionError as error:  # as of another user's run
+            self._closed[str(self._folder)] = str(error.strerror)
+            return
+        self._closed.pop(str(self._folder), None)
         # What comes within a tick of the folder's clock leaves no other time: list it once more.
-        self._listed_ns = changed_ns if self._clock() - changed_ns / 1e9 > _SETTLED_S else -1
-        names = set(os.listdir(self._folder))  # noqa: PTH208 - names only
+        self._listed_ns = changed_ns if listed_s - changed_ns / 1e9 > _SETTLED_S else -1
         for name in names - self._known:
             if name.endswith(".jsonl") and name not in self._finished:
                 self._open[name] = (0, self._clock())
@@ -129,20 +149,20 @@ class Hints:
         spared = set(silent) - set((silent + silent)[turn : turn + _AT_ONCE])
         return [name for name in self._open if name not in spared]
 
-    def _read(self, path: Path, start: int, now: float) -> None:
+    def _read(self, path: str, name: str, start: int, now: float) -> None:
         """Complete lines only: the writer may be in the middle of one."""
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
             file.seek(start)
             data = file.read()
         data = data[: data.rfind(b"\n") + 1]
-        self._open[path.name] = (start + len(data), now)
-        submission, _, element = path.stem.rpartition(".")
+        self._open[name] = (start + len(data), now)
+        submission, _, element = name.removesuffix(".jsonl").rpartition(".")
         said = self._said.setdefault(submission, {})
         for text in data.splitlines():
             try:
                 line = _decoder.decode(text)
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                self.unreadable.add(path.name)
+                self._unreadable.add(name)
                 continue
             held = said.get(line.key)
             if held is None or (isinstance(held, Hint) and held.result not in RECORDED):

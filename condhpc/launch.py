@@ -31,7 +31,12 @@ from condhpc.slurm_command import run_command, submission_env
 SBATCH_TIMEOUT_S = 120
 _POOL_LIMIT_MIN = 30 * 24 * 60
 """Time-out of a local pool: tasks have no limit of their own there, a forgotten pool has this one."""
-_LOCAL_WORKER = "import os; os.setsid(); from condhpc.worker import main; raise SystemExit(main())"
+_OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
+_LOCAL_WORKER = (
+    "import os, signal; os.setsid(); of = (signal.SIGINT, signal.SIGHUP); "
+    "[signal.signal(number, signal.SIG_IGN) for number in of]; signal.pthread_sigmask(signal.SIG_UNBLOCK, of); "
+    "from condhpc.worker import main; raise SystemExit(main())"
+)
 """submitit starts its processes in the submitter's own group, where a terminal's Ctrl-C would reach them all."""
 
 
@@ -274,15 +279,19 @@ def _visible_gpus(gpus: int) -> list[int]:
 
 @contextmanager
 def _shielded(variables: dict[str, str]) -> Iterator[None]:
-    """Start children with these variables, deaf to Ctrl-C and to the terminal's end: we tell them to stop."""
+    """Start children with these variables, deaf to Ctrl-C and to the terminal's end: we tell them to stop.
+
+    By a mask, which they inherit: handlers are the main thread's alone, and `watch` starts work in another one.
+    """
     before = {name: os.environ.get(name) for name in variables}
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
     os.environ.update(variables)
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        while signal.sigtimedwait(_OF_TERMINALS, 0) is not None:
+            pass  # one that came meanwhile would leave workers that nobody knows of
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name)

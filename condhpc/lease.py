@@ -192,25 +192,6 @@ def _decode(line: bytes) -> _Line | None:
         return None
 
 
-class Watch:
-    """Notices leases whose heartbeat value stands still on the observer's own monotonic clock."""
-
-    def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stale_s = stale_s
-        self._clock = clock
-        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
-
-    def is_stale(self, folder: TaskFolder, attempt: Attempt) -> bool:
-        """Whether this attempt's heartbeat has not moved for `stale_s` while we looked."""
-        now = self._clock()
-        value = (attempt.number, attempt.pulse.beat if attempt.pulse else 0)
-        seen = self._seen.get(folder.path)
-        if seen is None or seen[0] != value:
-            self._seen[folder.path] = (value, now)
-            return False
-        return now - seen[1] >= self._stale_s
-
-
 class Lease:
     """A held lease. One writer: the process that acquired it."""
 
@@ -313,8 +294,6 @@ def end_for_dead(folder: TaskFolder, pid: int, outcome: Outcome, reason: str) ->
     if (owner.host, owner.machine, owner.pid) != (socket.gethostname(), _machine(), pid):
         return
     last = held.pulse or Pulse(beat=0, time=0.0)
-    end = End(
-        outcome=outcome, time=time.time(), reason=reason, cost=last.cost, energy=last.energy, gpu=last.gpu
-    )  # fmt: skip
+    end = End(outcome=outcome, time=time.time(), reason=reason, cost=last.cost, energy=last.energy, gpu=last.gpu)
     with folder.lease(number).open("ab") as file:
         file.write(b"\n" + msgspec.json.encode(_Line(end=end)) + b"\n")  # the line before may be torn

@@ -41,6 +41,10 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Entry)
+_MOST = 1 << 31
+"""More attempts, restarts or threads than there can be."""
+_LATEST_S = 1e11
+"""Later than any clock that was merely set wrong; calendars end there, too."""
 
 
 def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
@@ -73,5 +77,25 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
                     f"{path}: is the record of {found.stage} {found.key}; move {layout.task(stage, key).path} away"
                 )
                 continue
+            if strange := _strange(found):
+                problems.append(f"{path}: not a readable record ({strange}); `condhpc retry` computes it again")
+                continue
             entries[key] = found
     return Ledger(entries, problems)
+
+
+def _strange(found: Entry) -> str:
+    """What is not of its kind among what is counted with, of records that something else wrote; empty where all is."""
+    said, values = found.environment.get, found.values.get
+    restarts, threads = said("restarts", 0), said("threads", 1)
+    if type(restarts) is not int or not 0 <= restarts < _MOST or not 0 <= found.attempt < _MOST:
+        return f"attempt {found.attempt}, restarts {restarts!r}: expected numbers from 0 on"
+    if type(threads) is not int or not 0 < threads < _MOST:
+        return f"threads {threads!r}: expected a number from 1 on"
+    if not (0.0 <= found.started < _LATEST_S and 0.0 <= found.ended < _LATEST_S):
+        return f"from {found.started} to {found.ended}: expected epoch seconds"
+    for name in ("shards_gpu_s", "shards_cpu_s"):
+        seconds = values(name, 0.0)
+        if type(seconds) is not float and type(seconds) is not int:
+            return f"{name} is {seconds!r}, expected seconds"
+    return ""

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from condhpc import registry, runs
 from condhpc.errors import CondhpcError
-from condhpc.layout import Layout
+from condhpc.layout import Layout, RunFolder
 from condhpc.registry import Kind, Plugin
 from condhpc.spec import DatasetInfo, Need, Protocol
 from condhpc.typed_toml import expected_of
@@ -100,7 +100,13 @@ def _descriptions(annotation: Any) -> Iterator[str]:
                 yield meta.description
 
 
-def run_rows(layout: Layout) -> list[tuple[str, int, int]]:
-    """(name, tasks, submissions) of every run, oldest first."""
-    found = map(layout.run, layout.run_names())
-    return [(run.name, len(runs.plan(run)), len(runs.submissions(run))) for run in found]
+def run_rows(layout: Layout) -> list[tuple[str, int | str, int | str]]:
+    """(name, tasks, submissions) of every run, oldest first; words in their place where it may not be read."""
+    return [(run.name, *_counts(run)) for run in map(layout.run, layout.run_names())]
+
+
+def _counts(run: RunFolder) -> tuple[int | str, int | str]:
+    try:
+        return len(runs.plan(run)), len(runs.submissions(run))
+    except PermissionError:
+        return "closed", "closed"

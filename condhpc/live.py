@@ -54,6 +54,8 @@ def _may_live(run: RunFolder, arrays: frozenset[str]) -> bool:
         data = run.submissions.read_bytes()
     except FileNotFoundError:
         return False
+    except PermissionError:  # a colleague's, who keeps it closed: leases keep two from computing one task
+        return False
     unsettled = 0
     for line in data.split(b"\n")[:-1]:
         unsettled += line.startswith(_INTENT) - line.startswith((_REPLY, _REFUSAL))

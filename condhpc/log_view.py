@@ -76,11 +76,16 @@ def log_lines(paths: Iterable[Path], count: int) -> Iterator[str]:
     """The ends of logs, each under its path."""
     for path in paths:
         yield f"-- {path}"
-        yield from tail(path, count)
+        try:
+            yield from tail(path, count)
+        except PermissionError as error:
+            yield f"cannot be read ({error.strerror}); ask its owner"
 
 
 def newest_logs(run: RunFolder) -> list[Path]:
-    """All logs of a run, the one written last first."""
+    """All logs of a run, the one written last first; raises PermissionError where their folder is closed."""
+    if run.logs.is_dir():
+        os.scandir(run.logs).close()  # a glob finds nothing in one that is closed
     found = [path for path in run.logs.glob("*/*") if path.is_file() and path.suffix in {".log", ".out", ".err"}]
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 

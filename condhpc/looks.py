@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ _SETTLED_S = 2.0
 """A folder that changed less than this before it was listed could change again within a tick of its clock."""
 _WHOLE_BYTES = 256 * 1024
 _TAIL_BYTES = 64 * 1024
+_TOLD = 20
+"""Problems that are told one by one."""
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
@@ -53,27 +56,63 @@ class Folders:
         self._diaries: dict[str, _Diary] = {}
         self._paths: dict[str, str] = {}
         """Key to its folder: a Path for each of thousands costs more than the look."""
-        self.corrupt: dict[str, str] = {}
+        self._corrupt: dict[str, str] = {}
         """Key to what is wrong with its record."""
+        self._closed: dict[str, str] = {}
+        """Key to why its folder or diary cannot be read."""
 
     def forget(self) -> None:
         """Read everything anew."""
         self._diaries.clear()
 
+    def problems(self) -> Iterator[str]:
+        """What could not be read, one line a task; of very many the first."""
+        found = self._closed | self._corrupt
+        yield from islice(found.values(), _TOLD)
+        if len(found) > _TOLD:
+            yield f"… and {len(found) - _TOLD} more tasks whose records or diaries cannot be read"
+
+    def trouble(self, key: str) -> str:
+        """In few words what is wrong with a task's files, if anything."""
+        if key in self._corrupt:
+            return "its record cannot be read"
+        return "its folder cannot be read" if key in self._closed else ""
+
     def is_recorded(self, line: PlanLine) -> bool:
-        """Whether a usable record exists."""
-        self.corrupt.pop(line.key, None)
-        try:
-            found = store.is_recorded(self._layout.task(line.stage, line.key))
-        except CorruptArtefactError as error:
-            self.corrupt[line.key] = str(error)
-            return False
+        """Whether a usable record exists; one that is there and closed to us counts: it was whole when it was named."""
+        found = self._is_good(line, store.is_recorded)
         if found:
             self._diaries.pop(line.key, None)
         return found
 
+    def is_readable(self, line: PlanLine) -> bool:
+        """Whether what a hint calls recorded has a record, as far as we may look. Artefacts may have been purged."""
+        return self._is_good(line, lambda folder: store.read_record(folder) is not None, unless_closed=True)
+
+    def _is_good(self, line: PlanLine, judge: Callable[[TaskFolder], bool], *, unless_closed: bool = False) -> bool:
+        self._corrupt.pop(line.key, None)
+        folder = self._layout.task(line.stage, line.key)
+        try:
+            return judge(folder)
+        except CorruptArtefactError as error:
+            self._corrupt[line.key] = str(error)
+            return False
+        except OSError as error:
+            self._corrupt[line.key] = _unread(folder.record, error)
+            # Path's `exists` raises where a folder is closed.
+            return isinstance(error, PermissionError) and (unless_closed or os.path.exists(folder.record))  # noqa: PTH110
+
     def attempt(self, line: PlanLine) -> Attempt | None:
-        """The newest attempt; None where nobody began or its diary is gone."""
+        """The newest attempt; None where nobody began, or its diary is gone or cannot be read."""
+        try:
+            found = self._attempt(line)
+        except OSError as error:
+            self._closed[line.key] = _unread(self._layout.task(line.stage, line.key).path, error)
+            return None
+        self._closed.pop(line.key, None)
+        return found
+
+    def _attempt(self, line: PlanLine) -> Attempt | None:
         path = self._paths.get(line.key)
         if path is None:
             path = self._paths[line.key] = str(self._layout.task(line.stage, line.key).path)
@@ -124,3 +163,7 @@ class Folders:
         torn = len(data) - data.rfind(b"\n") - 1
         diary.bytes -= torn
         diary.attempt = lease.with_lines(diary.attempt, diary.number, data)
+
+
+def _unread(path: Path, error: OSError) -> str:
+    return f"{error.filename or path}: cannot be read ({error.strerror}); ask its owner"

@@ -7,8 +7,9 @@ same object as before.
 from __future__ import annotations
 
 import os
+import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import cast
@@ -41,6 +42,8 @@ GRACE_S = 60.0
 """An element that left the queue, or was just submitted, may still be heard of for this long."""
 _LOOKS_AT_ONCE = 400
 """Folders of tasks that may run that one snapshot looks at again, beside those that do run."""
+_OPENED_AT_ONCE, _OPENING_S = 1_000, 0.5
+"""Records of a run that is over that one snapshot opens to see whether they can be read: all of an ordinary run."""
 _FOLLOWING = 4
 """Tasks behind one that ended in the plan that may have begun since: elements go in its order."""
 
@@ -85,10 +88,19 @@ class Observer:
         self._eye = Eye(me=lease.myself(), now=clock(), stale_s=stale_s, queue=None)
         self._pools = Pools(grace_s)
         self._trust_hints = True
+        self._unopened: list[int] | None = None
+        """Records of a run that is over which only words vouch for, in random order; None: nobody opens any."""
+        self._denied: set[int] = set()
+        """Of these, those that cannot be read."""
         self._seen_s = clock()
         """When the run's folder was there last: what is told of it is as old as that."""
         self._over_budget = ""
         """Why the run's budget is used up; empty while it is not."""
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Places in the plan by key; filled by the first snapshot."""
+        return self._index
 
     def forget(self) -> None:
         """Look at every unrecorded task's folder again, whatever was found there before."""
@@ -98,10 +110,9 @@ class Observer:
         self._looks.clear()
         self._folders.forget()
 
-    def touch(self) -> None:
-        """Somebody is at the keyboard: Slurm may be asked."""
-        if self._asker is not None:
-            self._asker.touch()
+    def distrust(self) -> None:
+        """From now on records of a run that is over are opened, some at each look, whatever hints say of them."""
+        self._unopened = []
 
     def snapshot(self, *, rescan: bool = False) -> Snapshot:
         """The run now. `rescan` trusts no hint and looks at every task's record."""
@@ -117,7 +128,24 @@ class Observer:
         changed = self._heard() | self._queue_changes()
         changed |= self._pool_changes() | self._budget_changes()
         self._judge(range(len(self._plan)) if all_again else sorted(changed | self._due(changed)))
+        if self._unopened is not None and self._trust_hints and self._tally.summary() != "running":
+            self._judge(self._opened(self._unopened))
         return self._summed()
+
+    def _opened(self, left: list[int]) -> list[int]:
+        """Open some records; those that are not what words say, in the order of the plan."""
+        if not left:
+            left += [at for at, of in enumerate(self._recorded_of) if of is not None]
+            random.shuffle(left)
+        until_s = time.monotonic() + _OPENING_S
+        for _ in range(min(_OPENED_AT_ONCE, len(left))):
+            at = left.pop()
+            if not self._folders.is_readable(self._plan[at]):
+                self._denied.add(at)
+                self._recorded_of[at] = None
+            if time.monotonic() > until_s:
+                break
+        return sorted(at for at in self._denied if self._recorded_of[at] is None)
 
     def _begin(self) -> None:
         """Read the plan: who consumes what."""
@@ -211,26 +239,29 @@ class Observer:
         if self._is_known(at, line, submission, hint):
             return Row(**head(line), state="recorded", since_s=self._recorded_s[at])
         element, standing, queued, grace = self._whereabouts(place)
-        look = self._look(line, submission, hint, standing, grace=grace)
+        is_known = self._asker is not None or place is None or place.is_local
+        look = self._look(line, submission, hint, standing if is_known else None, grace=grace or not is_known)
         if look.recorded:
             self._recorded_of[at], self._recorded_s[at] = submission, None
             return Row(**head(line), state="recorded")
         attempt = look.attempt
+        trouble = self._folders.trouble(line.key)
         is_open = attempt is not None and attempt.end is None
         if grace or is_open or (standing == "active" and not is_over(hint)):
             self._hot[at] = None
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
-            queue=None if place is not None and gave_up(attempt, place) else standing,
+            queue=None if place is not None and gave_up(attempt, place, hint) else standing,
             outcome=outcome_of(attempt, hint),
             # Nobody accounts for local work: what a pool that is gone never began is as if it had not been sent.
-            submitted=place is not None and (not place.is_local or attempt is not None),
+            submitted=place is not None and (not place.is_local or attempt is not None or bool(trouble)),
             cancelled=place is not None and place.is_cancelled,
             bad_input=self._has_bad_input(at, line),
             over_budget=bool(self._over_budget) and (place is None or line.key in self._own.places),
             within_grace=grace,
         )
-        return described(line, evidence, attempt, element, queued, self._over_budget)
+        row = described(line, evidence, attempt, element, queued, self._over_budget)
+        return msgspec.structs.replace(row, detail=trouble) if trouble and row.state in BAD else row
 
     def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, QueueRow | None, bool]:
         """Id, standing and row of an element, and whether it may still be heard of."""
@@ -264,6 +295,8 @@ class Observer:
         if self._recorded_of[at] == submission:
             return True
         if not self._trust_hints:
+            return False
+        if at in self._denied:
             return False
         if hint is not None and hint.result in RECORDED:
             self._recorded_of[at], self._recorded_s[at] = submission, hint.time
@@ -307,12 +340,8 @@ class Observer:
         name = self._own.run.name
         problems = list(self._gone())
         problems += [f"the queue could not be asked: {self._queue.error}"] if self._queue.error else []
-        problems += [
-            f"{file}: holds lines that are no hints; `condhpc status --rescan` does without"
-            for view in self._views()
-            for file in sorted(view.hints.unreadable)
-        ]
-        problems += self._folders.corrupt.values()
+        problems += [problem for view in self._views() for problem in view.hints.problems()]
+        problems += [*self._others.problems(), *self._folders.problems()]
         return Snapshot(
             run=name,
             state=self._tally.summary(),

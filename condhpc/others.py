@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+from condhpc.errors import first_few
 from condhpc.layout import Layout
 from condhpc.run_view import RunView
 
@@ -21,6 +22,8 @@ class Others:
         self._known: dict[str, RunView] = {}
         self.views: list[RunView] = []
         """Those that hold a wanted task."""
+        self._closed: dict[str, str] = {}
+        """Runs that may not be read, and why."""
 
     def refresh(self, own: RunView) -> None:
         """Look at the other runs; none of them where all that is wanted was sent by the run itself."""
@@ -32,6 +35,16 @@ class Others:
         for name in self._layout.run_names():
             if name != self._own and name not in self._known:
                 self._known[name] = RunView(self._layout.run(name), only=self._missing)
-        for view in self._known.values():
-            view.refresh()
+        self._closed = {}
+        for name, view in self._known.items():
+            try:
+                view.refresh()
+            except PermissionError as error:  # a colleague's who shares the root, not the run
+                self._closed[name] = str(error.strerror)
         self.views = [view for view in self._known.values() if view.submissions]
+
+    def problems(self) -> Iterator[str]:
+        """One line on runs that cannot be looked at."""
+        if self._closed:
+            named = first_few([f"{name} ({why})" for name, why in self._closed.items()], 3)
+            yield f"other runs that cannot be read: {named}; whether they compute what this one did not send is unknown"

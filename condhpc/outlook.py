@@ -33,9 +33,7 @@ class SlurmCalls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """At most one call in so many seconds; longer while nothing changes."""
     sacct_every_s: float = 120.0
     next_s: float | None = None
-    """Epoch second of the next squeue call; None while nobody asks (local, ended, idle)."""
-    idle: bool = False
-    """Nobody pressed a key for long: Slurm is not asked until somebody does."""
+    """Epoch second of the next squeue call; None while nobody asks (local, ended)."""
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):

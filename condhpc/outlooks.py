@@ -51,11 +51,14 @@ class Outlooks:
         run: RunFolder,
         layout: Layout,
         *,
+        positions: Mapping[str, int] | None = None,
         slice_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`positions`: places in the plan by key, where somebody has them already: of 100,000 tasks they take 5 MB."""
         self._run = run
         self._layout = layout
+        self._positions = positions
         self._slice_s = slice_s
         self._clock = clock
         self._budgets = Budgets(run, layout)
@@ -65,7 +68,8 @@ class Outlooks:
     def _start(self, rows: Sequence[Row]) -> None:
         """Forget all; a run's plan never changes, so this happens once."""
         self._rows = []
-        self._at = {row.key: at for at, row in enumerate(rows)}
+        self._count = len(rows)
+        self._at = self._positions or {row.key: at for at, row in enumerate(rows)}
         self._briefs = Briefs(len(rows))
         self._todo: dict[int, None] = {}
         self._read_so_far = 0
@@ -120,7 +124,7 @@ class Outlooks:
         return self._briefs[self._at[key]].tried
 
     def _take(self, rows: Sequence[Row]) -> None:
-        if len(rows) != len(self._at):
+        if len(rows) != self._count:
             self._start(rows)
         before: list[Row] = self._rows
         self._rows = list(rows)

@@ -1,10 +1,12 @@
-"""Whether the owner of a lease is gone, as far as the queue can tell."""
+"""Whether the owner of a lease is gone, as far as the queue or its heartbeat can tell."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 from condhpc import scheduler
 from condhpc.errors import SchedulerError
@@ -12,6 +14,25 @@ from condhpc.layout import TaskFolder
 from condhpc.lease import Attempt
 
 _QUEUE_POLL_S = 30.0
+
+
+class Watch:
+    """Notices leases whose heartbeat value stands still on the observer's own monotonic clock."""
+
+    def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stale_s = stale_s
+        self._clock = clock
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+
+    def is_stale(self, folder: TaskFolder, attempt: Attempt) -> bool:
+        """Whether this attempt's heartbeat has not moved for `stale_s` while we looked."""
+        now = self._clock()
+        value = (attempt.number, attempt.pulse.beat if attempt.pulse else 0)
+        seen = self._seen.get(folder.path)
+        if seen is None or seen[0] != value:
+            self._seen[folder.path] = (value, now)
+            return False
+        return now - seen[1] >= self._stale_s
 
 
 def left_queue(folder: TaskFolder, held: Attempt, my_job: str) -> bool:

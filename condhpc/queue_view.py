@@ -117,9 +117,6 @@ class Asker(Protocol):
     def hurry(self) -> None:
         """Somebody wants to know now."""
 
-    def touch(self) -> None:
-        """Somebody is at the keyboard."""
-
 
 class Direct:
     """One squeue call for each question."""
@@ -146,9 +143,6 @@ class Direct:
         return SlurmCalls()
 
     def hurry(self) -> None:
-        """Each look asks anyway."""
-
-    def touch(self) -> None:
         """Each look asks anyway."""
 
 

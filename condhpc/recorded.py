@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -113,9 +114,9 @@ class Recorded:
 
     def _some(self, stage: Stage) -> Iterator[tuple[Stage, str]]:
         folder = self._layout.root / "store" / stage
-        found = (path for fan in sorted(folder.glob("[0-9a-f][0-9a-f]")) for path in sorted(fan.iterdir()))
-        for _, path in zip(range(_SAMPLED), found, strict=False):
-            yield stage, path.name
+        found = (name for fan in sorted(folder.glob("[0-9a-f][0-9a-f]")) for name in _names(fan))
+        for _, name in zip(range(_SAMPLED), found, strict=False):
+            yield stage, name
 
     def _input(self, task: Task, role: str) -> Task | None:
         return self.task(input_stage(task, role), task.inputs[role])
@@ -153,6 +154,13 @@ def kind_of(task: Task) -> Kind:
     elif isinstance(spec, CondenseSpec):
         name = spec.condenser
     return Kind(task.stage, name, spec.dataset.name)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except PermissionError:  # others' tasks on a shared root: a sample does without
+        return []
 
 
 def _threads(entry: Entry) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from condhpc.findings import Row
 from condhpc.hints import Hint
@@ -68,15 +68,19 @@ def is_over(hint: Hint | None) -> bool:
 
 
 def outcome_of(attempt: Attempt | None, hint: Hint | None) -> Outcome | None:
-    """How it ended last. Of a task that an element left before it began, only a hint tells."""
+    """How it ended last. Where there is no diary, or none that can be read, only a hint tells."""
     if hint is not None and (hint.result == "over_budget" or (hint.result == "stopped" and attempt is None)):
         return "stopped"
+    if hint is not None and attempt is None and hint.result in {"failed", "blocked"}:
+        return cast("Outcome", hint.result)
     return attempt.end.outcome if attempt is not None and attempt.end is not None else None
 
 
-def gave_up(attempt: Attempt | None, place: Place) -> bool:
+def gave_up(attempt: Attempt | None, place: Place, hint: Hint | None) -> bool:
     """Whether an element failed at this task: it goes on with the rest of its pack and does not try it again."""
-    if attempt is None or attempt.end is None or attempt.end.outcome not in {"failed", "blocked"}:
+    if attempt is None:
+        return is_over(hint)
+    if attempt.end is None or attempt.end.outcome not in {"failed", "blocked"}:
         return False
     return attempt.end.time >= place.submission.intent.time
 

@@ -233,9 +233,11 @@ def plan(run: RunFolder) -> list[PlanLine]:
 
 def _shared(line: PlanLine, texts: dict[object, Any]) -> PlanLine:
     label = Label(*[texts.setdefault(value, value) for value in msgspec.structs.astuple(line.label)])
-    inputs = {role: sys.intern(key) for role, key in line.inputs.items()}
-    inputs = texts.setdefault(tuple(inputs.items()), inputs)  # students of a set have the same; nobody writes to it
-    return msgspec.structs.replace(line, key=sys.intern(line.key), inputs=inputs, label=label)
+    pairs = tuple(line.inputs.items())
+    inputs = texts.get(pairs)
+    if inputs is None:  # students of a set have the same; nobody writes to it
+        inputs = texts[pairs] = {role: sys.intern(key) for role, key in pairs}
+    return PlanLine(key=sys.intern(line.key), stage=line.stage, inputs=inputs, label=label, cached=line.cached)
 
 
 class _Inputs(msgspec.Struct, gc=False):

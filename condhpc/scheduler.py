@@ -7,7 +7,6 @@ is `launch`'s; what the answers mean is in `slurm_ids`, `slurm_text` and `slurm_
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import time
@@ -21,6 +20,7 @@ from condhpc.slurm_command import (
     query_env,
     run_command,
     submission_env,
+    user_name,
 )
 from condhpc.slurm_ids import compress_ids, parse_job_ids
 from condhpc.slurm_limits import Association, Limits, Qos
@@ -98,7 +98,7 @@ class Slurm:
         found = {row.ids.parent for row in self.queue(names=[name])}
         if not found:
             since_s = int(time.time()) - _DAY_S if since_s is None else since_s
-            rows = self._sacct(since_s, ["--name", name, "-u", _user_name()]) or []
+            rows = self._sacct(since_s, ["--name", name, "-u", user_name()]) or []
             found = {row.ids.parent for row in rows if row.name == name}
         return sorted(found, key=int)
 
@@ -127,16 +127,16 @@ class Slurm:
         sinfo = self._run([*self._on("sinfo"), "-a", "-h", "-o", slurm_limits.PARTITION_FORMAT])
         known = slurm_limits.parse_partitions(sinfo)
         cluster = config.get("ClusterName", "")
-        associations, qos = self._accounting_limits(config, cluster, user or _user_name())
+        associations, qos = self._accounting_limits(config, cluster, user or user_name())
         return Limits(
             slurm_version=config.get("SLURM_VERSION", ""),
             cluster=cluster,
-            max_array_size=_config_int(config, "MaxArraySize"),
+            max_array_size=slurm_limits.config_int(config, "MaxArraySize"),
             max_array_tasks=slurm_limits.leading_int(
                 slurm_limits.option_of(config.get("SchedulerParameters", ""), "max_array_tasks") or ""
             ),
-            max_job_count=_config_int(config, "MaxJobCount"),
-            min_job_age_s=_config_int(config, "MinJobAge"),
+            max_job_count=slurm_limits.config_int(config, "MaxJobCount"),
+            min_job_age_s=slurm_limits.config_int(config, "MinJobAge"),
             partitions=tuple(part for part in known if names is None or part.name in names),
             associations=tuple(associations),
             qos=tuple(qos),
@@ -147,11 +147,13 @@ class Slurm:
     def cancel(self, ids: Iterable[str]) -> None:
         """Cancel jobs, arrays (`123`) and elements (`123_4`); those already over are no error."""
         batch: list[str] = []
+        used_bytes = 0
         for text in compress_ids(ids):
-            if batch and sum(map(len, batch)) + len(batch) + len(text) > _ARGUMENT_BYTES:
+            if batch and used_bytes + len(text) > _ARGUMENT_BYTES:
                 self._run_cancel([*self._on("scancel"), *batch])
-                batch = []
+                batch, used_bytes = [], 0
             batch.append(text)
+            used_bytes += len(text) + 1
         if batch:
             self._run_cancel([*self._on("scancel"), *batch])
 
@@ -174,7 +176,7 @@ class Slurm:
 
     def cancel_name(self, name: str) -> None:
         """Cancel all jobs of this user with exactly this name."""
-        self._run_cancel([*self._on("scancel"), f"--name={name}", f"--user={_user_name()}"])
+        self._run_cancel([*self._on("scancel"), f"--name={name}", f"--user={user_name()}"])
 
     def hold(self, jobs: Iterable[str]) -> None:
         """Hold what waits of these jobs and arrays; what runs goes on, which scontrol calls an error."""
@@ -293,20 +295,3 @@ def _filter(option: str, values: Iterable[str] | None) -> list[str]:
     text = ",".join(items)
     sayable = items and len(text.encode()) <= _FILTER_BYTES and not any("," in item for item in items)
     return [option, text] if sayable else []
-
-
-def _config_int(config: Mapping[str, str], key: str) -> int:
-    value = slurm_limits.leading_int(config.get(key, ""))
-    if value is None:
-        raise SchedulerError(
-            f"scontrol show config: {key} is {config.get(key)!r}, expected a number. "
-            "Run `scontrol show config` by hand; a wrapper around it may change its output."
-        )
-    return value
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container without this user's passwd entry; Slurm's tools take the number too
-        return str(os.getuid())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,11 +18,6 @@ from condhpc.spec import CondenseSpec
 from condhpc.store import Record
 from condhpc.tables import duration, printable
 
-if TYPE_CHECKING:
-    from condhpc.contact_sheet import ClassRow
-
-CLASSES = 20
-IMAGES = 10
 _VALUE_CHARS = 2_000
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -33,14 +28,14 @@ class SetCard(msgspec.Struct, frozen=True):
     title: str
     facts: list[tuple[str, str]]
     """Name and value, both without control characters."""
-    images: list[ClassRow] = []
-    """Of the first classes; none where there is no file yet."""
+    file: Path | None = None
+    """Where its images are; None where there are none yet."""
     note: str = ""
     """What is not shown and why."""
 
 
 def read(layout: Layout, key: str, label: Label, cells: Iterable[CellResult] = ()) -> SetCard:
-    """Everything that the store says of a set, and the images of its first classes; never raises for what is amiss."""
+    """Everything that the store says of a set; never raises for what is amiss."""
     title = label_text(label)
     facts = [("key", key), *_measured(label, cells)]
     folder = layout.task("condense", key)
@@ -56,23 +51,12 @@ def read(layout: Layout, key: str, label: Label, cells: Iterable[CellResult] = (
         return _harmless(title, facts, note=str(error))
     if path is None:
         return _harmless(title, facts, note="a part of a set: its pictures are those of the whole set")
-    return _with_images(title, [*facts, ("file", str(path))], path)
+    return _harmless(title, [*facts, ("file", str(path))], path)
 
 
-def _with_images(title: str, facts: list[tuple[str, str]], path: Path) -> SetCard:
-    from condhpc import contact_sheet  # arrays and images: 20 MB that a program has no use for until there are pictures
-
-    try:
-        found = contact_sheet.read(path, [], IMAGES, CLASSES)
-    except (CondhpcError, OSError) as error:
-        return _harmless(title, facts, note=str(error))
-    shown = f"pictures: {len(found.rows)} of {found.classes} classes, at most {IMAGES} of each"
-    return _harmless(title, facts, found.rows, shown)
-
-
-def _harmless(title: str, facts: Sequence[tuple[str, str]], images: Sequence[ClassRow] = (), note: str = "") -> SetCard:
+def _harmless(title: str, facts: Sequence[tuple[str, str]], file: Path | None = None, note: str = "") -> SetCard:
     clean = [(printable(name), printable(value[:_VALUE_CHARS])) for name, value in facts]
-    return SetCard(printable(title), clean, list(images), printable(note[:_VALUE_CHARS]))
+    return SetCard(printable(title), clean, file, printable(note[:_VALUE_CHARS]))
 
 
 def _made_by(spec: CondenseSpec, inputs: dict[str, str]) -> list[tuple[str, str]]:

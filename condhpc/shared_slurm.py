@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from condhpc import slurm_cache
 from condhpc.errors import SchedulerError
@@ -15,8 +16,6 @@ from condhpc.scheduler import Slurm, only
 from condhpc.slurm_cache import Cache
 from condhpc.slurm_text import QueueRow
 
-IDLE_S = 900.0
-"""Nobody at the keyboard for so long: nobody needs to know."""
 HURRY_S = 5.0
 """Refreshing by hand more often asks nobody."""
 SACCT_PER_SQUEUE = 4.0
@@ -31,53 +30,43 @@ def cache_of_user(clock: Callable[[], float] = time.time) -> Cache:
     return Cache(slurm_cache.folder(os.environ), clock)
 
 
-class SharedQueue:
-    """The queue from the shared cache; asks anew, in a thread, where nobody did for an interval."""
+@dataclass(frozen=True)
+class Asking:
+    """How often one who looks asks, and how long it waits for the answer."""
 
-    def __init__(
-        self,
-        slurm: Slurm,
-        cache: Cache,
-        poll_s: float,
-        *,
-        patience_s: float = PATIENCE_S,
-        backs_off: bool = True,
-        idle_s: float = IDLE_S,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """`backs_off` is False for a single look: an answer older than `poll_s` does not do for it."""
+    poll_s: float
+    patience_s: float = PATIENCE_S
+    backs_off: bool = True
+    """False for a single look: an answer older than `poll_s` does not do for it."""
+
+
+class SharedQueue:
+    """The queue from the shared cache; asks anew, in a thread, where nobody did for an interval.
+
+    It asks only when it is asked itself: watchers at whose keyboard nobody is do not look.
+    """
+
+    def __init__(self, slurm: Slurm, cache: Cache, asking: Asking) -> None:
+        """Its clock is the cache's."""
         self._slurm = slurm
         self._cache = cache
-        self._poll_s = poll_s
-        self._patience_s = patience_s
-        self._backs_off = backs_off
-        self._idle_s = idle_s
-        self._clock = clock
-        self._touched_s: float | None = None
-        """None: nobody tells of a keyboard, and nobody is ever idle."""
+        self._by = asking
+        self._clock = cache.clock
         self._hurry = False
         self._thread: threading.Thread | None = None
-
-    def touch(self) -> None:
-        """Somebody is at the keyboard. Without a first touch there is none, and looks go on for ever."""
-        self._touched_s = self._clock()
 
     def hurry(self) -> None:
         """Somebody wants to know now: the next look asks, unless somebody did within seconds."""
         self._hurry = True
 
-    @property
-    def _idle(self) -> bool:
-        return self._touched_s is not None and self._clock() - self._touched_s > self._idle_s
-
     def answer(self, jobs: Sequence[str] | None, newest_s: float) -> Answer:
         """The newest rows of this user, whichever arrays are asked for; waits a little where new ones are due."""
         del jobs  # one question for all runs
         known = self._cache.newest()
-        backs_off = self._backs_off and not self._hurry and (known is None or known.asked_s > newest_s)
-        least_s = min(HURRY_S, self._poll_s) if self._hurry else self._poll_s
+        backs_off = self._by.backs_off and not self._hurry and (known is None or known.asked_s > newest_s)
+        least_s = min(HURRY_S, self._by.poll_s) if self._hurry else self._by.poll_s
         calls = self._cache.state().squeue
-        if not self._asking and not self._idle and calls.is_due(self._clock(), least_s, backs_off=backs_off):
+        if not self._asking and calls.is_due(self._clock(), least_s, backs_off=backs_off):
             self._thread = threading.Thread(target=self._ask, args=(least_s, backs_off), name="squeue", daemon=True)
             self._thread.start()
         self._hurry = False
@@ -101,7 +90,7 @@ class SharedQueue:
 
     def _wait(self) -> None:
         """For our own thread, or for another process that asks at this moment."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self._by.patience_s
         while time.monotonic() < deadline:
             if self._thread is not None and self._thread.is_alive():
                 self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -125,14 +114,13 @@ class SharedQueue:
         """What all watchers of this user asked in the last hour."""
         state = self._cache.state()
         now = self._clock()
-        every_s = state.squeue.every_s(self._poll_s)
+        every_s = state.squeue.every_s(self._by.poll_s)
         return SlurmCalls(
             squeue_last_h=sum(now - then < 3600.0 for then in state.squeue.last_h),
             sacct_last_h=sum(now - then < 3600.0 for then in state.sacct.last_h),
             squeue_every_s=round(every_s, 1),
-            sacct_every_s=SACCT_PER_SQUEUE * self._poll_s,
-            next_s=None if self._idle else round(state.squeue.tried_s + every_s, 3),
-            idle=self._idle,
+            sacct_every_s=SACCT_PER_SQUEUE * self._by.poll_s,
+            next_s=round(state.squeue.tried_s + every_s, 3),
         )
 
 
@@ -142,13 +130,12 @@ class SharedSlurm(Slurm):
     After it changed something itself (held, cancelled) it asks anew: old rows would make it do so twice.
     """
 
-    def __init__(
-        self, cache: Cache, poll_s: float, timeout_s: float = 60.0, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, cache: Cache, poll_s: float, timeout_s: float = 60.0) -> None:
+        """Its clock is the cache's."""
         super().__init__(timeout_s)
         self._cache = cache
         self._poll_s = poll_s
-        self._clock = clock
+        self._clock = cache.clock
         self._changed_s = 0.0
 
     def queue(self, jobs: Iterable[str] | None = None, names: Iterable[str] | None = None) -> list[QueueRow]:

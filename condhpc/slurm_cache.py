@@ -91,7 +91,7 @@ class Cache:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder: Path | None = folder
-        self._clock = clock
+        self.clock = clock
         self._state = State(Calls(), Calls())
         """Ours, where there is no folder."""
         self._held: Shared | None = None
@@ -115,7 +115,7 @@ class Cache:
             if state is None:
                 return False
             calls: Calls = getattr(state, program)
-            now = self._clock()
+            now = self.clock()
             if not calls.is_due(now, least_s, backs_off=backs_off):
                 return False
             self._begun(calls, now)
@@ -125,7 +125,7 @@ class Cache:
         """Somebody asks, whether it is due or not."""
         with self._changing() as state:
             if state is not None:
-                self._begun(getattr(state, program), self._clock())
+                self._begun(getattr(state, program), self.clock())
 
     def spoil(self) -> None:
         """The user changed something: what was said before does not do any more. Makes no folder."""
@@ -152,9 +152,9 @@ class Cache:
         with self._changing() as state:
             if state is not None:
                 calls = state.squeue
-                slow = self._clock() - asked_s > SLOW_S
+                slow = self.clock() - asked_s > SLOW_S
                 calls.doublings = min(calls.doublings + 1, _MOST_DOUBLINGS) if slow or digest == calls.digest else 0
-                calls.digest, calls.error, calls.ended_s = digest, "", self._clock()
+                calls.digest, calls.error, calls.ended_s = digest, "", self.clock()
 
     def failed(self, error: str) -> None:
         """Squeue gave no answer: the old one stands."""
@@ -162,7 +162,7 @@ class Cache:
             if state is not None:
                 calls = state.squeue
                 calls.doublings = min(calls.doublings + 1, _MOST_DOUBLINGS)
-                calls.error, calls.ended_s = error, self._clock()
+                calls.error, calls.ended_s = error, self.clock()
 
     def newest(self) -> Shared | None:
         """The newest answer of squeue; the same object as long as it is the same."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import shlex
 import signal
@@ -128,3 +129,11 @@ def query_env(env: Mapping[str, str]) -> dict[str, str]:
 def _shown(command: Sequence[str]) -> str:
     text = shlex.join(part.replace(SEP, "|") for part in command)
     return f"`{text if len(text) <= 200 else text[:197] + '...'}`"
+
+
+def user_name() -> str:
+    """Who this user is to Slurm."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container without this user's passwd entry; Slurm's tools take the number too
+        return str(os.getuid())

@@ -6,11 +6,12 @@ Pure parsers, as in `slurm_text`; `scheduler.Slurm.limits` runs the commands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
+from condhpc.errors import SchedulerError
 from condhpc.slurm_text import SEP, parse_duration_s
 
 PARTITION_FORMAT = "%P|%a|%l|%D|%T|%G|%m".replace("|", SEP)
@@ -44,6 +45,17 @@ def leading_int(text: str) -> int | None:
     """The number that a text begins with (`300 sec`), or None."""
     match = re.match(r"\s*(\d+)", text)
     return int(match[1]) if match else None
+
+
+def config_int(config: Mapping[str, str], key: str) -> int:
+    """A number of `scontrol show config`; raises SchedulerError where there is none."""
+    value = leading_int(config.get(key, ""))
+    if value is None:
+        raise SchedulerError(
+            f"scontrol show config: {key} is {config.get(key)!r}, expected a number. "
+            "Run `scontrol show config` by hand; a wrapper around it may change its output."
+        )
+    return value
 
 
 class Partition(msgspec.Struct, frozen=True):

@@ -1,32 +1,29 @@
-"""What runs have been charged against their budget, and what happens when it is used up."""
+"""What runs have been charged against their budget, and what is reserved for what goes on."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounts, budget, energy_sums, estimates, files, ledger, reservations, runs, tries
+from condhpc import accounts, budget, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
-from condhpc.energy import Energy
-from condhpc.errors import InputError, SchedulerError
-from condhpc.estimates import Upper
+from condhpc.errors import StoreError
 from condhpc.layout import Layout, RunFolder
+from condhpc.own_work import OwnWork
 from condhpc.queue_view import Queue, pool_is_alive
 from condhpc.reservations import Pot, Reserve
-from condhpc.root_lock import root_lock
 from condhpc.run_view import RunView
 from condhpc.runs import Submission
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import QueueRow, StateClass
 
-Say = Callable[[str], None]
 _FRESH_S = 120.0
 """The accounting is asked at most so often: squeue knows of what ended since (MinJobAge, by default 300 s)."""
 _SAME_START_S = 5.0
@@ -75,6 +72,26 @@ class _Member(NamedTuple):
         return budget.total([*(span.amounts for span in self.spans), self.own])
 
 
+class Known:
+    """What was read of runs, for whoever asks again and again where their budget stands: the next look reads on."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, RunView] = {}
+        self._works: dict[str, OwnWork] = {}
+
+    def view(self, run: RunFolder) -> RunView:
+        """A run's submissions and hints by now."""
+        found = self._views.setdefault(run.name, RunView(run))
+        found.refresh()
+        return found
+
+    def own(self, run: RunFolder, layout: Layout) -> Amounts:
+        """What its own diaries and records say it took by now."""
+        if run.name not in self._works:
+            self._works[run.name] = OwnWork(run, layout)
+        return self._works[run.name].amounts()
+
+
 def look(run: RunFolder, layout: Layout, slurm: Slurm | None, *, fresh: bool = False) -> Standing | None:
     """Where the budget of a run stands, by one squeue call for all its runs; None where it has none.
 
@@ -86,11 +103,30 @@ def look(run: RunFolder, layout: Layout, slurm: Slurm | None, *, fresh: bool = F
 
 def standing(pot: Pot, layout: Layout, slurm: Slurm | None, *, fresh: bool = False) -> Standing:
     """As `look`, of a budget."""
-    return _standing(pot, layout, _ask(pot, layout, slurm), slurm, fresh=fresh)
+    return standing_in(pot, layout, queue_of(pot, layout, slurm), slurm, fresh=fresh)
 
 
-def _standing(pot: Pot, layout: Layout, queue: Sequence[QueueRow], slurm: Slurm | None, *, fresh: bool) -> Standing:
-    members = [_member(layout.run(name), layout, queue, pot.budget, slurm, fresh=fresh) for name in pot.runs]
+def standing_in(
+    pot: Pot,
+    layout: Layout,
+    queue: Sequence[QueueRow],
+    slurm: Slurm | None,
+    *,
+    fresh: bool,
+    known: Known | None = None,
+) -> Standing:
+    """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left.
+
+    Raises StoreError where a run that shares the budget is closed to us.
+    """
+    known = known or Known()
+    try:
+        members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+    except PermissionError as error:
+        raise StoreError(
+            f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
+            "the right to read the run, or use a budget of your own"
+        ) from error
     shown = Queue(queue)
     return Standing(
         pot=pot,
@@ -100,12 +136,16 @@ def _standing(pot: Pot, layout: Layout, queue: Sequence[QueueRow], slurm: Slurm 
     )
 
 
-def _ask(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
-    jobs = sorted(job for name in pot.runs for job in _jobs(layout.run(name)))
-    return slurm.queue(jobs) if slurm is not None and jobs else []
+def queue_of(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
+    """What squeue shows of all runs of a budget, by one call; nothing without Slurm."""
+    if slurm is None:
+        return []
+    jobs = sorted(job for name in pot.runs for job in jobs_of(layout.run(name)))
+    return slurm.queue(jobs) if jobs else []
 
 
-def _jobs(run: RunFolder) -> set[str]:
+def jobs_of(run: RunFolder) -> set[str]:
+    """Slurm's job ids of a run's submissions."""
     return {held.reply.job for held in runs.submissions(run) if held.reply is not None and held.reply.job}
 
 
@@ -113,21 +153,27 @@ def _jobs(run: RunFolder) -> set[str]:
 
 
 def _member(
-    run: RunFolder, layout: Layout, queue: Sequence[QueueRow], bound: Budget | None, slurm: Slurm | None, *, fresh: bool
+    run: RunFolder,
+    layout: Layout,
+    queue: Sequence[QueueRow],
+    bound: Budget | None,
+    slurm: Slurm | None,
+    known: Known,
+    *,
+    fresh: bool,
 ) -> _Member:
-    view = RunView(run)
-    view.refresh()
-    if slurm is not None and _is_own(run) and (fresh or _age_s(run) > _FRESH_S):
+    view = known.view(run)
+    if slurm is not None and is_own(run) and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
         run.accounting_asked.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
     spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None
     is_local = any(held.intent.backend == "local" for held in view.submissions)
-    return _Member(view, spans, _own(run, layout) if wants_kwh or is_local else Amounts())
+    return _Member(view, spans, known.own(run, layout) if wants_kwh or is_local else Amounts())
 
 
-def _is_own(run: RunFolder) -> bool:
+def is_own(run: RunFolder) -> bool:
     """Whether it is this user's: another's accounting and queue are not ours to ask for, nor its work to stop."""
     return run.path.stat().st_uid == os.getuid()
 
@@ -147,7 +193,7 @@ def _spans(
     found: dict[tuple[str, int], _Span] = {}
     for row in (row for row in rows if row.start_s is not None and row.elapsed_s and not _waits(row)):
         held, (element,) = by_job[row.ids.parent], row.ids.elements()[:1]
-        cpus = _cpus(held, run)
+        cpus = cpus_of(held, run)
         found[row.job_id, row.start_s or 0] = _Span(element, held.intent.gpus, cpus, row.elapsed_s or 0)
     began = {span.element: start for (_, start), span in found.items()}
     for charge in charged:
@@ -163,34 +209,10 @@ def _waits(row: QueueRow) -> bool:
     return row.state_class in {StateClass.WAITING, StateClass.HELD, StateClass.BLOCKED}
 
 
-def _cpus(held: Submission, run: RunFolder) -> int:
+def cpus_of(held: Submission, run: RunFolder) -> int:
     """Cores of a running element, as the run's profile asks for them; the accounting says later how many it got."""
     wanted = profiles.of_run(run.profile).stage(held.intent.stage or "evaluate")
     return wanted.cpus * wanted.ranks
-
-
-def _own(run: RunFolder, layout: Layout) -> Amounts:
-    """By diaries and records: hours of local work, which nobody else counts, and energy of all work.
-
-    Of an attempt with costs below 0 nothing is believed: it would give back what others were charged.
-    """
-    lines = runs.plan(run)
-    entries = ledger.read(layout, ((line.stage, line.key) for line in lines)).entries
-    tried = tries.read(layout, lines, entries).tries
-    found = [one for one in tried if one.run == run.name and min(one.cost.values(), default=0.0) >= 0.0]
-    local = [one.cost for one in found if not one.element]
-    return Amounts(
-        gpu_h=sum(cost.get("gpu_s", 0.0) for cost in local) / 3600.0,
-        cpu_h=sum(cost.get("cpu_s", 0.0) for cost in local) / 3600.0,
-        kwh=sum(_kwh(one.energy, one.cost) for one in found),
-    )
-
-
-def _kwh(energy: Sequence[Energy], cost: Mapping[str, float]) -> float:
-    """Of one attempt; where nobody measured it, the most that it can have been."""
-    gpu_s, cpu_s = cost.get("gpu_s", 0.0), cost.get("cpu_s", 0.0)
-    measured = energy_sums.of_task(energy, gpus=gpu_s > 0.0).kwh
-    return measured if measured is not None else estimates.kwh(gpu_s / 3600.0, cpu_s / 3600.0)
 
 
 # -- what is reserved ----------------------------------------------------------------------------------------------
@@ -229,143 +251,3 @@ def _left(
     todo = budget.total(reserve.of(index, task) for task, done in enumerate(over) if not done)
     whole = budget.total(reserve.of(index, task) for task in range(len(pack)))
     return todo.at_most(msgspec.structs.replace(whole.less(charged), kwh=whole.kwh))
-
-
-# -- what follows from it ------------------------------------------------------------------------------------------
-
-
-def claim(run: RunFolder | None, layout: Layout, said: str, todo: Upper, slurm: Slurm | None, say: Say) -> bool:
-    """Whether a budget bounds a submission: of its run, or of the text that is said of it now. Under the root's lock.
-
-    Raises InputError where upper estimates exceed what is neither charged nor reserved.
-    """
-    given = budget.parse(said) if said else None
-    pot = reservations.shared(layout, given.name) if given is not None and given.name else None
-    if pot is None and run is not None:
-        pot = reservations.pot_of(run, layout)
-    if given is not None and pot is not None and pot.said == said:
-        given = None  # no news: what was set by hand since stands
-    bound = given or (pot.budget if pot is not None else None)
-    if bound is not None:
-        at = standing(pot, layout, slurm, fresh=True) if pot is not None else None
-        _admit(bound, budget.total(todo.amounts.values()), at)
-        if todo.unknown:
-            say(f"what {todo.unknown} tasks may take is not known (no `time_min`, no records): nothing is reserved")
-    return bound is not None or pot is not None
-
-
-def _admit(bound: Budget, wanted: Amounts, at: Standing | None) -> None:
-    charged, reserved = (at.charged, at.reserved) if at is not None else (Amounts(), Amounts())
-    if why := budget.refusal(bound, charged, reserved, wanted):
-        raise InputError(
-            f"the budget of {budget.shown(bound)} does not cover this: {why}. Nothing was sent; plan less, or raise it "
-            f"(`submit --budget`, `condhpc budget RUN --set`)"
-        )
-
-
-def enforce(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say, *, fresh: bool = False) -> Standing | None:
-    """Where a run's budget stands; when it is used up, all its runs begin nothing more and what waits is held.
-
-    None for a run without a budget, and for another user's, who enforces it. What runs is ended where it is `hard`.
-    """
-    if not run.budget.exists() or not _is_own(run):
-        return None
-    pot = reservations.pot_of(run, layout)
-    if pot is None:
-        return None
-    rows = _ask(pot, layout, slurm)
-    at = _standing(pot, layout, rows, slurm, fresh=fresh)
-    if at.is_used_up and pot.budget is not None:
-        told = f"budget used up: {budget.used_text(pot.budget, at.charged)}"
-        for one in filter(_is_own, map(layout.run, pot.runs)):
-            _stop(one, rows, slurm, told, say, hard=pot.hard)
-    return at
-
-
-def _stop(run: RunFolder, rows: Sequence[QueueRow], slurm: Slurm | None, told: str, say: Say, *, hard: bool) -> None:
-    if files.publish(run.over_budget, f"{told}\n".encode()):
-        say(f"run {run.name}: {told}; nothing more is begun, `condhpc budget {run.name}` shows it and raises it")
-    jobs = _jobs(run)
-    own = [row for row in rows if row.ids.parent in jobs]
-    if slurm is not None:
-        hold(slurm, own, say)
-    if hard:
-        _end(run, own, slurm)
-
-
-def hold(slurm: Slurm, rows: Sequence[QueueRow], say: Say) -> None:
-    """Hold what waits; where Slurm refuses that, cancel it: the next submit sends it again."""
-    waiting = sorted({row.ids.parent for row in rows if _is_free_to_start(row)})
-    if not waiting:
-        return
-    try:
-        slurm.hold(waiting)
-    except SchedulerError as error:
-        say(f"scontrol hold: {error}")
-    left = [row for row in slurm.queue(waiting) if _is_free_to_start(row)]
-    if left:
-        elements = [element for row in left for element in row.ids.elements()]
-        say(f"{len(elements)} waiting elements could not be held: cancelled; `submit --continue` sends them again")
-        slurm.cancel_pending(elements)
-
-
-def _is_free_to_start(row: QueueRow) -> bool:
-    """Whether it waits and will start by itself; what is held has priority 0, also while it shows another reason."""
-    return row.state_class is StateClass.WAITING and row.priority > 0
-
-
-def _end(run: RunFolder, rows: Sequence[QueueRow], slurm: Slurm | None) -> None:
-    """End what runs: tasks checkpoint, as on `condhpc cancel`."""
-    from condhpc import launch  # submitit: half a second that looking at a budget need not take
-
-    active = [element for row in rows if row.state_class is StateClass.ACTIVE for element in row.ids.elements()]
-    if slurm is not None and active:
-        slurm.cancel(active)
-    for held in runs.submissions(run):
-        if held.reply is not None and held.intent.backend == "local":
-            launch.Pool.of(held.reply).stop()
-
-
-def change(run: RunFolder, layout: Layout, slurm: Slurm | None, text: str | None, say: Say, *, hard: bool) -> None:
-    """Give the budget of a run, or of all runs that share it, another bound; None lifts it. What it stopped goes on."""
-    with root_lock(layout):
-        pot = reservations.pot_of(run, layout)
-        bound = budget.parse(text) if text is not None else None
-        if bound is not None and pot is None:
-            reservations.join(run, layout, bound, "", hard=hard)
-        elif pot is not None:
-            own = pot.budget.name if pot.budget is not None else ""
-            if bound is not None and bound.name not in {"", own}:
-                raise InputError(
-                    f"run {run.name} is charged to the budget '{own}', not to '{bound.name}'; leave the name out"
-                )
-            reservations.set_limit(pot, None if bound is None else msgspec.structs.replace(bound, name=own), hard=hard)
-        lift(run, layout, slurm, say)
-
-
-def lift(run: RunFolder, layout: Layout, slurm: Slurm | None, say: Say) -> Standing | None:
-    """Let go on what a budget stopped, where it is not used up any more: markers go, held elements are released."""
-    pot = reservations.pot_of(run, layout)
-    if pot is None:
-        return None
-    rows = _ask(pot, layout, slurm)
-    at = _standing(pot, layout, rows, slurm, fresh=False)
-    stopped = [one for one in map(layout.run, pot.runs) if one.over_budget.exists() and _is_own(one)]
-    if at.is_used_up or not stopped:
-        return at
-    jobs = {job for one in stopped for job in _jobs(one)}
-    # What runs was held with the rest of its array, and would stay so when it is requeued.
-    held = sorted({r.ids.parent for r in rows if r.ids.parent in jobs and r.state_class.in_queue and not r.priority})
-    why = runs.over_budget(stopped[0])
-    for one in stopped:  # before the release, or what starts at once would still see it
-        one.over_budget.unlink(missing_ok=True)
-    try:
-        if slurm is not None and held:
-            slurm.release(held)
-    except SchedulerError:
-        for one in stopped:
-            files.publish(one.over_budget, f"{why}\n".encode())
-        raise
-    for one in stopped:
-        say(f"run {one.name}: goes on; `condhpc submit --continue {one.name}` sends what was stopped")
-    return at

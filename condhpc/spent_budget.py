@@ -109,7 +109,7 @@ class Budgets:
             self._notes.pop("budget file", None)
             try:
                 self._pot = reservations.pot_of(self._run, self._layout)
-            except StoreError as error:  # of a newer condhpc
+            except (StoreError, OSError) as error:  # of a newer condhpc; closed to us
                 self._pot = None
                 self._notes["budget file"] = f"budget: {error}"
             self._seen = (_look(self._run.budget), _look(self._pot.path) if self._pot is not None else None)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from condhpc import accounts, retrying, snapshot, spending, steward_job, submit
+from condhpc import accounts, advancing, enforcing, retrying, snapshot, steward_job
 from condhpc import profile as profiles
 from condhpc.errors import CondhpcError, SchedulerError, StoreError
 from condhpc.findings import Snapshot
@@ -22,8 +22,9 @@ from condhpc.observe import Observer
 from condhpc.outlooks import SLICE_S, Outlooks
 from condhpc.profile import Profile
 from condhpc.scheduler import Slurm
+from condhpc.sending import Terms
 from condhpc.shared_slurm import PATIENCE_S
-from condhpc.spending import Standing
+from condhpc.spending import Known, Standing
 from condhpc.task_state import MOVING
 
 Say = Callable[[str], None]
@@ -37,7 +38,7 @@ def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None
     if slurm is not None:
         for problem in accounts.refresh(run, layout, slurm):
             say(problem)
-    at = spending.enforce(run, layout, slurm, say)
+    at = enforcing.enforce(run, layout, slurm, say)
     shot = _look(run, layout, profile, slurm)
     moving = any(row.state in MOVING for row in shot.rows)
     if at is not None and at.is_used_up:
@@ -45,8 +46,8 @@ def round_(run: RunFolder, layout: Layout, profile: Profile, slurm: Slurm | None
     if all(row.state in _SETTLED for row in shot.rows):
         return moving
     try:
-        terms = submit.Terms(steward=False, asked=retrying.UNASKED)
-        step = submit.advance(run, layout, profile, accept_code=False, say=say, terms=terms)
+        terms = Terms(steward=False, asked=retrying.UNASKED)
+        step = advancing.advance(run, layout, profile, accept_code=False, say=say, terms=terms)
     except (SchedulerError, StoreError) as error:  # these pass
         say(str(error))
         return True
@@ -99,15 +100,12 @@ class Beside:
         self._thread = threading.Thread()
         """Acts: a queue that does not answer must not keep anybody from looking."""
         self._standing: Standing | None = None
-        self._outlooks = Outlooks(run, observer.layout, slice_s=SLICE_S)
+        self._known = Known()
+        self._outlooks = Outlooks(run, observer.layout, positions=observer.positions, slice_s=SLICE_S)
 
     def forget(self) -> None:
         """Look at everything anew."""
         self._observer.forget()
-
-    def touch(self) -> None:
-        """Somebody is at the keyboard."""
-        self._observer.touch()
 
     def snapshot(self) -> Snapshot:
         """The run now; what was done about it, or why not, is among its problems."""
@@ -138,7 +136,7 @@ class Beside:
             return  # a colleague's
         layout = self._observer.layout
         if self._slurm is None or not steward_job.unavailable(layout, self._profile):
-            self._standing = spending.enforce(self._run, layout, self._slurm, say)
+            self._standing = enforcing.enforce(self._run, layout, self._slurm, say, known=self._known)
         else:
             round_(self._run, layout, self._profile, self._slurm, say)
 

@@ -24,6 +24,7 @@ class Table(NamedTuple):
 
 _PACE = frozenset({"eta_s", "images_s"})
 """Values that are told in words."""
+_NUMBERS = (int, float, type(None))
 
 
 def printable(text: str) -> str:
@@ -67,7 +68,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[Cell]], decimals: int
     data = list(rows)
     texts = [list(header), *([cell_text(value, decimals) for value in row] for row in data)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(header))]
-    to_right = [all(isinstance(row[i], int | float | None) for row in data) for i in range(len(header))]
+    to_right = [all(isinstance(row[i], _NUMBERS) for row in data) for i in range(len(header))]
     return ["  ".join(_padded(*cell) for cell in zip(row, widths, to_right, strict=True)).rstrip() for row in texts]
 
 

@@ -19,3 +19,8 @@ def show_progress(text: str) -> None:
         click.echo(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
     else:
         click.echo(text, err=True)
+
+
+def on_terminal() -> bool:
+    """Whether somebody can answer."""
+    return sys.stdin.isatty()

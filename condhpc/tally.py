@@ -12,6 +12,10 @@ from condhpc.task_state import BAD, MOVING, STATES, State
 _GROUPS = 10
 _DETAIL_CHARS = 200
 _FAILED: tuple[State, ...] = ("failed", "lost", "blocked")
+_ORDINARY = frozenset(
+    {"", "None", "Priority", "Resources", "Dependency", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog"}
+)
+"""Why elements wait where all is well: others are before them, inputs are missing, our own throttle."""
 
 
 class Tally:
@@ -20,7 +24,7 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[tuple[Stage, State]] = Counter()
         self._alike: dict[tuple[State, Stage, str], set[int]] = defaultdict(set)
-        """State that needs a person, stage, detail to the places of these rows in the plan."""
+        """State that needs a person, or in which a limit holds it, stage, detail to places of such rows in the plan."""
         self._why: dict[int, tuple[Stage, str]] = {}
         """Place in the plan of what is not recorded and was sent with more to stage and reason."""
 
@@ -37,7 +41,8 @@ class Tally:
             self._why.pop(at, None)
 
     def _group(self, row: Row) -> set[int]:
-        if row.state not in BAD and row.state != "over_budget":
+        is_held_up = row.state == "queued" and row.detail.strip("()") not in _ORDINARY
+        if row.state not in BAD and row.state != "over_budget" and not is_held_up:
             return set()
         return self._alike[row.state, row.stage, row.detail]
 
@@ -61,7 +66,7 @@ class Tally:
         return [f"{count} {stage} with {why}" for (stage, why), count in counts.items()]
 
     def problems(self, rows: list[Row], run: str) -> list[str]:
-        """Failures grouped by their reason, most frequent first, then what is blocked, lost or not sent."""
+        """Failures grouped by their reason, most frequent first, then what is blocked, lost, held up or not sent."""
         if not rows:
             return ["it has no plan: its submission was interrupted; submit the manifest again"]
         found = [line for state in _FAILED for line in self._of(state, rows)]
@@ -75,6 +80,7 @@ class Tally:
                 f"{count_of['new']} tasks are not sent, or were stopped: "
                 f"`condhpc submit --continue {run}` goes on with them"
             )
+        found += self._of("queued", rows)
         if any(count_of[state] for state in BAD):
             found.append(f"`condhpc logs {run} --failed` shows more, `condhpc retry {run}` tries again")
         return found

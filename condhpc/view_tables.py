@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -106,25 +106,24 @@ def measures(cells: Iterable[CellResult]) -> list[str]:
 class Pivot(msgspec.Struct, frozen=True):
     """Condensers by ipc, for each dataset, protocol and student."""
 
-    measure: str
-    columns: tuple[str, ...]
+    cells: list[CellResult]
+    """What it was made of."""
+    ipcs: tuple[int | None, ...]
+    """By column; None: all data."""
     lines: list[PivotLine]
 
-    def table(self) -> Table:
-        """As it is shown: texts with deviation, count and marks."""
-        lines = [
-            Line(line.key, (*line.names, *(cell_text(cell, self.measure) for cell in line.cells)), line.tasks())
-            for line in self.lines
-        ]
-        return Table((*_PIVOT, *self.columns), lines)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Titles."""
+        return tuple(WHOLE if ipc is None else f"ipc {ipc}" for ipc in self.ipcs)
 
-    def numbers(self) -> Table:
+    def numbers(self, measure: str) -> Table:
         """As it is exported: the value and the number of evaluations behind it, beside each other."""
         header = [name for column in self.columns for name in (column, f"{column} n")]
         lines = [
             Line(
                 line.key,
-                (*line.names, *(v for c in line.cells for v in (value(c, self.measure), None if c is None else c.n))),
+                (*line.names, *(v for c in line.cells for v in (value(c, measure), None if c is None else c.n))),
             )
             for line in self.lines
         ]
@@ -140,25 +139,54 @@ class PivotLine(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Its names in one."""
+        """Its names in one: the same from refresh to refresh."""
         return " ".join(self.names)
+
+    def texts(self, measure: str) -> list[str]:
+        """As it is shown, column by column: with deviation, count and marks."""
+        return [cell_text(cell, measure) for cell in self.cells]
 
     def tasks(self) -> tuple[str, ...]:
         """Keys of all evaluations."""
         return tuple(seed.key for cell in self.cells if cell is not None for seed in cell.seeds)
 
 
-def pivot(cells: Iterable[CellResult], measure: str = ACCURACY) -> Pivot:
+def pivot(cells: Sequence[CellResult]) -> Pivot:
     """Lines and columns in the order in which datasets, protocols and condensers first come, ipc ascending."""
     held: dict[tuple[str, str, str, str], dict[int | None, CellResult]] = {}
     for cell in cells:
-        held.setdefault((cell.dataset, cell.protocol, cell.student, cell.condenser), {})[cell.ipc] = cell
+        held.setdefault(_names(cell), {})[cell.ipc] = cell
     groups = {names[:3]: place for place, names in reversed(list(enumerate(held)))}
     ordered = sorted(held, key=lambda names: groups[names[:3]])
     found = {ipc for by_ipc in held.values() for ipc in by_ipc}
-    ipcs: list[int | None] = [*sorted(ipc for ipc in found if ipc is not None), *([None] if None in found else [])]
-    columns = tuple(WHOLE if ipc is None else f"ipc {ipc}" for ipc in ipcs)
-    return Pivot(measure, columns, [PivotLine(n, [held[n].get(ipc) for ipc in ipcs]) for n in ordered])
+    ipcs = (*sorted(ipc for ipc in found if ipc is not None), *([None] if None in found else []))
+    return Pivot(list(cells), ipcs, [PivotLine(n, [held[n].get(ipc) for ipc in ipcs]) for n in ordered])
+
+
+def renewed(held: Pivot, cells: Sequence[CellResult]) -> tuple[Pivot, list[PivotLine]] | None:
+    """The pivot of these cells, and its lines that are others than before; None where it has to be made anew.
+
+    Cells that did not change are the same objects as before: few have news, however many there are.
+    """
+    if len(cells) != len(held.cells):
+        return None
+    news: dict[tuple[str, str, str, str], dict[int | None, CellResult]] = {}
+    for old, new in zip(held.cells, cells, strict=True):
+        if old is not new:
+            if (_names(old), old.ipc) != (_names(new), new.ipc):
+                return None
+            news.setdefault(_names(new), {})[new.ipc] = new
+    lines = [_line_with(line, held.ipcs, news[line.names]) if line.names in news else line for line in held.lines]
+    changed = [line for line in lines if line.names in news]
+    return Pivot(list(cells), held.ipcs, lines), changed
+
+
+def _line_with(line: PivotLine, ipcs: Sequence[int | None], news: Mapping[int | None, CellResult]) -> PivotLine:
+    return PivotLine(line.names, [news.get(ipc, cell) for ipc, cell in zip(ipcs, line.cells, strict=True)])
+
+
+def _names(cell: CellResult) -> tuple[str, str, str, str]:
+    return cell.dataset, cell.protocol, cell.student, cell.condenser
 
 
 def value(cell: CellResult | None, measure: str) -> float | None:

@@ -13,45 +13,24 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from condhpc import attempt, hints, joining, keys, lanes, lease, owners, payload, scheduler, sharding, store
+from condhpc import attempt, hints, joining, lanes, lease, payload, scheduler, store
 from condhpc.attempt import Result
-from condhpc.context import input_stage
-from condhpc.errors import CondhpcError, CorruptArtefactError, SchedulerError, StoreError
+from condhpc.errors import CondhpcError, SchedulerError, StoreError
 from condhpc.follower import Follower
 from condhpc.joining import Caller, Place
-from condhpc.layout import Layout, TaskFolder
-from condhpc.lease import Attempt, Watch
+from condhpc.layout import Layout
 from condhpc.payload import Element, Header
-from condhpc.spec import Task
+from condhpc.sights import Sight, Sights, Work
 from condhpc.supervise import Flags, run_child
 
 _PEER_POLL_S = 0.2
 _BUSY_POLL_S = 5.0
-_FAILURES = frozenset({"failed", "blocked"})
-
-
-class Work:
-    """One task of the element."""
-
-    def __init__(self, preimage: bytes, layout: Layout, shards: int = 1) -> None:
-        self.preimage = preimage
-        self.key = keys.digest(preimage)
-        self.task: Task = keys.parse_preimage(preimage)
-        self.folder = layout.task(self.task.stage, self.key)
-        self.inputs = {key: layout.task(input_stage(self.task, role), key) for role, key in self.task.inputs.items()}
-        """What must be recorded first: shards, too."""
-        for key in map(keys.key, sharding.shards_of(self.task, shards)):
-            self.inputs[key] = layout.task(self.task.stage, key)
-        self.result: Result | None = None
-
-
-Sight = Literal["ready", "wait", "blocked", "failed", "cached"]
 
 
 class Worker:
@@ -64,10 +43,9 @@ class Worker:
         self.layout = Layout(Path(header.site.root))
         self.run = self.layout.run(header.site.run)
         self.flags = Flags()
-        self.watch = Watch(header.site.lease_stale_s)
         self.started = time.monotonic()
         work = [Work(preimage, self.layout, header.site.shards) for _, preimage in element.keyed()]
-        self.by_key = {w.key: w for w in work}
+        self.sights = Sights(header, work)
         # What was tried before comes last: one bad task must not eat every restart of its pack.
         self.work = sorted(work, key=lambda w: lease.latest_number(w.folder))
         self.lanes = min(header.concurrent, len(work))
@@ -100,7 +78,7 @@ class Worker:
         """Do all that is to be done, or that another does, until the end or a stop; the exit status."""
         todo = list(self.work)
         while todo and not self._must_end():
-            work, sight = self._next(todo)
+            work, sight = self.sights.next(todo)
             if work is None:
                 self.flags.wait(_PEER_POLL_S if self.header.peers or self.lanes > 1 else _BUSY_POLL_S)
                 continue
@@ -115,75 +93,9 @@ class Worker:
         self._note_left(todo)
         return self._status()
 
-    # -- which task next -----------------------------------------------------------------------------------
-
-    def _next(self, todo: list[Work]) -> tuple[Work | None, Sight]:
-        """The first task that need not wait, with what is to be done about it."""
-        seen: dict[str, Sight] = {}
-        for work in todo:
-            sight = self._look(work, seen)
-            if sight != "wait":
-                return work, sight
-        return None, "wait"
-
-    def _look(self, work: Work, seen: dict[str, Sight]) -> Sight:
-        try:
-            if store.is_recorded(work.folder):
-                return "cached"
-        except CorruptArtefactError as error:  # that task's trouble alone: the pack goes on
-            print(error, file=sys.stderr, flush=True)
-            return "failed"
-        own = self._state(work.folder)
-        if own in {"wait", "failed", "blocked"}:
-            return own
-        if not self.header.peers:
-            return "ready"  # inputs are checked, patiently, by the attempt itself
-        inputs = {self._look_at_input(key, folder, seen) for key, folder in work.inputs.items()}
-        return "blocked" if inputs & _FAILURES else "wait" if "wait" in inputs else "ready"
-
-    def _look_at_input(self, key: str, folder: TaskFolder, seen: dict[str, Sight]) -> Sight:
-        if key not in seen:
-            seen[key] = self._sight_of_input(key, folder)
-        return seen[key]
-
-    def _sight_of_input(self, key: str, folder: TaskFolder) -> Sight:
-        """An input that nobody works on is waited for only while it is still to be done here."""
-        try:
-            if store.is_recorded(folder):
-                return "cached"
-        except CorruptArtefactError:
-            return "failed"
-        state = self._state(folder)
-        if state != "ready":
-            return state
-        own = self.by_key.get(key)
-        return "wait" if own is not None and own.result is None else "blocked"
-
-    def _state(self, folder: TaskFolder) -> Sight:
-        """What an unrecorded task's newest diary says: live elsewhere, ended badly in this submission, or free."""
-        last = lease.read_attempt(folder, lease.latest_number(folder))
-        if last is None:
-            return "ready"
-        if last.end is None:
-            return "ready" if self._gone(folder)(last) else "wait"
-        if last.end.time < self.header.created or last.end.outcome not in _FAILURES:
-            return "ready"
-        return "blocked" if last.end.outcome == "blocked" else "failed"
-
-    def _gone(self, folder: TaskFolder) -> Callable[[Attempt], bool]:
-        """Reasons to take over: the owner's process or job ended, or its heartbeat stood still while we looked."""
-        me = lease.myself()
-        return lambda held: (
-            lease.provably_gone(held.owner, me)
-            or self.watch.is_stale(folder, held)
-            or owners.left_queue(folder, held, me.job)
-        )
-
-    # -- doing it ------------------------------------------------------------------------------------------
-
     def _attempt(self, work: Work) -> Result:
         grace_s = max(5.0, 0.8 * self.header.signal_s)
-        gone = self._gone(work.folder)
+        gone = self.sights.gone(work.folder)
         result = run_child(work.preimage, work.folder, self.site, gone, self.flags, grace_s, self.caller)
         if result != "busy":
             self._hint([work], result)
@@ -198,7 +110,7 @@ class Worker:
             self._hint([work], result)
             return result
         try:
-            if self._state(work.folder) == "ready":
+            if self.sights.state(work.folder) == "ready":
                 self._note_blocked(work)
         except StoreError as error:
             print(error, file=sys.stderr, flush=True)
@@ -206,7 +118,7 @@ class Worker:
 
     def _note_blocked(self, work: Work) -> None:
         store.write_task(work.folder, work.preimage)
-        held = attempt.take(work.folder, lease.myself(run=self.header.site.run), self._gone(work.folder))
+        held = attempt.take(work.folder, lease.myself(run=self.header.site.run), self.sights.gone(work.folder))
         if held is not None:
             held.end("blocked", "an input ended without a record")
             self._hint([work], "blocked")
@@ -220,7 +132,7 @@ class Worker:
         if over:
             told = f"over_budget: {len(todo)} tasks are not begun; `condhpc budget {self.run.name}` says more"
             print(told, file=sys.stderr, flush=True)
-        free = [work for work in todo if self._look(work, {}) == "ready"] if not self.header.peers else []
+        free = [work for work in todo if self.sights.of(work, {}) == "ready"] if not self.header.peers else []
         self._hint(free, "over_budget" if over else "stopped")
 
     def _cancel_siblings(self, work: Work) -> None:

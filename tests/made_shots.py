@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from textual.app import App
+from textual.events import Key
 from textual.pilot import Pilot
 
 from condhpc import findings
@@ -57,7 +58,6 @@ class Source:
         self.now = now
         self.looks = 0
         self.forgets = 0
-        self.touches = 0
 
     def snapshot(self) -> Snapshot:
         """What the test put here."""
@@ -69,10 +69,6 @@ class Source:
     def forget(self) -> None:
         """Count."""
         self.forgets += 1
-
-    def touch(self) -> None:
-        """Count."""
-        self.touches += 1
 
 
 def watching(now: Snapshot | Exception, poll_s: float = 60.0, **setting: object) -> tuple[Watch, Source]:
@@ -87,6 +83,15 @@ async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         await pilot.pause(0.01)
+
+
+_KEYS = {"/": "slash", "\r": "enter", "\t": "tab", "\x1b": "escape"}
+
+
+def type_fast(app: App[None], text: str) -> None:
+    """All keys of a text at once, as a slow line or a paste delivers them."""
+    for character in text:
+        app.post_message(Key(_KEYS.get(character, character), character))
 
 
 def screen(app: App[None]) -> list[str]:

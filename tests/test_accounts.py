@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -316,3 +317,25 @@ def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
         [word in problem for word in ("schema 9", ":5:", ":6:", "608_0", "MELTED")].index(True)
         for problem in found.problems
     ] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("elapsed_s", -600), ("gpus", -1), ("cpus", -4), ("suspended_s", -1), ("mem_mb", -1), ("energy_j", -1.0),
+        ("start_s", 10**12), ("end_s", -1), ("element", "608_x"),
+    ],
+)  # fmt: skip
+def test_a_charge_that_cannot_be_is_left_out(tmp_path: Path, name: str, value: object) -> None:
+    """Hours below nothing would give back what others took; the line is named, and the others count."""
+    made_run = made(tmp_path)
+    told(made_run, sacct_row("608_0") + sacct_row("608_1"))
+    first, second = made_run.run.accounting.read_bytes().splitlines()
+    line = json.loads(first)
+    line["charge"][name] = value
+    made_run.run.accounting.write_bytes(json.dumps(line).encode() + b"\n" + second + b"\n")
+    found = accounts.read(made_run.run)
+    assert [c.element for c in found.charges] == ["608_1"]
+    (problem,) = found.problems
+    assert f":1: {name}" in problem
+    assert "left out" in problem

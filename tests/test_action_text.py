@@ -35,7 +35,7 @@ def test_cancelling_names_count_hours_and_dependants() -> None:
     lines = action_text.cancel_question(stakes(others=["d"], dependants=["e", "f"]))
     assert lines == [
         "Cancel 3 tasks in 2 elements: 2 running, 1 waiting?",
-        "1 other task of the same elements goes with them: Slurm ends whole elements.",
+        "1 other task of the same elements goes with them: an element ends as a whole.",
         "At stake: 3.20 GPU-hours, 12.75 CPU-hours of running work. Running tasks checkpoint.",
         "Without them 2 tasks cannot be computed.",
     ]

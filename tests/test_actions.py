@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from made_runs import FakeQueue, MadeRun, squeue_row
 
-from condhpc import cancelling, retries, runs, submit
+from condhpc import advancing, cancelling, retries, runs
 from condhpc import profile as profiles
 from condhpc.actions import Actions
 from condhpc.errors import InputError
 from condhpc.profile import Profile
 from condhpc.retrying import UNASKED
+from condhpc.sending import Terms
 
 
 class Told(FakeQueue):
@@ -203,14 +204,14 @@ def test_the_rest_of_a_cancelled_run_stays_cancelled(made: MadeRun) -> None:
 
 def test_retry_asks_for_these_tasks_alone(made: MadeRun, act: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand, with what is given; damaged records of these are set aside first, others are not even read."""
-    seen: list[submit.Terms] = []
+    seen: list[Terms] = []
 
-    def advance(*_: Any, say: Callable[[str], None], terms: submit.Terms, **__: Any) -> submit.Step:
+    def advance(*_: Any, say: Callable[[str], None], terms: Terms, **__: Any) -> advancing.Step:
         seen.append(terms)
         say("1 condense sent again")
-        return submit.Step(1, None, profiles.of_run(made.run.profile))
+        return advancing.Step(1, None, profiles.of_run(made.run.profile))
 
-    monkeypatch.setattr(submit, "advance", advance)
+    monkeypatch.setattr(advancing, "advance", advance)
     keys = _keys(made)
     damaged = {"set": {"file": "set.0001.h5", "sha256": "0" * 64, "bytes": 4}}
     for key in keys[:2]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import signal
 from pathlib import Path
@@ -45,18 +44,6 @@ def test_embeddings_of_older_files(tmp_path: Path) -> None:
     vectors, labels = np.ones((4, 2), dtype=np.float32), np.zeros(4, dtype=np.int64)
     arrays.write(tmp_path / "a", "embeddings", ArrayFile({"vectors": vectors, "labels": labels}))
     assert np.array_equal(arrays.read_embeddings(tmp_path / "a").vectors_ND, vectors)
-
-
-@pytest.mark.parametrize("lengths", [(5, 1, 4), (1, 9), (3, 3, 4)])
-def test_joined_rows_are_those_of_one_matrix(lengths: tuple[int, ...]) -> None:
-    """Every run and every choice of rows, over any cuts."""
-    whole = np.arange(20.0).reshape(10, 2)
-    rows = arrays.JoinedRows(np.split(whole, np.cumsum(lengths)[:-1]))
-    assert (len(rows), rows.shape, rows.dtype) == (10, (10, 2), whole.dtype)
-    for start, stop in itertools.product(range(11), range(11)):
-        assert np.array_equal(rows[start:stop], whole[start:stop])
-    for chosen in ([9, 0, 4, 5, 4], [], [6]):
-        assert np.array_equal(rows[np.array(chosen, dtype=np.int64)], whole[np.array(chosen, dtype=np.int64)])
 
 
 def test_parts_that_differ_are_not_joined() -> None:

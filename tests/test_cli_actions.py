@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from made_runs import MadeRun, squeue_row
 from test_actions import Told
 
-from condhpc import cli, runs
+from condhpc import cli, cli_session, runs
 from condhpc import profile as profiles
 from condhpc.cli_actions import at_stake
 from condhpc.profile import Profile
@@ -45,7 +45,7 @@ def slurm(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> Told:
         squeue_row("609_[0]", "PENDING", "Dependency"),
     )
     monkeypatch.setattr("condhpc.actions.Slurm", lambda: found)
-    monkeypatch.setattr(cli, "_slurm", lambda _: found)
+    monkeypatch.setattr(cli_session, "slurm_of", lambda _: found)
     return found
 
 

@@ -17,8 +17,8 @@ from condhpc.check_files import file_system, root_checks
 from condhpc.check_slurm import slurm_checks
 from condhpc.errors import SchedulerError
 from condhpc.layout import Layout
-from condhpc.profile import Profile, StageBlock, Stages
-from condhpc.resources import StewardBlock
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages, StewardBlock
 from condhpc.scheduler import Slurm
 from condhpc.slurm_limits import Limits, Partition
 

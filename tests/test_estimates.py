@@ -13,7 +13,8 @@ from condhpc.budget import Amounts
 from condhpc.estimates import Upper
 from condhpc.planned import Plan, Planned
 from condhpc.predictions import Need
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 
 
 def _upper(root: Path, wall_s: float | None, **stage: Any) -> tuple[Amounts, Amounts, int]:

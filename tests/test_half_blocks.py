@@ -7,6 +7,7 @@ import pytest
 
 from condhpc import half_blocks
 from condhpc.contact_sheet import ClassRow
+from condhpc.set_pictures import LABEL_CHARS
 
 
 def plain(*colours: tuple[int, int, int], side: int = 8) -> np.ndarray:  # type: ignore[type-arg]
@@ -20,10 +21,17 @@ def test_each_class_has_its_name_its_images_and_a_gap() -> None:
     lines = half_blocks.picture(rows, columns=34)
     assert [line.name for line in lines] == ["tench", "", "", "", "", "?[31m long n..", "", "", "", ""]
     first = lines[0]
-    assert first.pixels_2WC.shape == (2, 18, 3)
-    assert first.pixels_2WC[0, [0, 7, 9, 16]].tolist() == [[255, 0, 0]] * 2 + [[0, 255, 0]] * 2
-    assert np.flatnonzero(~first.held_W).tolist() == [8, 17]
-    assert lines[4].pixels_2WC.shape[1] == 0
+    assert len(first.upper) == len(first.lower) == 18 * 3
+    assert [tuple(first.upper[3 * x : 3 * x + 3]) for x in (0, 7, 9, 16)] == [(255, 0, 0)] * 2 + [(0, 255, 0)] * 2
+    assert [place for place, held in enumerate(first.held) if not held] == [8, 17]
+    assert lines[4].upper == lines[4].lower == lines[4].held == b""
+
+
+def test_lines_are_two_rows_of_pixels() -> None:
+    """The upper and the lower half of a character, from top to bottom."""
+    image_HWC = np.arange(8, dtype=np.uint8)[:, None, None].repeat(8, axis=1).repeat(3, axis=2)
+    lines = half_blocks.picture([ClassRow("a", image_HWC[None])], columns=LABEL_CHARS + 1 + 9)[:-1]
+    assert [(set(line.upper[:24]), set(line.lower[:24])) for line in lines] == [({y}, {y + 1}) for y in (0, 2, 4, 6)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_images_are_as_large_as_fits(columns: int, images: int, side: int) -> No
 def test_more_images_than_fit_are_left_out() -> None:
     """The first ones are shown, never a part of one."""
     (first, *_) = half_blocks.picture([ClassRow("a", plain(*[(9, 9, 9)] * 20))], columns=60)
-    assert first.pixels_2WC.shape[1] == 5 * 9
+    assert len(first.held) == 5 * 9
 
 
 def test_shrinking_averages_and_growing_repeats() -> None:
@@ -51,5 +59,5 @@ def test_shrinking_averages_and_growing_repeats() -> None:
 def test_shades_tell_brightness_without_colours() -> None:
     """Black is a space, white the densest sign, both at the ends of one ramp; a gap is empty."""
     lines = half_blocks.picture([ClassRow("a", plain((0, 0, 0), (127, 127, 127), (255, 255, 255)))], columns=44)
-    assert half_blocks.shades(lines[0]) == " " * 9 + "=" * 8 + " " + "@" * 8 + " "
-    assert half_blocks.shades(lines[-1]) == ""
+    assert lines[0].shades == " " * 9 + "=" * 8 + " " + "@" * 8 + " "
+    assert lines[-1].shades == ""

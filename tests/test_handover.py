@@ -17,8 +17,8 @@ from condhpc.energy import Power
 from condhpc.errors import SchedulerError
 from condhpc.handover import Handover
 from condhpc.launch import Job
-from condhpc.profile import Footprint, Profile, StageBlock, Stages
-from condhpc.resources import StageResources
+from condhpc.profile import Footprint, Profile
+from condhpc.resources import StageBlock, StageResources, Stages
 from condhpc.scheduler import Slurm
 
 

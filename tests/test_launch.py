@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from condhpc import launch
 from condhpc.errors import SchedulerError, StoreError
 from condhpc.launch import Job, Pool
 from condhpc.lease import process_start
-from condhpc.profile import Profile, StageBlock, StageResources, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, StageResources, Stages
 from condhpc.runs import Reply
 
 Script = Callable[..., str]
@@ -274,9 +276,24 @@ def test_a_pool_is_known_by_pid_and_start_time_on_its_own_host() -> None:
     assert not Pool.of(Reply(name="p", host="elsewhere", pids=own, time=0.0)).alive()
 
 
+def in_a_thread(work: Callable[[], Pool]) -> Pool:
+    """What it makes there."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(work).result()
+
+
+def heard(words: str) -> set[str]:
+    """Which of a terminal's signals a process hears, by its signals that are blocked and ignored."""
+    deaf = 0
+    for word in words.split():
+        deaf |= int(word, 16)
+    return {number.name for number in (signal.SIGINT, signal.SIGHUP) if not deaf & (1 << (number - 1))}
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # submitit lets go of its controllers, as it should
+@pytest.mark.parametrize("begin", [lambda work: work(), in_a_thread], ids=["submit", "watch"])
 def test_local_workers_have_a_group_and_an_environment_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Callable[[], Pool]], Pool]
 ) -> None:
     """A terminal's Ctrl-C reaches the submitter alone; its own handlers and variables are put back."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -286,16 +303,24 @@ def test_local_workers_have_a_group_and_an_environment_of_their_own(
     (package / "__init__.py").touch()
     seen = tmp_path / "seen"
     (package / "worker.py").write_text(
-        "import json, os, sys\ndef main():\n"
-        "    words = [os.getpgid(0), os.environ['PYTHONPATH'], os.environ['OMP_NUM_THREADS'], *sys.argv[1:]]\n"
+        "import json, os, re, signal, sys\nfrom pathlib import Path\ndef main():\n"
+        "    status = Path(f'/proc/{os.getppid()}/status').read_text()\n"
+        "    deaf = ' '.join(re.findall(r'Sig(?:Blk|Ign):\\s*(\\S+)', status))\n"
+        "    own = [signal.getsignal(signal.SIGINT) == signal.SIG_IGN, not signal.pthread_sigmask(0, ())]\n"
+        "    variables = [os.environ['PYTHONPATH'], os.environ['OMP_NUM_THREADS']]\n"
+        "    words = [deaf, own, os.getpgid(0), *variables, *sys.argv[1:]]\n"
         f"    open({str(seen)!r}, 'w').write(json.dumps(words))\n    return 0\n"
     )
     profile = Profile(name="l", backend="local", root=tmp_path, threads=3, stages=Stages(default=StageBlock(gpus=0)))
     before = signal.getsignal(signal.SIGINT)
-    pool = launch.to_local(_job(tmp_path, count=1), profile, tmp_path / "code", 0)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pool = begin(lambda: launch.to_local(_job(tmp_path, count=1), profile, tmp_path / "code", 0))
     until(lambda: not pool.alive(), "the worker's end")
-    group, *rest = json.loads(seen.read_text())
+    deaf, own, group, *rest = json.loads(seen.read_text())
     assert group != os.getpgid(0)
     assert rest == [f"{tmp_path / 'code'}:/site", "3", str(tmp_path / "p q.jsonl"), "--element", "0"]
+    assert heard(deaf) == set()
+    assert own == [True, True]  # as deaf, and free to hear what its own handlers are for
     assert signal.getsignal(signal.SIGINT) is before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
     assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_unreadable_record_is_named_and_the_others_are_read(made: MadeRun, data:
     assert list(found.entries) == [a]
     assert len(found.problems) == 1
     assert str(made.folder(b).record) in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("environment", "restarts", "x"), ("environment", "restarts", None), ("environment", "restarts", -1),
+        ("environment", "threads", 0), ("environment", "threads", 0.5), ("environment", "threads", []),
+        ("values", "shards_gpu_s", "x"), ("values", "shards_cpu_s", None),
+        ("", "attempt", 10**30), ("", "started", 1e300), ("", "ended", -1e300),
+    ],
+)  # fmt: skip
+def test_what_is_not_of_its_kind_is_named(made: MadeRun, place: str, name: str, value: object) -> None:
+    """What tables count with, where something else wrote the record: one line, and no table breaks of it."""
+    key = made.condense()
+    made.record(key, {"shards_gpu_s": 1.0}, environment={"restarts": 1, "threads": 2, "run": "r"})
+    path = made.folder(key).record
+    held = json.loads(path.read_bytes())
+    assert list(ledger.read(made.layout, [("condense", key)]).entries) == [key]
+    (held[place] if place else held)[name] = value
+    path.write_text(json.dumps(held))
+    found = ledger.read(made.layout, [("condense", key)])
+    assert found.entries == {}
+    assert f"{path}: not a readable record" in found.problems[0]
 
 
 def test_record_of_another_task_is_refused(made: MadeRun) -> None:

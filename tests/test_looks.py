@@ -86,14 +86,26 @@ def test_a_folder_that_settled_is_not_listed_again(made: MadeRun, monkeypatch: p
     assert len(listed) == 3
 
 
+def test_of_very_many_problems_the_first_are_told(made: MadeRun) -> None:
+    """And how many there are more."""
+    keys = [made.condense(seed=seed) for seed in range(25)]
+    folders = Folders(made.layout)
+    for key, line in zip(keys, made.lines, strict=True):
+        made.folder(key).record.write_bytes(b"{")
+        assert not folders.is_recorded(line)
+    found = list(folders.problems())
+    assert len(found) == 21
+    assert found[-1].startswith("… and 5 more")
+
+
 def test_a_damaged_record_is_no_record_and_is_told_until_mended(made: MadeRun) -> None:
     """The message stands as long as the damage does."""
     key = made.condense()
     folders = Folders(made.layout)
     made.folder(key).record.write_bytes(b"{")
     assert not folders.is_recorded(made.lines[0])
-    assert str(made.folder(key).record) in folders.corrupt[key]
+    assert str(made.folder(key).record) in "".join(folders.problems())
     made.folder(key).record.unlink()
     made.record(key)
     assert folders.is_recorded(made.lines[0])
-    assert folders.corrupt == {}
+    assert not list(folders.problems())

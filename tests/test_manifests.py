@@ -13,8 +13,9 @@ import tomli
 from condhpc import facts, manifest, plan, predictions, registry
 from condhpc.layout import Layout
 from condhpc.plan import Plan
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
 from condhpc.references import REFERENCES
+from condhpc.resources import StageBlock, Stages
 from condhpc.teachers import EDC_BACKBONES
 
 FOLDER = Path(__file__).parents[1] / "manifests"

@@ -247,6 +247,57 @@ def test_unreadable_record_is_a_problem_and_not_done(made: MadeRun) -> None:
     assert str(made.folder(a).record) in shot.problems[0]
 
 
+@pytest.fixture
+def over(made: MadeRun) -> MadeRun:
+    """A local run of five tasks whose workers said that all are recorded, as they are."""
+    keys = [made.condense(seed=seed) for seed in range(5)]
+    made.write()
+    name = made.pool(*keys, pids={})
+    for key in keys:
+        made.record(key)
+        made.hint(name, 0, key, "recorded")
+    return made
+
+
+def test_done_is_not_said_of_records_that_cannot_be_read(over: MadeRun) -> None:
+    """Torn or deleted since a worker said that it was there: who asks for the state of a run that is over is told."""
+    torn, deleted, *others = [line.key for line in over.lines]
+    over.folder(torn).record.write_bytes(b'{"key":')
+    over.folder(deleted).record.unlink()
+    assert look(over).state == "done"
+    observer = Observer(over.run, over.layout, None)
+    observer.distrust()
+    shot = observer.snapshot()
+    assert shot.state == "failed"
+    assert states(shot) == {torn: "lost", deleted: "new"} | dict.fromkeys(others, "recorded")
+    assert {row.key: row.detail for row in shot.rows}[torn] == "its record cannot be read"
+    assert any(str(over.folder(torn).record) in problem for problem in shot.problems)
+    over.folder(torn).record.unlink()
+    for key in (torn, deleted):
+        over.record(key)
+    observer.forget()
+    shot = observer.snapshot()
+    assert (shot.state, shot.problems) == ("done", [])
+
+
+def test_of_many_records_some_are_opened_at_each_look(over: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad one is found after as many looks as it takes to open all; while a run goes on none is opened."""
+    monkeypatch.setattr(observe, "_OPENED_AT_ONCE", 2)
+    over.folder(over.lines[0].key).record.write_bytes(b"{")
+    observer = Observer(over.run, over.layout, None)
+    observer.distrust()
+    opened: list[str] = []
+    real = observer._folders.is_readable
+    monkeypatch.setattr(observer._folders, "is_readable", lambda line: opened.append(line.key) or real(line))
+    found = [observer.snapshot().state for _ in range(3)]
+    assert sorted(opened) == sorted(line.key for line in over.lines)
+    assert found[-1] == "failed"
+    pool = over.pool(over.lines[0].key, pids=own_pid(), name="again")
+    opened.clear()
+    assert observer.snapshot().state == "running"
+    assert (pool, opened) == ("again", [])
+
+
 def test_torn_hint_line_is_read_once_complete_and_garbage_is_reported(made: MadeRun) -> None:
     """Reading goes on at the byte where the last complete line ended."""
     a, b = made.condense(seed=0), made.condense(seed=1)
@@ -300,6 +351,26 @@ def test_what_has_settled_is_not_read_again(made: MadeRun, monkeypatch: pytest.M
     observer.forget()
     observer.snapshot()
     assert len(opened) == 5
+
+
+@pytest.mark.parametrize(("queue", "end"), [(FakeQueue(), "failed"), (FakeQueue(), "recorded"), (None, "failed")])
+def test_an_attempt_that_goes_on_is_read_at_each_look(made: MadeRun, queue: FakeQueue | None, end: str) -> None:
+    """Where the queue does not show its element, by hand or on another cluster, and where there is none to ask."""
+    key = made.condense()
+    made.write()
+    made.submit([key], sent=LONG_AGO)
+    held = made.lease(key, owner=strange_owner())
+    observer = Observer(made.run, made.layout, queue)
+    for step in range(1, 4):
+        held.pulse(step=step, total=9, values={"loss": 1.0 / step}, cost={})
+        (row,) = observer.snapshot().rows
+        assert (row.state, row.step, row.values) == ("running", step, {"loss": 1.0 / step})
+    if end == "recorded":
+        made.record(key)
+    else:
+        held.end("failed", "ValueError: no luck")
+    (row,) = observer.snapshot().rows
+    assert (row.state, row.detail) == (end, "" if end == "recorded" else "ValueError: no luck")
 
 
 def test_a_run_whose_folder_is_gone_says_so_and_grows_old(made: MadeRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -254,6 +255,16 @@ def test_what_did_not_change_stays_the_same_object(filled: World) -> None:
     assert changed == ["kcenter"]
 
 
+def test_places_may_be_somebody_elses(filled: World) -> None:
+    """Also where they are known only after the first look, as an observer's are."""
+    places: dict[str, int] = {}
+    held = Outlooks(filled.made.run, filled.made.layout, positions=places)
+    places.update({key: at for at, key in enumerate(filled.keys)})
+    assert held.of(filled.shot()) == filled.fresh()
+    filled.record(filled.students[14])
+    assert held.of(filled.shot()) == filled.fresh()
+
+
 def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after look it comes further, until it is what one long look gives."""
     monkeypatch.setattr("condhpc.outlooks._BATCH", 5)
@@ -267,12 +278,22 @@ def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pyte
     assert looks[-1] == filled.fresh()
 
 
-def test_an_unreadable_record_is_named(filled: World) -> None:
-    """And the others count."""
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, "truncated"),
+        ({"schema": 99}, "schema 99, known up to 1"),
+        ({"key": "f" * 32}, f"it is the record of evaluate {'f' * 32}"),
+    ],
+)
+def test_an_unreadable_record_is_named(filled: World, change: dict[str, Any], why: str) -> None:
+    """Torn, of a newer condhpc, or of another task; and the others count."""
     key = filled.students[0]
-    filled.made.layout.task("evaluate", key).record.write_bytes(b"{")
+    path = filled.made.layout.task("evaluate", key).record
+    held = json.loads(path.read_bytes())
+    path.write_text(json.dumps(held | change)) if change else path.write_bytes(b"{")
     found = filled.fresh()
-    assert any(key[:12] in note and note.startswith("1 records or diaries") for note in found.notes)
+    assert any(key[:12] in note and note.startswith("1 records or diaries") and why in note for note in found.notes)
     cell = found.cells[0]
     read = [seed.top1_pct for seed in cell.seeds if seed.top1_pct is not None]
     assert (cell.mean_pct, cell.n) == (pytest.approx(sum(read) / len(read)), len(read))

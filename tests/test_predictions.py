@@ -19,7 +19,8 @@ from condhpc.file_index import Index, SplitIndex
 from condhpc.ledger import Entry
 from condhpc.planned import Label, Plan, Planned
 from condhpc.predictions import CostRow, Recorded, cost_rows
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 from condhpc.spec import CondenseSpec, Task
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"

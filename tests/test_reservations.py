@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from children import fork, reap, until
 
-from condhpc import budget, reservations, runs, spending
+from condhpc import budget, enforcing, reservations, runs, spending
 from condhpc.budget import Amounts, Budget
 from condhpc.errors import InputError, StoreError
 from condhpc.estimates import Upper
@@ -111,7 +111,7 @@ def _submit_often(root: Path, seed: int, other: int, bound: str, refused: Path) 
         until(refused.with_name(f"{other}.{number}").exists, "the other process")
         with root_lock(layout):
             try:
-                spending.claim(None, layout, bound, Upper({"k": wanted}, 0), None, print)
+                enforcing.claim(None, layout, bound, Upper({"k": wanted}, 0), None, print)
             except InputError:
                 with refused.open("a") as file:
                     file.write(f"{wanted.gpu_h!r}\n")

@@ -16,7 +16,7 @@ from condhpc import accounts
 from condhpc.errors import SchedulerError
 from condhpc.observe import Observer
 from condhpc.scheduler import Slurm
-from condhpc.shared_slurm import SharedQueue, SharedSlurm
+from condhpc.shared_slurm import Asking, SharedQueue, SharedSlurm
 from condhpc.slurm_cache import Cache
 
 PATIENCE_S = 20.0
@@ -33,8 +33,8 @@ def watcher(tmp_path: Path, clock: Clock) -> Callable[..., SharedQueue]:
     """Makes a watcher with a cache of its own on the same files."""
 
     def make(slurm: Slurm, **options: float | bool) -> SharedQueue:
-        given = {"patience_s": PATIENCE_S, "clock": clock} | options
-        return SharedQueue(slurm, Cache(tmp_path / "cache", clock), 30.0, **given)  # type: ignore[arg-type]
+        asking = Asking(**({"poll_s": 30.0, "patience_s": PATIENCE_S} | options))  # type: ignore[arg-type]
+        return SharedQueue(slurm, Cache(tmp_path / "cache", clock), asking)
 
     return make
 
@@ -97,22 +97,6 @@ def test_refreshing_by_hand_asks_at_most_every_five_seconds(watcher: Callable[..
             one.hurry()
             one.answer(["7"], 0.0)
     assert queue.calls == 3
-
-
-def test_nobody_at_the_keyboard_asks_nobody(watcher: Callable[..., SharedQueue], clock: Clock) -> None:
-    """After 15 minutes the old answer stands; the next key asks at once."""
-    queue = FakeQueue(squeue_row("7_0", "PENDING"))
-    one = watcher(queue)
-    one.touch()
-    one.answer(["7"], 0.0)
-    clock.now += 901.0
-    assert one.answer(["7"], 0.0).rows is not None
-    assert queue.calls == 1
-    assert (one.calls().idle, one.calls().next_s) == (True, None)
-    one.touch()
-    one.answer(["7"], 0.0)
-    assert queue.calls == 2
-    assert not one.calls().idle
 
 
 def test_a_single_look_takes_what_is_young_enough_and_asks_otherwise(
@@ -234,7 +218,7 @@ def test_what_acts_beside_looking_asks_anew_after_its_own_deeds(
         return squeue_row("7_[0-3]", "PENDING", "JobHeldUser" if "scontrol" in asked else "Priority")
 
     monkeypatch.setattr(Slurm, "_run", run)
-    slurm = SharedSlurm(Cache(tmp_path, clock), 30.0, clock=clock)
+    slurm = SharedSlurm(Cache(tmp_path, clock), 30.0)
     assert [row.reason for row in slurm.queue(["7"])] == ["Priority"]
     assert slurm.queue(["8"]) == []
     assert asked == ["squeue"]
@@ -258,7 +242,7 @@ def test_the_accounting_is_asked_by_one_watcher_in_two_minutes(tmp_path: Path, c
             del parents, since_s
             asked.append("sacct")
 
-    first, second = (Watching(Cache(tmp_path / "cache", clock), 30.0, clock=clock) for _ in range(2))
+    first, second = (Watching(Cache(tmp_path / "cache", clock), 30.0) for _ in range(2))
     for _ in range(8):
         accounts.refresh(made.run, made.layout, first)
         accounts.refresh(made.run, made.layout, second)

@@ -6,8 +6,8 @@ from typing import Any
 
 from condhpc.arrange import Array
 from condhpc.predictions import Need
-from condhpc.profile import Profile, StageBlock, Stages
-from condhpc.resources import More, StageResources
+from condhpc.profile import Profile
+from condhpc.resources import More, StageBlock, StageResources, Stages
 from condhpc.sizing import Sizing, node_gb, partition_of
 from condhpc.slurm_limits import Partition
 from tests.test_survey import LIMITS

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import msgspec
 import pytest
 from test_keys import DATASET, TASKS, TRAINING
 
-from condhpc import keys, spec
+from condhpc import keys, plugin_values, spec, training_spec, values
 from condhpc.spec import SPEC_TYPES, STAGES, Stage, Task
 
 
@@ -31,6 +32,14 @@ def test_every_value_is_declared_frozen() -> None:
     classes = [c for c in vars(spec).values() if isinstance(c, type) and issubclass(c, spec.Value)]
     assert len(classes) > 10
     assert all(c.__struct_config__.frozen and c.__struct_config__.forbid_unknown_fields for c in classes)
+
+
+@pytest.mark.parametrize("part", [training_spec, plugin_values, values])
+def test_values_are_imported_from_one_place(part: ModuleType) -> None:
+    """A plug-in need not know in which part of it a value stands."""
+    found = {name for name, value in vars(part).items() if getattr(value, "__module__", "") == part.__name__}
+    assert found
+    assert found <= set(spec.__all__)
 
 
 @pytest.mark.parametrize("stage", STAGES)

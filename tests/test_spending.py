@@ -1,21 +1,20 @@
-"""What a budget was charged, what it reserves, and what happens when it is used up; Slurm is pretended."""
+"""What a budget was charged and what it reserves; Slurm is pretended."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from made_runs import MadeRun, squeue_row
 
-from condhpc import accounts, budget, profile, reservations, runs, spending
+from condhpc import accounts, budget, enforcing, profile, reservations, runs, spending
 from condhpc.budget import Amounts
 from condhpc.charges import Charge
 from condhpc.energy import Energy
-from condhpc.errors import InputError, SchedulerError
-from condhpc.estimates import Upper
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.errors import SchedulerError
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 from condhpc.scheduler import Slurm
 from condhpc.slurm_text import SEP, AcctRow, QueueRow, parse_squeue
 
@@ -86,8 +85,7 @@ def account(made: MadeRun, *charges: Charge) -> None:
     accounts._append(made.run, charges)
 
 
-@pytest.fixture
-def made(root: Path) -> MadeRun:
+def bounded(root: Path) -> MadeRun:
     """Three elements of two sets each, two GPUs and four cores an element, 1 GPU-h reserved for each task."""
     found = MadeRun(root)
     keys = [found.condense(seed=seed) for seed in range(6)]
@@ -103,6 +101,12 @@ def made(root: Path) -> MadeRun:
     return found
 
 
+@pytest.fixture
+def made(root: Path) -> MadeRun:
+    """A run with a budget of 10 GPU-h."""
+    return bounded(root)
+
+
 def at(made: MadeRun, *rows: str) -> spending.Standing:
     """Where the budget stands."""
     found = spending.look(made.run, made.layout, FakeSlurm("".join(rows)))
@@ -115,7 +119,7 @@ def test_a_run_without_a_budget_is_not_looked_at(root: Path) -> None:
     made = MadeRun(root).write()
     slurm = FakeSlurm("not squeue")
     assert spending.look(made.run, made.layout, slurm) is None
-    assert spending.enforce(made.run, made.layout, slurm, print) is None
+    assert enforcing.enforce(made.run, made.layout, slurm, print) is None
 
 
 def test_every_start_is_charged_once(made: MadeRun) -> None:
@@ -153,132 +157,6 @@ def test_reservations_are_released(made: MadeRun) -> None:
     assert at(made, *gone).reserved.gpu_h == pytest.approx(1.0 + 0.0 + 2.0), "a stopped task goes on"
     long = [shown("608_0", "RUNNING", "5:00:00")]
     assert at(made, *long).reserved.gpu_h == 0.0, "it is past its estimate: the charge tells"
-
-
-def test_used_up_means_marked_and_held(made: MadeRun) -> None:
-    """The marker says why; running work is left alone; a second look does nothing again."""
-    account(made, charge("608_0", 18_000))
-    before = shown("608_1", "RUNNING", "10:00") + shown("608_[2]", "PENDING", reason="JobArrayTaskLimit")
-    after = shown("608_1", "RUNNING", "10:00", priority=0) + shown("608_[2]", "PENDING", priority=0)
-    slurm, said = FakeSlurm(before, after), list[str]()
-    found = spending.enforce(made.run, made.layout, slurm, said.append)
-    assert found is not None
-    assert found.is_used_up
-    assert slurm.told == [("hold", ["608"])]
-    assert runs.over_budget(made.run) == "budget used up: 10.3 of 10 GPU-h"
-    assert len(said) == 1
-    spending.enforce(made.run, made.layout, slurm, said.append)
-    assert (len(slurm.told), len(said)) == (1, 1)
-
-
-def test_what_cannot_be_held_is_cancelled(made: MadeRun) -> None:
-    """And that is said."""
-    account(made, charge("608_0", 18_000))
-    slurm, said = FakeSlurm(shown("608_[1-2]", "PENDING"), refuses=True), list[str]()
-    spending.enforce(made.run, made.layout, slurm, said.append)
-    assert slurm.told == [("cancel_pending", ["608_1", "608_2"])]
-    assert any("2 waiting elements could not be held: cancelled" in text for text in said)
-
-
-def test_hard_ends_what_runs(made: MadeRun) -> None:
-    """Only where that was said."""
-    pot = reservations.pot_of(made.run, made.layout)
-    assert pot is not None
-    reservations.set_limit(pot, budget.parse("1gpuh"), hard=True)
-    account(made)
-    slurm = FakeSlurm(shown("608_0", "RUNNING", "45:00") + shown("608_1", "COMPLETED", "45:00"))
-    spending.enforce(made.run, made.layout, slurm, print)
-    assert slurm.told == [("cancel", ["608_0"])]
-
-
-def test_below_the_budget_nothing_is_touched(made: MadeRun) -> None:
-    """No marker, no scontrol."""
-    account(made, charge("608_0", 3600))
-    slurm = FakeSlurm(shown("608_[1-2]", "PENDING"))
-    found = spending.enforce(made.run, made.layout, slurm, print)
-    assert found is not None
-    assert not found.is_used_up
-    assert (slurm.told, made.run.over_budget.exists()) == ([], False)
-
-
-def test_another_users_run_is_theirs_to_stop(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking at a colleague's run changes nothing of it."""
-    account(made, charge("608_0", 18_000))
-    monkeypatch.setattr(os, "getuid", lambda: 4711)
-    assert spending.enforce(made.run, made.layout, FakeSlurm(""), print) is None
-    assert not made.run.over_budget.exists()
-
-
-def test_raised_it_goes_on(made: MadeRun) -> None:
-    """The marker goes before the release, also of what runs and was held with its array; below the charge it stays."""
-    account(made, charge("608_0", 18_000))
-    held = shown("608_1", "RUNNING", "0:10", priority=0) + shown("608_[2]", "PENDING", priority=0)
-    slurm = FakeSlurm(held)
-    spending.enforce(made.run, made.layout, slurm, print)
-    spending.change(made.run, made.layout, slurm, "10.001gpuh", print, hard=False)
-    assert made.run.over_budget.exists()
-    spending.change(made.run, made.layout, slurm, "30gpuh", print, hard=False)
-    assert not made.run.over_budget.exists()
-    assert slurm.told == [("release", ["608"])]
-    spending.change(made.run, made.layout, slurm, None, print, hard=False)
-    assert at(made, held).pot.budget is None
-    with pytest.raises(InputError, match="leave the name out"):
-        spending.change(made.run, made.layout, slurm, "other:3gpuh", print, hard=False)
-
-
-def test_a_failed_release_leaves_the_marker(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the next try releases what is held."""
-    account(made, charge("608_0", 18_000))
-    slurm = FakeSlurm(shown("608_[2]", "PENDING", priority=0))
-    spending.enforce(made.run, made.layout, slurm, print)
-    why = runs.over_budget(made.run)
-
-    def refused(jobs: Iterable[str]) -> None:
-        raise SchedulerError(f"no {jobs}")
-
-    monkeypatch.setattr(slurm, "release", refused)
-    with pytest.raises(SchedulerError):
-        spending.change(made.run, made.layout, slurm, "30gpuh", print, hard=False)
-    assert runs.over_budget(made.run) == why
-
-
-def test_runs_of_one_name_are_charged_and_stopped_together(made: MadeRun, root: Path) -> None:
-    """What one of them used is gone for the other."""
-    other = MadeRun(root, "other-20260102T000000Z").write()
-    for one in (made, other):
-        reservations.join(one.run, one.layout, budget.parse("both:8gpuh"), "both:8gpuh", hard=False)
-    account(made, charge("608_0", 18_000))
-    found = spending.enforce(other.run, other.layout, FakeSlurm(""), print)
-    assert found is not None
-    assert found.by_run == {made.run.name: found.charged, other.run.name: Amounts()}
-    assert made.run.over_budget.exists()
-    assert other.run.over_budget.exists()
-
-
-def test_a_submission_must_fit_into_what_is_left(made: MadeRun) -> None:
-    """Charged and reserved hours of the run count; without a budget nothing bounds it; old words are no news."""
-    account(made, charge("608_0", 3600))
-    slurm = FakeSlurm(shown("608_[1-2]", "PENDING"))
-
-    def claim(gpu_h: float, said: str = "") -> bool:
-        return spending.claim(made.run, made.layout, said, Upper({"k": Amounts(gpu_h=gpu_h)}, 0), slurm, print)
-
-    assert claim(4.0)
-    with pytest.raises(InputError, match=r"up to 4\.1 GPU-h wanted, 4 left of 10 \(2 charged, 4 reserved"):
-        claim(4.1)
-    assert claim(90.0, "100gpuh")
-    pot = reservations.pot_of(made.run, made.layout)
-    assert pot is not None
-    reservations.set_limit(pot, budget.parse("50gpuh"), hard=False)
-    assert claim(40.0, "10gpuh")
-    assert not spending.claim(None, made.layout, "", Upper({"k": Amounts(gpu_h=1e9)}, 0), slurm, print)
-
-
-def test_tasks_of_unknown_cost_are_told(made: MadeRun) -> None:
-    """They are let through while something is left."""
-    said: list[str] = []
-    assert spending.claim(None, made.layout, "1gpuh", Upper({"k": Amounts()}, 1), None, said.append)
-    assert "1 tasks may take is not known" in said[0]
 
 
 def test_local_work_is_charged_by_its_diaries(root: Path) -> None:

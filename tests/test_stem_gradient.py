@@ -109,4 +109,7 @@ def test_others_stay_as_they_are(layer: nn.Conv2d) -> None:
 
 def test_a_network_without_convolutions_is_no_error() -> None:
     """Then there is nothing to do."""
-    stem_gradient.install(nn.Sequential(nn.Linear(2, 2)))
+    network = nn.Sequential(nn.Linear(2, 2))
+    before = network[0].forward
+    stem_gradient.install(network)
+    assert network[0].forward == before

@@ -10,32 +10,45 @@ from typing import Any
 import pytest
 from made_runs import FakeQueue, MadeRun, squeue_row
 
-from condhpc import accounts, budget, reservations, retrying, snapshot, spending, steward, steward_job, submit
+from condhpc import (
+    accounts,
+    advancing,
+    budget,
+    enforcing,
+    reservations,
+    retrying,
+    snapshot,
+    spending,
+    steward,
+    steward_job,
+)
 from condhpc.budget import Amounts
 from condhpc.errors import InputError, SchedulerError
 from condhpc.observe import Observer
+from condhpc.own_work import OwnWork
 from condhpc.profile import Profile
+from condhpc.sending import Terms
 
 pytestmark = pytest.mark.usefixtures("outside_slurm")
 PROFILE = Profile(name="x", backend="slurm")
 
 
 class Advanced:
-    """In the place of `submit.advance`: says how much it sent, or fails."""
+    """In the place of `advancing.advance`: says how much it sent, or fails."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.sent = 1
         self.error: Exception | None = None
 
-    def __call__(self, *_: Any, terms: submit.Terms, **__: Any) -> submit.Step:
+    def __call__(self, *_: Any, terms: Terms, **__: Any) -> advancing.Step:
         """Note."""
         assert not terms.steward, "it is one itself"
         assert terms.asked == retrying.UNASKED, "neither code nor what was cancelled goes on by itself"
         self.calls += 1
         if self.error is not None:
             raise self.error
-        return submit.Step(self.sent, None, PROFILE)
+        return advancing.Step(self.sent, None, PROFILE)
 
 
 @pytest.fixture
@@ -50,9 +63,9 @@ def made(root: Path, monkeypatch: pytest.MonkeyPatch) -> MadeRun:
 
 @pytest.fixture
 def advanced(monkeypatch: pytest.MonkeyPatch) -> Advanced:
-    """Notes calls of `submit.advance`."""
+    """Notes calls of `advancing.advance`."""
     found = Advanced()
-    monkeypatch.setattr(submit, "advance", found)
+    monkeypatch.setattr(advancing, "advance", found)
     return found
 
 
@@ -110,12 +123,12 @@ def test_a_cancelled_run_is_left_alone(made: MadeRun, advanced: Advanced) -> Non
 
 def test_over_budget_sends_nothing(made: MadeRun, advanced: Advanced, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes again while something runs, for that may be held or end; else it ends."""
-    monkeypatch.setattr(spending, "_own", lambda *_: Amounts(gpu_h=2.0))
+    monkeypatch.setattr(OwnWork, "amounts", lambda _: Amounts(gpu_h=2.0))
     reservations.join(made.run, made.layout, budget.parse("1kwh,1gpuh"), "1kwh,1gpuh", hard=False)
     made.run.profile.write_bytes(b"")
     made.submit([_keys(made)[0]])
     made.run.accounting.touch()
-    monkeypatch.setattr(spending, "_cpus", lambda *_: 1)
+    monkeypatch.setattr(spending, "cpus_of", lambda *_: 1)
     assert _round(made, squeue_row("608_0", "RUNNING"))
     assert not _round(made, squeue_row("608_0", "COMPLETED", end_s=1))
     assert advanced.calls == 0
@@ -175,7 +188,7 @@ def test_a_watcher_that_only_looks_never_acts(
 ) -> None:
     """`--read-only` sends nothing and keeps nobody to a budget, also where no steward does; the bound is shown."""
     monkeypatch.setattr(steward_job, "unavailable", lambda *_: "nodes cannot submit")
-    monkeypatch.setattr(spending, "enforce", lambda *_: pytest.fail("it acted"))
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: pytest.fail("it acted"))
     reservations.join(made.run, made.layout, budget.parse("9gpuh"), "9gpuh", hard=False)
     queue = FakeQueue()
     beside = steward.Beside(Observer(made.run, made.layout, queue), made.run, PROFILE, queue, only_looks=True)
@@ -200,12 +213,12 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
     """A queue that hangs delays the budget, not the snapshot; what came of it is told when it comes."""
     go = threading.Event()
 
-    def hang(*_: object) -> None:
+    def hang(*_: object, **__: object) -> None:
         assert go.wait(20)
         raise SchedulerError("squeue: no answer within 30 s")
 
     monkeypatch.setattr(steward, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(spending, "enforce", hang)
+    monkeypatch.setattr(enforcing, "enforce", hang)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
     assert "squeue: no answer within 30 s" not in beside.snapshot().problems
     beside.snapshot()
@@ -217,19 +230,19 @@ def test_looking_does_not_wait_for_what_acts_beside_it(made: MadeRun, monkeypatc
 def test_a_disk_that_fails_beside_is_told_and_looking_goes_on(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full quota is no reason to show nothing; it is tried again next time."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr(spending, "enforce", full)
+    monkeypatch.setattr(enforcing, "enforce", full)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None, every_s=0.0)
     assert any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
-    monkeypatch.setattr(spending, "enforce", lambda *_: None)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: None)
     assert not any("Disk quota exceeded" in problem for problem in beside.snapshot().problems)
 
 
 def test_a_bug_beside_is_raised_where_one_looks(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that dies in silence would leave the budget alone for days."""
-    monkeypatch.setattr(spending, "enforce", lambda *_: 1 / 0)
+    monkeypatch.setattr(enforcing, "enforce", lambda *_, **__: 1 / 0)
     beside = steward.Beside(Observer(made.run, made.layout, None), made.run, PROFILE, None)
     with pytest.raises(ZeroDivisionError):
         beside.snapshot()

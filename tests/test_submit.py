@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,14 @@ import msgspec
 import psutil
 import pytest
 from children import until
-from made_image_files import imagenette2, settle
+from made_submits import MANIFEST, FakePool, manifest_here, profile_here, send
 
 import condhpc
-from condhpc import keys, lease, live, packing, profile, registry, runs, snapshot, store, submit
-from condhpc.errors import InputError
+from condhpc import keys, lease, live, preparing, profile, runs, store, submit
 from condhpc.layout import Layout, RunFolder, TaskFolder
-from condhpc.profile import Profile
 
 STAGES = Path(__file__).parent / "slurm" / "stages"
 TIMEOUT_S = 30.0
-MANIFEST = """
-name = "lab"
-datasets = ["{dataset}"]
-condensers = ["random"]
-ipc = [1]
-protocols = ["erm"]
-students = ["convnet3"]
-set_seeds = {set_seeds}
-student_seeds = {student_seeds}
-"""
 PROFILE: dict[str, Any] = {
     "backend": "local", "workers": 1, "pulse_s": 0.2, "lease_stale_s": 600.0, "checkpoint_s": 600.0,
     "patience_s": 0.0, "signal_s": 20, "cancel_grace_s": 15.0,
@@ -232,14 +220,14 @@ def test_ctrl_c_checkpoints_and_the_next_submit_goes_on(lab: Lab) -> None:
 
 def test_workers_outlive_their_submitter(lab: Lab) -> None:
     """After a SIGKILL of the submitter they go on; the next submit waits for them and computes nothing itself."""
-    lab.behave(condense={"steps": 60, "step_s": 0.1})
+    lab.behave(condense={"steps": 40, "step_s": 0.1})
     process = lab.submit()
     until(lambda: any(len(steps) >= 2 for steps in lab.trace("condense").values()), "steps")
     process.kill()
     assert process.wait(TIMEOUT_S) == -signal.SIGKILL  # its pipes stay open: the workers hold them
     assert len(lab.workers()) == 1
     lab.condhpc("submit", str(lab.manifest))
-    assert list(lab.trace("condense").values()) == [list(range(60))]
+    assert list(lab.trace("condense").values()) == [list(range(40))]
     assert lab.recorded() == {"condense": 1, "evaluate": 1}
     assert lease.latest_number(lab.task()) == 1
 
@@ -365,86 +353,22 @@ def test_a_budget_with_nothing_to_send_is_not_set_without_a_word(lab: Lab) -> No
 # -- in this process ---------------------------------------------------------------------------------------
 
 
-def _profile(root: Path, **fields: Any) -> Profile:
-    return Profile(**{"name": "here", "backend": "local", "root": root, **fields})
-
-
-@pytest.mark.parametrize(("current", "taken"), [("local", "mine"), ("slurm", "own")])
-def test_a_run_goes_on_with_the_profile_in_force_of_its_back_end(root: Path, current: str, taken: str) -> None:
-    """More memory or time helps; a profile for another back-end does not, and that is said. The root is the run's."""
-    run = RunFolder(root / "runs" / "r")
-    run.path.mkdir(parents=True)
-    run.profile.write_bytes(profile.encode(_profile(root / "old", name="own")))
-    said: list[str] = []
-    mine = _profile(Path("/elsewhere"), name="mine", backend=current)
-    found = submit._profile_for(run, Layout(root), mine, said.append)
-    assert (found.name, found.backend, found.root) == (taken, "local", root)
-    assert said == ([] if taken == "mine" else [
-        "profile 'mine' is for the slurm back-end: going on with the run's own, 'own'"
-    ])  # fmt: skip
-
-
-def _here(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    manifest = folder / "m.toml"
-    manifest.write_text(MANIFEST.format(dataset="digits", set_seeds=[0], student_seeds=[0]))
-    monkeypatch.setattr(snapshot, "take", lambda _: folder)
-    return manifest
-
-
-class FakePool:
-    """Workers that end, or do not, when told; the first wait may be interrupted."""
-
-    def __init__(self, *, interrupted: bool = False) -> None:
-        self.interrupted = interrupted
-        self.ended: list[float] = []
-
-    def wait(self, timeout_s: float) -> bool:
-        """Ends at once, or Ctrl-C."""
-        del timeout_s
-        if self.interrupted:
-            raise KeyboardInterrupt
-        return True
-
-    def end(self, grace_s: float) -> None:
-        """Note."""
-        self.ended.append(grace_s)
-
-
-def _send(manifest: Path, held: Profile, pool: Callable[[], FakePool], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    said: list[str] = []
-    monkeypatch.setattr(submit.Handover, "to_pool", lambda _: pool())
-    submit.send(submit.prepare(manifest, held), accept_code=False, say=said.append, progress=said.append)
-    return said
-
-
 def test_only_ctrl_c_ends_the_workers(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They get the profile's grace; a submit that is not interrupted lets them be."""
-    manifest = _here(monkeypatch, tmp_path)
+    manifest = manifest_here(monkeypatch, tmp_path)
     quiet, hurried = FakePool(), FakePool(interrupted=True)
-    _send(manifest, _profile(root), lambda: quiet, monkeypatch)
+    send(manifest, profile_here(root), lambda: quiet, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        _send(manifest, _profile(root, cancel_grace_s=7.0), lambda: hurried, monkeypatch)
+        send(manifest, profile_here(root, cancel_grace_s=7.0), lambda: hurried, monkeypatch)
     assert (quiet.ended, hurried.ended) == ([], [7.0])
-
-
-def test_a_run_whose_plan_changed_is_not_continued(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other data or another version plan other tasks: the manifest is submitted anew."""
-    manifest = _here(monkeypatch, tmp_path)
-    _send(manifest, _profile(root), FakePool, monkeypatch)
-    layout = Layout(root)
-    run = runs.find(layout, None)
-    lines = run.plan.read_bytes().splitlines(keepends=True)
-    run.plan.write_bytes(b"".join(lines[1:]))
-    with pytest.raises(InputError, match="now plans other tasks"):
-        submit.resume(run, layout, _profile(root), accept_code=False, say=list, progress=list)
 
 
 def test_a_cancelled_run_is_no_longer_cancelled_when_it_goes_on(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cancel` marks run and submissions and keeps the records; `--continue` takes the mark away."""
-    manifest = _here(monkeypatch, tmp_path)
-    _send(manifest, _profile(root), FakePool, monkeypatch)
+    manifest = manifest_here(monkeypatch, tmp_path)
+    send(manifest, profile_here(root), FakePool, monkeypatch)
     layout = Layout(root)
     run = runs.find(layout, None)
     runs.append(run, runs.Intent(name="pool", backend="local", elements=(("k",),), time=1.0))
@@ -452,7 +376,7 @@ def test_a_cancelled_run_is_no_longer_cancelled_when_it_goes_on(
     assert submit.cancel(run, layout, say=list) == 1
     assert run.cancel.exists()
     assert runs.submissions(run)[0].cancelled == {0}
-    submit.resume(run, layout, _profile(root), accept_code=False, say=list, progress=list)
+    submit.resume(run, layout, profile_here(root), accept_code=False, say=list, progress=list)
     assert not run.cancel.exists()
 
 
@@ -460,49 +384,12 @@ def test_what_others_compute_is_waited_for_and_not_sent(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All live elsewhere, and no run of this manifest: a run is opened that follows them and may take over."""
-    manifest = _here(monkeypatch, tmp_path)
-    found = submit.prepare(manifest, _profile(root))
+    manifest = manifest_here(monkeypatch, tmp_path)
+    found = preparing.prepare(manifest, profile_here(root))
     everything = {p.key: live.Live("", "other") for p in found.plan.tasks}
     monkeypatch.setattr("condhpc.survey.live_tasks", lambda *_: everything)
     opened: list[int] = []
-    _send(manifest, _profile(root), lambda: opened.append(1) or FakePool(), monkeypatch)
-    said = _send(manifest, _profile(root), lambda: opened.append(1) or FakePool(), monkeypatch)
+    send(manifest, profile_here(root), lambda: opened.append(1) or FakePool(), monkeypatch)
+    said = send(manifest, profile_here(root), lambda: opened.append(1) or FakePool(), monkeypatch)
     assert opened == [1]
     assert said == [f"nothing to submit: 0 recorded, 2 live; see run {runs.find(Layout(root), None).name}"]
-
-
-def test_a_folder_is_listed_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`plan` keeps nothing, `submit` keeps the index, and what comes after lists nothing."""
-    manifest = _here(monkeypatch, tmp_path)
-    manifest.write_text(MANIFEST.format(dataset="imagenette", set_seeds=[0], student_seeds=[0]))
-    folder = settle(imagenette2(tmp_path / "images"))
-    held = _profile(root, data={"imagenette": folder})
-    listed: list[str] = []
-    plugin = registry.load("datasets", "imagenette")
-    monkeypatch.setattr(plugin, "index", lambda *args: listed.append("x") or type(plugin).index(plugin, *args))
-    planned = submit.prepare(manifest, held)
-    assert not list(root.rglob("*.json"))
-    _send(manifest, held, FakePool, monkeypatch)
-    assert len(listed) == 2
-    _send(manifest, held, FakePool, monkeypatch)
-    again = submit.prepare(manifest, held)
-    assert len(listed) == 2
-    assert {p.key for p in again.plan.tasks} == {p.key for p in planned.plan.tasks}
-    assert Layout(root).index(planned.facts["imagenette"].digest).is_file()
-
-
-def test_a_pack_plans_the_same_tasks(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in the place of the folder is how, not what: every key stays."""
-    manifest = _here(monkeypatch, tmp_path)
-    manifest.write_text(MANIFEST.format(dataset="imagenette_fastai", set_seeds=[0], student_seeds=[0]))
-    folder = imagenette2(tmp_path / "images")
-    plugin = registry.load("datasets", "imagenette_fastai")
-    index = plugin.index(folder)
-    splits = {name: plugin.split(index, folder, name, 16) for name in index.splits}
-    packing.pack(index, splits, tmp_path / "images.h5", 1, lambda _done: None)
-    loose, packed = (
-        submit.prepare(manifest, _profile(root, data={"imagenette_fastai": home}))
-        for home in (folder, tmp_path / "images.h5")
-    )
-    assert [p.key for p in loose.plan.tasks] == [p.key for p in packed.plan.tasks]
-    assert any("10 of 20 images in 'val' are ImageNet-1K training images" in w for w in packed.overview.warnings)

@@ -14,7 +14,8 @@ from condhpc import attempt, store, survey
 from condhpc.arrange import Arrangement
 from condhpc.errors import InputError
 from condhpc.planned import Plan, Planned
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 from condhpc.slurm_limits import Association, Limits, Partition
 from condhpc.spec import EvaluateSpec
 

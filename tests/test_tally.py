@@ -36,7 +36,7 @@ def test_changes_one_by_one_are_as_counting_all_anew() -> None:
     tally = counted_anew(rows, why)
     for _ in range(400):
         at = chance.randrange(60)
-        after = row(at, chance.choice(STATES), chance.choice(["", "boom", "no luck"]))
+        after = row(at, chance.choice(STATES), chance.choice(["", "boom", "no luck", "Priority"]))
         tally.put(at, rows[at], after, why[at])
         rows[at] = after
         fresh = counted_anew(rows, why)
@@ -55,6 +55,16 @@ def test_failures_come_by_frequency_with_the_first_task() -> None:
     assert lines[1].startswith(f"1 {STAGES[0]} failed: rare")
     many = [row(3 * at, "lost", f"reason {at}") for at in range(14)]
     assert "… and 4 more reasons for lost tasks" in counted_anew(many, {}).problems(many, "r")
+
+
+def test_what_a_limit_holds_up_is_told_with_the_reason() -> None:
+    """Who waits for others, for inputs or for the run's own throttle is not; nothing is said to be tried again."""
+    ordinary = ["Priority", "(Resources)", "Dependency", "JobArrayTaskLimit", "None", ""]
+    rows = [row(at, "queued", reason) for at, reason in enumerate(ordinary)]
+    assert counted_anew(rows, {}).problems(rows, "r") == []
+    rows += [row(6, "queued", "QOSMaxJobsPerUserLimit"), row(9, "queued", "QOSMaxJobsPerUserLimit"), row(12, "running")]
+    (line,) = counted_anew(rows, {}).problems(rows, "r")
+    assert line == f"2 {STAGES[0]} queued: QOSMaxJobsPerUserLimit (task {rows[6].key[:12]})"
 
 
 def test_no_plan_is_a_problem() -> None:

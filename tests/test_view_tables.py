@@ -50,18 +50,33 @@ def test_pivot_keeps_groups_together_and_sorts_ipc() -> None:
     ]
     pivot = view_tables.pivot(cells)
     assert pivot.columns == ("ipc 1", "ipc 10", "all data")
-    table = pivot.table()
-    assert table.header == ("dataset", "protocol", "student", "condenser", "ipc 1", "ipc 10", "all data")
-    assert [line.cells[1:] for line in table.lines] == [
+    assert [(*line.names[1:], *line.texts("top1_pct")) for line in pivot.lines] == [
         ("erm", "convnet3", "random", "", " 50.00 (2)", ""),
         ("erm", "convnet3", "rded", " 60.00 (2)", "", ""),
         ("erm", "convnet3", "all", "", "", " 90.00 (2)"),
         ("soft", "convnet3", "random", "", " 40.00 (2)", ""),
     ]
-    assert table.lines[0].tasks == ("random100", "random101")
-    exported = pivot.numbers()
+    assert pivot.lines[0].tasks() == ("random100", "random101")
+    exported = pivot.numbers("top1_pct")
+    assert exported.header[:4] == ("dataset", "protocol", "student", "condenser")
     assert exported.header[4:] == ("ipc 1", "ipc 1 n", "ipc 10", "ipc 10 n", "all data", "all data n")
     assert exported.rows()[1][4:] == (60.0, 2, None, None, None, None)
+
+
+def test_a_renewed_pivot_is_one_made_anew() -> None:
+    """Only lines with a changed cell are others; cells that came, went or changed places want a new pivot."""
+    cells = [cell("random", 10, 50.0), cell("random", 1, 40.0), cell("rded", 1, 60.0), cell("all", None, 90.0)]
+    held = view_tables.pivot(cells)
+    news = [cells[0], cells[1], cell("rded", 1, 61.0, is_best=True), cells[3]]
+    found = view_tables.renewed(held, news)
+    assert found is not None
+    renewed, changed = found
+    assert renewed == view_tables.pivot(news)
+    assert [line.names[3] for line in changed] == ["rded"]
+    assert [line is before for line, before in zip(renewed.lines, held.lines, strict=True)] == [True, False, True]
+    assert view_tables.renewed(held, cells[:3]) is None
+    assert view_tables.renewed(held, [cells[1], cells[0], *cells[2:]]) is None
+    assert view_tables.renewed(held, [cell("random", 50, 50.0), *cells[1:]]) is None
 
 
 def test_seeds_of_a_line_name_their_tasks() -> None:

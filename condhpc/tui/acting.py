@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 
 from condhpc import action_text, tables
@@ -18,6 +18,7 @@ from condhpc.spec import STAGES, Stage
 from condhpc.tui.ask import Ask, Field, positive, whole_number
 from condhpc.tui.beside import begin, beside
 from condhpc.tui.doer import Doer
+from condhpc.tui.frame import Frame
 from condhpc.tui.help import Menu
 from condhpc.tui.view import Setting, View
 
@@ -27,7 +28,7 @@ _CHANGING = frozenset({"cancel_tasks", "retry_tasks", "hold", "throttle"})
 _HOLDS = ("hold these tasks", "release these tasks", "hold the whole run", "release the whole run")
 
 
-class Acting(App[None]):
+class Acting(Frame[None]):
     """The actions; what is in front, and what the run looks like, is the subclass's."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,18 +45,18 @@ class Acting(App[None]):
     setting: Setting
 
     @property
+    @abstractmethod
     def front(self) -> View:
         """The view in front."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shot(self) -> Snapshot | None:
         """The newest snapshot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look_soon(self) -> None:
         """Show soon what an action changed."""
-        raise NotImplementedError
 
     def may_act(self, action: str) -> bool | None:
         """Whether an action is offered: nothing that changes a run with `--read-only`, or where nobody can act."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -14,13 +12,15 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.events import Event, InputEvent
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Input
+from textual.widgets import ContentSwitcher, Input
 
 from condhpc.errors import CondhpcError
 from condhpc.findings import Snapshot
 from condhpc.tui.acting import Acting
+from condhpc.tui.foot import Foot
+from condhpc.tui.frame import LEAVING
 from condhpc.tui.head import Names, head_text
-from condhpc.tui.help import Help, Keys, Menu
+from condhpc.tui.help import Help, Keys, Menu, keys_of
 from condhpc.tui.line import Line
 from condhpc.tui.matching import COSTLY, is_costly
 from condhpc.tui.poller import Poller, Source, Trouble
@@ -30,8 +30,6 @@ from condhpc.tui.views import VIEWS
 REFRESH_EVERY_S = 5.0
 """Refreshing by hand more often asks nobody: squeue is shared with all users."""
 _AGE_EVERY_S = 10.0
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-_OF_SIGNALS = 128
 
 
 class Watch(Acting):
@@ -54,21 +52,20 @@ class Watch(Acting):
         Binding("shift+tab", "turn(-1)", "View before", show=False, priority=True, id="app.previous_view"),
         # Priority, as views have: what is typed fast after it is text, and must not reach the table as keys that act.
         Binding("slash", "filter", "Filter", key_display="/", priority=True, id="app.filter"),
-        Binding("escape", "unfilter", "All", show=False, id="app.unfilter"),
+        Binding("escape", "unfilter", "All", show=False, priority=True, id="app.unfilter"),
+        Binding("enter", "entered", show=False, priority=True),  # so that what is typed fast after it is no text
         Binding("F", "failures", "Failures only", id="app.failures"),
         Binding("s", "sort", "Sort", id="app.sort"),
         Binding("S", "reverse", "Other way round", show=False, id="app.reverse"),
         Binding("R", "look", "Refresh", id="app.refresh"),
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
-        Binding("ctrl+z", "suspend_process", "Back to the shell for a while", show=False, id="app.suspend"),
-        Binding("q", "quit", "Quit", id="app.quit"),
+        *LEAVING,
     ]  # fmt: skip
 
     def __init__(
         self, source: Source, poll_s: float, setting: Setting, driver_class: type[Driver] | None = None
     ) -> None:
-        super().__init__(driver_class=driver_class)
-        self.animation_level = "none"
+        super().__init__(setting.theme, setting.keys, driver_class)
         self.setting = setting
         self._poller = Poller(source, self.post_message, poll_s)
         self._looked = float("-inf")
@@ -90,17 +87,10 @@ class Watch(Acting):
         with ContentSwitcher(id="views", initial=self._views[0].id):
             yield from self._views
         yield self._needle
-        yield Footer(show_command_palette=False)
+        yield Foot()
 
     def on_mount(self) -> None:
         """Begin to look."""
-        for number in _ENDING:
-            asyncio.get_running_loop().add_signal_handler(number, self._terminated, number)
-        if self.setting.theme in self.available_themes:
-            self.theme = self.setting.theme
-        self.set_keymap(dict(self.setting.keys))
-        # After ^Z and `fg` the terminal shows nothing of what we believe to be there.
-        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.action_front(0)
         self._poller.start()
         self.set_interval(_AGE_EVERY_S, self._show_head)
@@ -108,12 +98,6 @@ class Watch(Acting):
     def on_unmount(self) -> None:
         """Stop looking."""
         self._poller.end()
-        for number in _ENDING:
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _terminated(self, number: int) -> None:
-        """Leave the terminal as it was found."""
-        self.exit(return_code=_OF_SIGNALS + number)
 
     async def on_event(self, event: Event) -> None:
         """A key or the mouse: somebody is there."""
@@ -200,8 +184,13 @@ class Watch(Acting):
         if not self.may_act(action):
             return False
         del parameters
-        if action in {"filter", "front"} and (len(self.screen_stack) > 1 or isinstance(self.focused, Input)):
+        is_below, is_typing = len(self.screen_stack) > 1, isinstance(self.focused, Input)
+        if action in {"filter", "front"} and (is_below or is_typing):
             return False
+        if action == "entered":
+            return self.focused is self._needle
+        if action == "unfilter":
+            return not is_below and self.front.grid is not None
         if action in {"filter", "sort", "reverse"}:
             return self.front.grid is not None
         return self.front.keep is not None if action == "failures" else True
@@ -211,12 +200,20 @@ class Watch(Acting):
         self._needle.display = True
         self.screen.set_focus(self._needle)  # at once: the next key is text
 
+    def action_entered(self) -> None:
+        """Back to the table: what was typed stays."""
+        self._focus_front()
+        self._needle.call_later(self._needle.action_submit)  # after the keys that are on their way to it
+
     def action_unfilter(self) -> None:
         """All rows again."""
+        self._focus_front()
+        self._needle.call_later(self._all_rows)
+
+    def _all_rows(self) -> None:
         if (grid := self.front.grid) is not None:
-            self._needle.value = ""
             grid.where("")
-        self._close_filter()
+        self._show_filter()
 
     def action_failures(self) -> None:
         """Toggle between all rows and those that something went wrong for."""
@@ -235,10 +232,6 @@ class Watch(Acting):
                 self.notify(COSTLY, markup=False)
 
     @on(Input.Submitted, "#filter")
-    def _close_filter(self) -> None:
-        self._show_filter()
-        self._focus_front()
-
     def _show_filter(self) -> None:
         """The line to type in stays as long as it hides something."""
         grid = self.front.grid
@@ -271,14 +264,7 @@ class Watch(Acting):
 
     def keys_here(self) -> list[Keys]:
         """Keys that work now, by where they work, nearest first."""
-        found: dict[tuple[str, str, str], list[str]] = {}
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.description and binding.id:  # those without an id are Textual's own
-                place = "everywhere" if active.node is self else "here"
-                found.setdefault((place, binding.action, binding.description), []).append(self.get_key_display(binding))
-        ordered = sorted(found.items(), key=lambda item: item[0][0] != "here")
-        return [(place, " ".join(shown), does) for (place, _, does), shown in ordered]
+        return keys_of(self)
 
     def action_help(self) -> None:
         """All keys."""

@@ -44,6 +44,10 @@ class Ask(ModalScreen[Answers | None]):
         Binding("n,escape,q", "no", "No", id="ask.no"),
         Binding("down", "read(1)", "Read on", show=False),
         Binding("up", "read(-1)", "Read back", show=False),
+        # Priority: keys come faster than fields take them, and each belongs to the field that it was typed for.
+        Binding("enter", "entered", "Next field, then yes", show=False, priority=True),
+        Binding("tab", "app.focus_next", "Next field or button", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "Field or button before", show=False, priority=True),
     ]
 
     def __init__(self, lines: Sequence[str], fields: Sequence[Field] = ()) -> None:
@@ -67,12 +71,13 @@ class Ask(ModalScreen[Answers | None]):
                 yield typed
             yield self._amiss
             with Horizontal():
-                yield Button(Text("No (n)"), id="no", compact=True)
-                yield Button(Text("Yes (y)"), id="yes", compact=True)
+                no, yes = ("esc", "enter") if self._fields else ("n", "y")  # in a field letters are text
+                yield Button(Text(f"No ({no})"), id="no", compact=True)
+                yield Button(Text(f"Yes ({yes})"), id="yes", compact=True)
 
     def on_mount(self) -> None:
         """Where nothing is to be typed, enter means no."""
-        (self._inputs[0] if self._inputs else self.query_one("#no", Button)).focus()
+        self.set_focus(self._inputs[0] if self._inputs else self.query_one("#no", Button))
 
     @on(Button.Pressed, "#yes")
     def action_yes(self) -> None:
@@ -84,7 +89,7 @@ class Ask(ModalScreen[Answers | None]):
                 answers.append(field.parse(text) if text else None)
             except ValueError as error:
                 self._amiss.say(f"{field.name}: found '{text}', expected {error}")
-                typed.focus()
+                self.set_focus(typed)
                 return
         self.dismiss(answers)
 
@@ -97,11 +102,23 @@ class Ask(ModalScreen[Answers | None]):
         """Scroll what does not fit."""
         self.query_one(Vertical).scroll_relative(y=by, animate=False)
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """On a button enter is the button's."""
+        del parameters
+        return action != "entered" or isinstance(self.focused, Input)
+
+    def action_entered(self) -> None:
         """On to the next field; from the last one it is a yes."""
-        place = self._inputs.index(event.input)
+        place = next(i for i, typed in enumerate(self._inputs) if typed is self.focused)
         if place + 1 < len(self._inputs):
-            self._inputs[place + 1].focus()
+            self.set_focus(self._inputs[place + 1])
+        else:
+            self._answer_after(self._inputs)
+
+    def _answer_after(self, fields: Sequence[Input]) -> None:
+        """Answer when all keys that are on their way to these fields have come there."""
+        if fields:
+            fields[0].call_later(self._answer_after, fields[1:])
         else:
             self.action_yes()
 

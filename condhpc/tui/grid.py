@@ -83,6 +83,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         """Key of the line under the cursor."""
         self._painted: list[tuple[str, Style]] = []
         self._arranging: Worker[None] | None = None
+        self._to_top = False
+        """Whether the next arrangement is another order, of which one wants to see the first."""
+        self._sought = ""
+        """Key of a row that the cursor goes to when lines are arranged."""
         self.needle = ""
         """What rows are filtered by, as it was typed."""
         self.is_kept = False
@@ -99,8 +103,9 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def replace(self, rows: Iterable[R]) -> None:
         """Other rows altogether; cursor and marks stay on those that are still there."""
-        self.table.replace(rows)
-        self.marks.keep(self.table.rows)
+        held = list(rows)
+        self.table.replace(held)
+        self.marks.keep(map(self.table.shape.key, held))
         self.rearrange()
 
     def change(self, rows: Iterable[R]) -> None:
@@ -117,9 +122,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self.rearrange()
 
     def sort(self, title: str | None, *, descending: bool = False) -> None:
-        """Sort by the column of that title; None: as rows came."""
+        """Sort by the column of that title, and go to the first line; None: as rows came."""
         found = [column for column in self.table.shape.columns if column.title == title]
         self.table.sort(found[0] if found else None, descending=descending)
+        self._to_top = True
         self.rearrange()
 
     def group(self, by: Callable[[R], str] | None) -> None:
@@ -133,7 +139,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._arranging.cancel()
             self._arranging = None
         pieces, begun_s = self.table.arrange(), perf_counter()
-        while len(self.table.rows) <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
+        while self.table.count <= PIECE and perf_counter() - begun_s < _AT_ONCE_S:
             if next(pieces, _DONE) is _DONE:
                 self._arranged()
                 return
@@ -142,11 +148,15 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     async def _in_pieces(self, pieces: Iterator[None]) -> None:
         for _ in pieces:
             await asyncio.sleep(0)
+        self._arranging = None
         self._arranged()
 
     def _arranged(self) -> None:
-        """Lines are new: the cursor goes back to its line, or to the group that hides it."""
+        """Lines are new: the cursor goes back to its line, or to the group that hides it, and stays in sight."""
         shown = self.table.shown
+        was_seen = 0 <= self._cursor - self.scroll_offset.y < self.size.height - 1
+        if self._to_top:
+            self._cursor, self._held = 0, ""
         if not (self._cursor < len(shown) and shown[self._cursor] == self._held) and self._held:
             wanted = (self._held, self.table.group_of(self._held))
             self._cursor = next((shown.index(key) for key in wanted if key in shown), self._cursor)
@@ -154,6 +164,12 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._held = shown[self._cursor] if shown else ""
         self.marks.count()
         self.virtual_size = Size(self.size.width, len(shown) + 1)
+        if was_seen or self._to_top:
+            self._to_cursor()
+        self._to_top = False
+        if self._sought and self._arranging is None:
+            sought, self._sought = self._sought, ""
+            self.reveal(sought)
         self.repaint()
 
     # -- what is chosen ------------------------------------------------------------------------------------------
@@ -171,7 +187,10 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return self.table.members(self._held)
 
     def reveal(self, key: str) -> None:
-        """Put the cursor on a row; its group is opened. Nothing where the filters hide it."""
+        """Put the cursor on a row, once lines are arranged; its group is opened. Nothing where the filters hide it."""
+        if self._arranging is not None:
+            self._sought = key
+            return
         group = self.table.group_of(key)
         if group is not None and group not in self.table.open:
             self.table.open.add(group)
@@ -237,8 +256,11 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             return
         self._cursor = min(max(index, 0), len(shown) - 1)
         self._held = shown[self._cursor]
-        self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True, immediate=True)
+        self._to_cursor()
         self.repaint()
+
+    def _to_cursor(self) -> None:
+        self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True, immediate=True)
 
     def action_move(self, by: int) -> None:
         """Move the cursor by lines."""

@@ -54,14 +54,17 @@ class Names(Static):
         """The view of this index is in front: brackets say so, too. `note` is what it hides."""
         self._front, self._note = front, note
         names = [f"{index + 1} {title}" for index, title in enumerate(self._titles)]
-        if sum(len(name) + 2 for name in names) > (self.size.width or _WIDE):
+        room = (self.size.width or _WIDE) - len(self._note)
+        if sum(len(name) + 2 for name in names) > room:
             names = [name if index == front else name.partition(" ")[0] for index, name in enumerate(names)]
         text = Text(no_wrap=True, overflow="ellipsis")
         self._ends = []
         for index, name in enumerate(names):
             text.append(f"[{name}]" if index == front else f" {name} ", Style(reverse=index == front))
             self._ends.append(len(text))
-        self.update(text.append(f"  {note}") if note else text)
+        if note and not text.plain.endswith(" "):
+            text.append(" ")
+        self.update(text.append(note))
 
     def on_resize(self) -> None:
         """Narrow screens have numbers for the views in the back."""

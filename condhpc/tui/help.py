@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -17,6 +17,18 @@ from condhpc.tui.page import Page
 
 Keys = tuple[str, str, str]
 """(where it works, keys, what it does)."""
+
+
+def keys_of(app: App[Any]) -> list[Keys]:
+    """Keys that work now, by where they work, nearest first."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for active in app.screen.active_bindings.values():
+        binding = active.binding
+        if binding.description and binding.id:  # those without an id are Textual's own
+            place = "everywhere" if active.node is app else "here"
+            found.setdefault((place, binding.action, binding.description), []).append(app.get_key_display(binding))
+    ordered = sorted(found.items(), key=lambda item: item[0][0] != "here")
+    return [(place, " ".join(shown), does) for (place, _, does), shown in ordered]
 
 
 def help_lines(keys: Sequence[Keys]) -> list[str]:
@@ -52,7 +64,7 @@ class Help(ModalScreen[None]):
         """Write it."""
         page = self.query_one(Page)
         page.set_lines(help_lines(self._keys))
-        page.focus()
+        self.set_focus(page)  # at once: the next key may be there already
 
 
 class Menu(ModalScreen[int | None]):

@@ -45,7 +45,9 @@ class Log(View):
         Binding("N", "next(-1)", "Place before", show=False, id="log.previous"),
         Binding("right_square_bracket,o", "source(1)", "Attempt before", show=False, id="log.older"),
         Binding("left_square_bracket,O", "source(-1)", "Attempt after", show=False, id="log.newer"),
-        Binding("escape", "leave_search", "No search", show=False, id="log.leave_search"),
+        # Priority: what is typed fast after these two is no text.
+        Binding("enter", "entered", show=False, priority=True),
+        Binding("escape", "leave_search", "No search", show=False, priority=True, id="log.leave_search"),
     ]
 
     def __init__(self, setting: Setting) -> None:
@@ -213,9 +215,10 @@ class Log(View):
             self._open(self._sources, (self._place + by) % len(self._sources))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """In the line to search in a slash is text."""
+        """In the line to search in a slash is text, and enter leaves it."""
         del parameters
-        return action != "search" or self.screen.focused is not self._needle
+        is_typing = self.screen.focused is self._needle
+        return {"search": not is_typing, "entered": is_typing}.get(action, True)
 
     def action_search(self) -> None:
         """Ask for a text."""
@@ -230,18 +233,22 @@ class Log(View):
         self._pane.search(event.value)
         self._tell()
 
-    @on(Input.Submitted, "#log-needle")
-    def leave_needle(self, event: Input.Submitted) -> None:
+    def action_entered(self) -> None:
         """Back to the text; `n` and `N` go on."""
-        event.stop()
+        self.screen.set_focus(self._pane)
+        self._needle.call_later(self._close_search)  # after the keys that are on their way to it
+
+    def _close_search(self) -> None:
         self._needle.display = bool(self._needle.value)
-        self._pane.focus()
 
     def action_leave_search(self) -> None:
         """Nothing is marked."""
+        self.screen.set_focus(self._pane)
+        self._needle.call_later(self._forget_search)
+
+    def _forget_search(self) -> None:
         self._needle.value = ""
         self._needle.display = False
-        self._pane.focus()
 
     def action_next(self, by: int) -> None:
         """To another place of what was searched."""

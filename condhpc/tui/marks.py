@@ -24,7 +24,8 @@ class Marks:
 
     def keep(self, keys: Iterable[str]) -> None:
         """No marks on other rows."""
-        self.keys.intersection_update(keys)
+        if self.keys:  # of 100,000 rows few are marked, mostly none
+            self.keys.intersection_update(keys)
 
     def clear(self) -> None:
         """None at all."""

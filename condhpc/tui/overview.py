@@ -9,14 +9,20 @@ from textual.app import ComposeResult
 from condhpc.findings import Snapshot
 from condhpc.outlook import BudgetLine, Costs, Pace, SlurmCalls
 from condhpc.spec import Stage
-from condhpc.tables import duration
+from condhpc.tables import duration, printable
 from condhpc.task_state import STATES, State
+from condhpc.tui import folds
 from condhpc.tui.page import Page, Part
+from condhpc.tui.sheets import Sheet
 from condhpc.tui.table import Tone
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Setting, Update, View
 
 _BAR_CHARS = 20
+_PACE_CHARS = 18
+_MOST_CHARS = 2_000
+_MARGIN = 6
+"""Columns that lines of words leave to their indent and to the scroll bar."""
 _UNITS = {"gpuh": "GPU-h", "cpuh": "CPU-h", "kwh": "kWh"}
 Said = list[Part]
 
@@ -39,6 +45,17 @@ class Overview(View):
         """Everything may have changed; the page paints only what did."""
         self._shot = update.snapshot
         self._write()
+
+    def sheet(self) -> Sheet | None:
+        """Stages by state, with progress, pace and what is left."""
+        if self._shot is None:
+            return None
+        pace = {line.stage: line for line in self._shot.outlook.pace}
+        lines = [
+            (stage, *_pace_cells(pace.get(stage), counts), *(counts[state] for state in STATES))
+            for stage, counts in self._shot.counts.items()
+        ]
+        return ["stage", "progress", "per_h", "left_s", *STATES], lines
 
     def on_resize(self) -> None:
         """Narrow screens get fewer columns."""
@@ -66,42 +83,79 @@ def overview_lines(shot: Snapshot, now: float, width: int = 100) -> Iterator[Sai
             yield []
             yield [(title, "busy")]
             for line in lines:
-                yield [("  ", ""), *line]
+                yield from _folded(line, width - _MARGIN)
+
+
+def _folded(line: Said, width: int) -> Iterator[Said]:
+    """A line of words in as many as it takes."""
+    if len(line) != 1:
+        yield [("  ", ""), *line]
+        return
+    ((text, tone),) = line
+    for place, part in enumerate(folds.words(printable(text[:_MOST_CHARS]), max(width, 1))):
+        yield [("    " if place else "  ", ""), (part, tone)]
 
 
 # -- stages ------------------------------------------------------------------------------------------------------
 
 
 def stage_lines(shot: Snapshot, width: int) -> Iterator[Said]:
-    """Stage by state, with progress and pace; states that no task is in have no column, narrow screens no bars."""
+    """Stage by state, with progress and pace; states that no task is in have no column.
+
+    Narrow screens have no bars, and where states have no room beside it no pace.
+    """
     used = [state for state in STATES if shot.total(state)]
     if not used:
         yield [("no tasks", "dim")]
         return
     widths = {state: max(len(state), 4) for state in used}
     pace = {line.stage: line for line in shot.outlook.pace}
-    narrow = 9 + _bar_width(narrow=False) + 18 + sum(2 + n for n in widths.values()) > width
+    states = sum(2 + n for n in widths.values())
+    narrow = 9 + _bar_width(narrow=False) + _PACE_CHARS + states > width
+    paced = 9 + _bar_width(narrow=narrow) + _PACE_CHARS + states <= width
     head = f"{'stage':<9}{'' if narrow else 'progress':<{_bar_width(narrow=narrow)}}"
-    yield [(f"{head}{'an hour':>9}{'left':>9}" + "".join(f"  {state:>{widths[state]}}" for state in used), "dim")]
+    head += f"{'an hour':>9}{'left':>9}" if paced else ""
+    yield [(head + "".join(f"  {state:>{widths[state]}}" for state in used), "dim")]
     for stage, counts in shot.counts.items():
-        yield _stage_line(stage, counts, pace.get(stage), widths, narrow=narrow)
+        yield _stage_line(stage, counts, pace.get(stage), widths, narrow=narrow, paced=paced)
     totals = {state: shot.total(state) for state in used}
     whole = Pace(stage="analyze", tasks=0, recorded=0, progress=_whole_progress(shot), left_s=shot.outlook.left_s)
-    yield _stage_line("all", totals, whole, widths, narrow=narrow)
+    yield _stage_line("all", totals, whole, widths, narrow=narrow, paced=paced)
+    if not paced and whole.left_s is not None:
+        yield [(f"left {duration(whole.left_s)}", "")]
 
 
 def _stage_line(
-    name: Stage | str, counts: Mapping[State, int], pace: Pace | None, widths: Mapping[State, int], *, narrow: bool
+    name: Stage | str,
+    counts: Mapping[State, int],
+    pace: Pace | None,
+    widths: Mapping[State, int],
+    *,
+    narrow: bool,
+    paced: bool,
 ) -> Said:
     tasks = sum(counts.values())
     share = pace.progress if pace is not None else counts.get("recorded", 0) / max(tasks, 1)
-    per_h = "" if pace is None or pace.per_h is None else f"{pace.per_h:.3g}"
+    per_h = "" if pace is None or pace.per_h is None else _number(pace.per_h)
     left = "" if pace is None or pace.left_s is None else duration(pace.left_s)
-    parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good"), (f"{per_h:>9}{left:>9}", "")]
+    parts: Said = [(f"{name:<9}", ""), (_bar(share, narrow=narrow), "good")]
+    if paced:
+        parts.append((f"{per_h:>9}{left:>9}", ""))
     for state, width in widths.items():
         count = counts.get(state, 0)
         parts.append((f"  {count or '':>{width}}", TONE_OF[state] if count else ""))
     return parts
+
+
+def _number(value: float) -> str:
+    """Three digits, all of a large number."""
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
+
+
+def _pace_cells(pace: Pace | None, counts: Mapping[State, int]) -> tuple[float, float | None, float | None]:
+    if pace is None:
+        return counts["recorded"] / max(sum(counts.values()), 1), None, None
+    return pace.progress, pace.per_h, pace.left_s
 
 
 def _whole_progress(shot: Snapshot) -> float:
@@ -170,8 +224,6 @@ def call_line(calls: SlurmCalls, now: float) -> Said:
     """What looking costs Slurm: calls of this user's watchers together, and when the next one may come."""
     text = f"{calls.squeue_last_h} squeue, {calls.sacct_last_h} sacct in the last hour"
     least = f" (at most every {duration(calls.squeue_every_s)}, {duration(calls.sacct_every_s)})"
-    if calls.idle:
-        return [(f"{text}; asleep until a key is pressed", "dim")]
     if calls.next_s is not None:
         text += f"; next in {duration(calls.next_s - now)}"
     return [(text + least, "dim")]

@@ -18,7 +18,7 @@ from condhpc.tui.view import Update
 _BACK_OFF = 10.0
 _LONGEST_POLL_S = 300.0
 IDLE_S = 900.0
-"""Who has not touched a key for so long does not look: then nobody is asked."""
+"""Who has not touched a key for so long does not look: then Slurm is not asked either."""
 
 
 class Source(Protocol):
@@ -29,9 +29,6 @@ class Source(Protocol):
 
     def forget(self) -> None:
         """Look at everything anew."""
-
-    def touch(self) -> None:
-        """Somebody is at the keyboard."""
 
 
 class Trouble(Message):
@@ -71,7 +68,6 @@ class Poller(threading.Thread):
     def stir(self) -> None:
         """Somebody is there: what slept looks at once."""
         was_asleep, self._stirred_s = self.is_asleep, self._clock()
-        self._source.touch()
         if was_asleep:
             self._wake.set()
 

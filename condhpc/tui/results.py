@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from condhpc import scatter_text, view_tables
-from condhpc.outlook import CellResult
 from condhpc.scatter_text import Point
 from condhpc.tables import Cell, aligned
 from condhpc.tui.grid import Grid
@@ -18,7 +17,7 @@ from condhpc.tui.page import Page, Part
 from condhpc.tui.sheets import Sheet, plain
 from condhpc.tui.table import Column, Shape
 from condhpc.tui.view import Setting, Update, View
-from condhpc.view_tables import ACCURACY, Line, PivotLine
+from condhpc.view_tables import ACCURACY, Pivot, PivotLine
 
 _NAME_CHARS, _CELL_CHARS = 16, 18
 """`*71.34 ±0.52 (7/9)`."""
@@ -39,61 +38,69 @@ class Results(View):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._cells: list[CellResult] = []
         self._measure = ACCURACY
         self._plots = False
         self._pivot = view_tables.pivot([])
-        self._lines: dict[str, PivotLine] = {}
-        self._rows: Grid[Line] = Grid(self._shape(), empty="no evaluation is planned", id="pivot")
-        self._rows.table.group(lambda line: " ".join(str(name) for name in line.cells[:3]))
+        self._rows: Grid[PivotLine] = Grid(self._shape(), empty="no evaluation is planned", id="pivot")
+        self._rows.table.group(lambda line: " ".join(line.names[:3]))
         self._seen: set[str] = set()
         """Groups that were opened once: one that a person closed stays closed."""
         self._behind = Page(id="behind")
+        self._told: tuple[object, ...] = ()
+        """What the page below is of."""
 
     def compose(self) -> ComposeResult:
         """The pivot, then one of its lines."""
         yield self._rows
         yield self._behind
 
-    def _shape(self) -> Shape[Line]:
+    def _shape(self) -> Shape[PivotLine]:
         """Condenser and one column per ipc, below a line for each dataset, protocol and student."""
         columns = self._pivot.columns
         spread = len(columns) > 1  # those names share the columns, or all stand in the first one
         names = [_group_names(slice(i, i + 1) if spread else slice(0, 3 if i == 0 else 0)) for i in range(3)]
         return Shape(
             columns=(
-                Column("condenser", _cell(3), _NAME_CHARS, grow=1, group=names[0], group_order=_as_they_come),
+                Column("condenser", lambda line: line.names[3], _NAME_CHARS, grow=1, group=names[0],
+                       group_order=_as_they_come),
                 *(
-                    Column(title, _cell(4 + i), _CELL_CHARS, grow=1, order=self._order(i), group_order=_as_they_come,
+                    Column(title, self._text(i), _CELL_CHARS, grow=1, order=self._order(i), group_order=_as_they_come,
                            group=names[1 + i] if i < 2 else None)
                     for i, title in enumerate(columns)
                 ),
             ),
             key=lambda line: line.key,
-            text=lambda line: " ".join(map(str, line.cells)),
+            text=lambda line: " ".join((*line.names, *line.texts(self._measure))),
             group_tone=lambda _: "busy",
         )  # fmt: skip
 
-    def _order(self, column: int) -> Callable[[Line], float]:
-        def order(line: Line) -> float:
-            found = view_tables.value(self._lines[line.key].cells[column], self._measure)
+    def _text(self, column: int) -> Callable[[PivotLine], str]:
+        return lambda line: view_tables.cell_text(line.cells[column], self._measure)
+
+    def _order(self, column: int) -> Callable[[PivotLine], float]:
+        def order(line: PivotLine) -> float:
+            found = view_tables.value(line.cells[column], self._measure)
             return float("-inf") if found is None else found
 
         return order
 
     def show(self, update: Update) -> None:
-        """All cells anew: they are few."""
-        if update.snapshot.outlook.cells != self._cells:
-            self._cells = update.snapshot.outlook.cells
-            self._write()
+        """Lines with cells that changed; all of them where there are other cells."""
+        cells = update.snapshot.outlook.cells
+        found = view_tables.renewed(self._pivot, cells)
+        if found is None:
+            self._write(view_tables.pivot(cells))
+            return
+        self._pivot, changed = found
+        if changed:
+            self._rows.change(changed)
+            self._describe(self._rows.cursor_key)
 
-    def _write(self) -> None:
-        before = self._pivot.columns
-        self._pivot = view_tables.pivot(self._cells, self._measure)
-        self._lines = {line.key: line for line in self._pivot.lines}
-        if self._pivot.columns != before:
+    def _write(self, pivot: Pivot) -> None:
+        before, self._pivot = self._pivot.ipcs, pivot
+        if pivot.ipcs != before:
             self._rows.reshape(self._shape())
-        self._rows.replace(self._pivot.table().lines)
+        self._rows.replace(pivot.lines)
         self._open_new()
         self._describe(self._rows.cursor_key)
 
@@ -119,20 +126,20 @@ class Results(View):
     def selected(self) -> list[str]:
         """Evaluations behind the lines that are marked, else behind the one under the cursor."""
         held = self._rows.table.rows
-        return [key for line in self._rows.selected for key in held[line].tasks]
+        return [key for line in self._rows.selected for key in held[line].tasks()]
 
     def sheet(self) -> Sheet:
         """Values and counts, as numbers."""
-        table = self._pivot.numbers()
+        table = self._pivot.numbers(self._measure)
         return table.header, table.rows()
 
     def action_measure(self, by: int) -> None:
         """Another measure."""
-        names = view_tables.measures(self._cells)
+        names = view_tables.measures(self._pivot.cells)
         place = names.index(self._measure) if self._measure in names else 0
         self._measure = names[(place + by) % len(names)]
         self.notify(f"measure: {self._measure}", timeout=2, markup=False)
-        self._write()
+        self._write(self._pivot)
 
     def action_plot(self) -> None:
         """The seeds of a line, or accuracy against hours of all lines of its dataset, protocol and student."""
@@ -147,7 +154,7 @@ class Results(View):
     @on(Grid.Picked)
     def open_tasks(self, message: Grid.Picked) -> None:
         """Its first evaluation, among the tasks."""
-        line = self._lines.get(message.key or "")
+        line = self._rows.table.rows.get(message.key or "")
         if line is not None and line.tasks():
             self.post_message(self.Opened("tasks", line.tasks()[0]))
 
@@ -157,29 +164,28 @@ class Results(View):
             self._describe(self._rows.cursor_key)
 
     def _describe(self, key: str | None) -> None:
-        table = self._rows.table
-        line = next((self._lines.get(member) for member in table.members(key or "")), None)
+        line = next(iter(self._rows.table.rows_of(key or "")), None)
+        size = self._behind.size
+        told = (line, self._measure, *((self._pivot, size) if self._plots else ()))
+        if told == self._told:  # a table tells of its cursor each time it is painted
+            return
+        self._told = told
         if line is None:
             self._behind.set_lines([])
         elif self._plots:
-            size = self._behind.size
             self._behind.set_lines(plot_lines(line, self._pivot.lines, size.width, size.height))
         else:
             self._behind.set_lines(seed_lines(line, self._measure))
 
 
-def _as_they_come(lines: Sequence[Line]) -> float:
+def _as_they_come(lines: Sequence[PivotLine]) -> float:
     """Sorting moves lines within their dataset, protocol and student."""
     del lines
     return 0.0
 
 
-def _cell(place: int) -> Callable[[Line], str]:
-    return lambda line: str(line.cells[place])
-
-
-def _group_names(part: slice) -> Callable[[Sequence[Line]], str]:
-    return lambda lines: " ".join(str(name) for name in lines[0].cells[:3][part])
+def _group_names(part: slice) -> Callable[[Sequence[PivotLine]], str]:
+    return lambda lines: " ".join(lines[0].names[:3][part])
 
 
 def seed_lines(line: PivotLine, measure: str) -> list[list[Part]]:

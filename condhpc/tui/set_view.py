@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections import deque
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, ClassVar
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar
 
 from rich.cells import set_cell_size
-from rich.color import Color
+from rich.color import Color, ColorType
+from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
 from textual import on
@@ -17,16 +21,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from condhpc import set_card
+from condhpc import set_card, set_pictures
 from condhpc.errors import CondhpcError
 from condhpc.findings import Row
 from condhpc.layout import Layout
 from condhpc.log_view import label_text
 from condhpc.outlook import CellResult
 from condhpc.set_card import SetCard
+from condhpc.set_pictures import LABEL_CHARS, PictureLine, Pictures
+from condhpc.tables import printable
 from condhpc.task_state import BAD, STATES
 from condhpc.tui import folds
 from condhpc.tui.ascii_driver import AsciiDriver
@@ -36,10 +43,6 @@ from condhpc.tui.table import Column, Shape
 from condhpc.tui.tones import TONE_OF
 from condhpc.tui.view import Known, Setting, Update, View
 
-if TYPE_CHECKING:
-    from condhpc.contact_sheet import ClassRow
-    from condhpc.half_blocks import PictureLine
-
 _NAME_CHARS = 24
 _LEAST_VALUE_CHARS = 24
 """What values have at least, where names would leave them less."""
@@ -48,6 +51,8 @@ _FACTS_CHARS = 58
 _BESIDE_FROM = 98
 """Columns from which facts and pictures stand beside each other."""
 _READ_AFTER_S = 0.2
+_DRAWING = "drawing pictures ..."
+_FIRST_LINES = 40
 _UPPER_HALF = "\u2580"
 _FACT_NAME = Style(dim=True)
 
@@ -65,6 +70,13 @@ class Card(ScrollView, can_focus=True):
         Binding("end,G", "scroll_end", "Last", show=False, id="card.last"),
     ]
 
+    class Drawn(Message):
+        """Pictures of this file are wanted, so many columns wide."""
+
+        def __init__(self, file: Path, columns: int) -> None:
+            super().__init__()
+            self.file, self.columns = file, columns
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
         self._card: SetCard | None = None
@@ -72,7 +84,8 @@ class Card(ScrollView, can_focus=True):
         self._fact_lines: list[tuple[str, str]] = []
         """Facts as they fold at the width of the screen: name and value of each line."""
         self._picture: list[PictureLine] = []
-        self._laid_out_for = -1
+        self._drawn_for = -1
+        """Columns that pictures were asked for."""
         self._side = 0
         """Columns of the facts where pictures stand beside them; 0 where they stand below."""
 
@@ -82,6 +95,11 @@ class Card(ScrollView, can_focus=True):
         return self._facts
 
     @property
+    def file(self) -> Path | None:
+        """Where the images are of the set that is shown."""
+        return None if self._card is None else self._card.file
+
+    @property
     def picture(self) -> list[PictureLine]:
         """Lines of pictures."""
         return self._picture
@@ -89,10 +107,20 @@ class Card(ScrollView, can_focus=True):
     def set_card(self, card: SetCard | None, words: str = "") -> None:
         """Show this set; without one, words."""
         self._card = card
-        self._facts = [("", words)] if card is None else [("set", card.title), *card.facts, ("", card.note)]
-        self._laid_out_for = -1
+        if card is None:
+            self._facts = [("", words)]
+        else:
+            self._facts = [("set", card.title), *card.facts, ("", card.note if card.file is None else _DRAWING)]
+        self._picture = []
+        self._drawn_for = -1
         self._lay_out()
         self.scroll_home(animate=False, force=True, immediate=True)
+
+    def set_pictures(self, found: Pictures) -> None:
+        """Show these, and what there is to say of them."""
+        self._picture = found.lines
+        self._facts = [*self._facts[:-1], ("", printable(found.note))]
+        self._lay_out()
 
     def on_resize(self, event: Resize) -> None:
         """Pictures are as large as fits."""
@@ -101,11 +129,10 @@ class Card(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         width = self.size.width
-        self._side = _FACTS_CHARS if width >= _BESIDE_FROM and self._card is not None and self._card.images else 0
-        if width != self._laid_out_for and width:
-            self._laid_out_for = width
-            images = [] if self._card is None else self._card.images
-            self._picture = _drawn(images, width - self._side) if images else []
+        self._side = _FACTS_CHARS if width >= _BESIDE_FROM and self.file is not None else 0
+        if self.file is not None and width and width - self._side != self._drawn_for:
+            self._drawn_for = width - self._side
+            self.post_message(self.Drawn(self.file, self._drawn_for))
         self._fact_lines = [line for fact in self._facts for line in _folded(*fact, self._side or max(width, 1))]
         facts, picture = len(self._fact_lines), len(self._picture)
         self.virtual_size = Size(max(width, 1), max(facts, picture) if self._side else facts + picture)
@@ -135,15 +162,12 @@ class Card(ScrollView, can_focus=True):
     def _pixels(self, index: int, width: int, base: Style) -> Strip:
         if index >= len(self._picture):
             return Strip.blank(width, base)
-        from condhpc import half_blocks
-
         line = self._picture[index]
-        segments = [Segment(set_cell_size(line.name, half_blocks.LABEL_CHARS + 1), base + _FACT_NAME)]
+        segments = [Segment(set_cell_size(line.name, LABEL_CHARS + 1), base + _FACT_NAME)]
         if shows_colours(self.app):
-            upper, lower = line.pixels_2WC.tolist()
-            segments += [_pixel(*pair, base) for pair in zip(upper, lower, line.held_W.tolist(), strict=True)]
+            segments += _halves(line, Segment(" ", base))
         else:
-            segments.append(Segment(half_blocks.shades(line), base))
+            segments.append(Segment(line.shades, base))
         return Strip(segments).adjust_cell_length(width, base).crop(0, width)
 
 
@@ -160,16 +184,29 @@ def _folded(name: str, value: str, width: int) -> Iterator[tuple[str, str]]:
         yield from ((" " * _INDENT, part) for part in folds.words(value, max(width - _INDENT, 1)))
 
 
-def _drawn(images: Sequence[ClassRow], columns: int) -> list[PictureLine]:
-    from condhpc import half_blocks  # with arrays and images: 20 MB that most who watch never need
+def _halves(line: PictureLine, gap: Segment) -> Iterator[Segment]:
+    """Two pixels in each character."""
+    for place, held in enumerate(line.held):
+        colours = slice(3 * place, 3 * place + 3)
+        yield _half(line.upper[colours], line.lower[colours]) if held else gap
 
-    return half_blocks.picture(images, columns)
+
+def _begun(found: Pictures) -> Pictures:
+    """Characters of the first screen are made beside the one that is shown, not when it is painted."""
+    for line in found.lines[:_FIRST_LINES]:
+        deque(_halves(line, Segment(" ")), maxlen=0)
+    return found
 
 
-def _pixel(upper: Sequence[int], lower: Sequence[int], held: bool, base: Style) -> Segment:  # noqa: FBT001
-    if not held:
-        return Segment(" ", base)
-    return Segment(_UPPER_HALF, Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+@lru_cache(maxsize=1 << 12)
+def _half(upper: bytes, lower: bytes) -> Segment:
+    """Kept, since all of a screen are asked for when one scrolls by a line."""
+    return Segment(_UPPER_HALF, Style(color=_colour(upper), bgcolor=_colour(lower)))
+
+
+def _colour(rgb: bytes) -> Color:
+    """As `Color.from_rgb` makes it, in half the time: a screen has thousands."""
+    return Color(f"#{rgb.hex()}", ColorType.TRUECOLOR, None, ColorTriplet(*rgb))
 
 
 def shows_colours(app: Any) -> bool:
@@ -250,7 +287,7 @@ class Sets(View):
     def read_on(self, message: Grid.Picked) -> None:
         """Into the card, to scroll it; tab or a click leads back."""
         del message
-        self._card.focus()
+        self.screen.set_focus(self._card)
 
     def action_pictures(self) -> None:
         """To the pictures of the set, and back to what is said of it."""
@@ -280,6 +317,22 @@ class Sets(View):
         if self._shown[0] == row.key:
             self._card.set_card(card)
 
+    @on(Card.Drawn)
+    def draw(self, message: Card.Drawn) -> None:
+        """Pictures of the card's set, at its width."""
+        if message.file == self._card.file:  # else it is of a card that was shown before
+            begin(self, partial(self._draw, message.file, message.columns), "card", exclusive=True)
+
+    async def _draw(self, file: Path, columns: int) -> None:
+        if self._card.picture:
+            await asyncio.sleep(_READ_AFTER_S)  # a screen that is pulled to another size draws once
+        try:
+            found = await beside(lambda: _begun(set_pictures.read(file, columns)))
+        except (CondhpcError, OSError) as error:
+            found = Pictures(note=str(error))
+        if file == self._card.file:
+            self._card.set_pictures(found)
+
 
 def _is_set(row: Row) -> bool:
     return row.stage == "condense" and row.label.shard is None
@@ -302,7 +355,7 @@ _SHAPE: Shape[Row] = Shape(
                order=lambda r: -1 if r.label.set_seed is None else r.label.set_seed),
         Column("detail", lambda r: r.detail, 12, grow=2, from_width=70),
     ),
-    key=lambda r: r.key,
+    key=attrgetter("key"),
     text=lambda r: " ".join((r.state, label_text(r.label), r.key, r.detail)),
     tone=lambda r: TONE_OF[r.state],
 )  # fmt: skip

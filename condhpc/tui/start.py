@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Mapping
 
+from textual.driver import Driver
 from textual.theme import BUILTIN_THEMES
 
+from condhpc import runs
 from condhpc.layout import Layout, RunFolder
 from condhpc.tui import config
 from condhpc.tui.acting import Acting
@@ -23,6 +25,7 @@ from condhpc.tui.set_view import Card
 from condhpc.tui.text_pane import TextPane
 from condhpc.tui.view import Setting
 from condhpc.tui.views import VIEWS
+from condhpc.tui.waiting import Waiting
 
 _SWITCH_S = 0.001
 
@@ -52,9 +55,26 @@ def watch(
         keys=mine.keys,
         theme=mine.theme,
     )
-    app = Watch(source, poll_s, setting, driver_class=AsciiDriver if is_ascii_only(environ) else None)
+    app = Watch(source, poll_s, setting, driver_class=_driver(environ))
     app.run()
     return app.return_code or 0
+
+
+def found(layout: Layout, name: str | None, environ: Mapping[str, str]) -> RunFolder | int:
+    """The run of that name, or the newest one; raises InputError.
+
+    Without a name, where there is none yet: the first one as soon as it is there, or the exit code of a user who left.
+    """
+    if name is not None or any(layout.run(run).plan.exists() for run in layout.run_names()):
+        return runs.find(layout, name)
+    mine = own(environ)
+    app = Waiting(layout, mine.theme, mine.keys, _driver(environ))
+    first = app.run()
+    return (app.return_code or 0) if first is None else first
+
+
+def _driver(environ: Mapping[str, str]) -> type[Driver] | None:
+    return AsciiDriver if is_ascii_only(environ) else None
 
 
 def tuned() -> None:

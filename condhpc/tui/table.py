@@ -67,6 +67,8 @@ class Table(Generic[R]):
     def __init__(self, shape: Shape[R]) -> None:
         self.shape = shape
         self.rows: dict[str, R] = {}
+        self._coming: list[R] | None = None
+        """Rows that no `arrange` has taken in yet."""
         self.shown: list[str] = []
         self.open: set[str] = set()
         """Groups that show their rows."""
@@ -84,14 +86,34 @@ class Table(Generic[R]):
     # -- what is asked -------------------------------------------------------------------------------------------
 
     def replace(self, rows: Iterable[R]) -> None:
-        """Other rows altogether."""
-        self.rows = {self.shape.key(row): row for row in rows}
-        for kept in (self._passes, self._orders, self._group_orders, self._groups):
-            kept.clear()
+        """Other rows altogether; where they are many, `arrange` takes them in."""
+        self._coming = list(rows)
+        if len(self._coming) <= PIECE:
+            self._take_now()
+
+    def _take_now(self) -> None:
+        for _ in self._taken():
+            pass
+
+    def _taken(self) -> Pieces[None]:
+        """Rows that are to replace all others, by key."""
+        coming = self._coming
+        if coming is None:
+            return
+        rows: dict[str, R] = {}
+        for start in range(0, len(coming), PIECE):
+            part = coming[start : start + PIECE]
+            rows.update(zip(map(self.shape.key, part), part, strict=True))
+            yield
+        if coming is self._coming:
+            self._coming, self.rows = None, rows
+            for kept in (self._passes, self._orders, self._group_orders, self._groups):
+                kept.clear()
 
     def change(self, rows: Iterable[R]) -> bool:
         """Take rows that changed; whether lines have to be arranged anew for them."""
-        stale = False
+        stale = self._coming is not None
+        self._take_now()
         for row in rows:
             key = self.shape.key(row)
             old = self.rows.get(key)
@@ -136,6 +158,11 @@ class Table(Generic[R]):
         self._groups.clear()
         self._group_orders.clear()
 
+    @property
+    def count(self) -> int:
+        """Rows that there are, or will be once they are arranged."""
+        return len(self.rows if self._coming is None else self._coming)
+
     # -- what is answered ----------------------------------------------------------------------------------------
 
     def is_group(self, key: str) -> bool:
@@ -172,6 +199,7 @@ class Table(Generic[R]):
 
     def arrange(self) -> Iterator[None]:
         """Bring the lines up to date, in pieces."""
+        yield from self._taken()
         keys = yield from self._filtered()
         if self.by is not None:
             yield from self._ordered(keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -133,16 +134,16 @@ class Tasks(View):
                        group=lambda rs: rs[0].stage, group_order=lambda rs: STAGES.index(rs[0].stage)),
                 Column("task", self._title, 24, grow=6,
                        group=lambda rs: _group_title(rs, self._by)),
-                Column("step", step_text, 17, grow=1, from_width=90, order=lambda r: r.step / (r.total or 1),
+                Column("step", step_text, 17, grow=1, from_width=80, order=lambda r: r.step / (r.total or 1),
                        group=_group_step, group_order=lambda rs: rs.tally["recorded"] / len(rs)),
                 Column("for", self._age, 7, from_width=100, order=self._age_s),
                 Column("where", lambda r: r.element or r.host, 12, from_width=110),
                 Column("tries", lambda r: "" if r.attempts is None else str(r.attempts), 5, from_width=130, right=True,
                        order=lambda r: r.attempts or 0),
-                Column("detail", lambda r: r.detail, 12, grow=3, from_width=80,
+                Column("detail", lambda r: r.detail, 12, grow=3, from_width=90,
                        group=_group_detail),
             ),
-            key=lambda r: r.key,
+            key=attrgetter("key"),
             text=lambda r: " ".join((r.state, r.stage, label_text(r.label), r.key, r.element, r.host, r.detail)),
             tone=lambda r: TONE_OF[r.state],
             group_tone=lambda rs: TONE_OF[_leading(rs)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -96,9 +97,9 @@ class View(Vertical):
         super().__init__(id=self.TITLE.lower())
         self.setting = setting
 
+    @abstractmethod
     def show(self, update: Update) -> None:
         """Take what is new."""
-        raise NotImplementedError
 
     def about(self, key: str) -> None:
         """Turn to a task, because another view asked for it; the next `show` may not have come yet."""

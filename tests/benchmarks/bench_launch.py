@@ -23,7 +23,8 @@ from condhpc import keys, snapshot
 from condhpc.arrange import Array
 from condhpc.handover import Handover
 from condhpc.layout import Layout, RunFolder
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 from condhpc.scheduler import Slurm
 from condhpc.spec import DatasetSpec, EmbedSpec, Task
 from tests.slurm.conftest import DevCluster

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from made_plan import MadePlan
 
 from condhpc import lease, runs
 from condhpc.findings import changed
-from condhpc.layout import Layout, RunFolder
 from condhpc.observe import Observer
 from condhpc.planned import Label
 from condhpc.runs import Intent, PlanLine, Reply
@@ -64,18 +64,15 @@ class Result(NamedTuple):
     rss_mb: float
 
 
-class Made:
+class Made(MadePlan):
     """The run on disk."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
-        self.run: RunFolder = self.layout.run("big-20260101T000000Z")
-        self.run.path.mkdir(parents=True)
-        self.run.done.mkdir()
         count = ARRAYS * ELEMENTS * PACK
         self.keys = [f"{number:032x}" for number in range(count)]
         label = Label("imagenette", "random", 10, "erm", "resnet18", 0, 0)
-        runs.write_plan(self.run, (_planned(self.keys, at, label) for at in range(count)))
+        super().__init__(root, (_planned(self.keys, at, label) for at in range(count)))
+        self.run.done.mkdir()
         for job in range(ARRAYS):
             packs = tuple(tuple(self.pack(job, index)) for index in range(ELEMENTS))
             runs.append(self.run, Intent(name=f"s{job}", backend="slurm", elements=packs, time=1.0))

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from made_plan import MadePlan
 
-from condhpc import accounts, runs
+from condhpc import accounts
 from condhpc.charges import Charge
 from condhpc.findings import Row, Snapshot
-from condhpc.layout import Layout, RunFolder
 from condhpc.outlooks import SLICE_S, Outlooks
 from condhpc.planned import Label
 from condhpc.runs import PlanLine
@@ -48,15 +48,12 @@ class Result(NamedTuple):
     rss_mb: float
 
 
-class Made:
+class Made(MadePlan):
     """The run on disk."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
-        self.run: RunFolder = self.layout.run("big-20260101T000000Z")
-        self.run.path.mkdir(parents=True)
         self.plan = [*_sets(), *_students()]
-        runs.write_plan(self.run, self.plan)
+        super().__init__(root, self.plan)
         for at, line in enumerate(self.plan):
             self._record(at, line)
         charges = b"".join(_charge(element) for element in range(len(self.plan) // PACK))

@@ -29,7 +29,8 @@ from condhpc.layout import Layout
 from condhpc.manifest import Manifest
 from condhpc.plan import Plan
 from condhpc.predictions import CostRow, cost_rows
-from condhpc.profile import Profile, StageBlock, Stages
+from condhpc.profile import Profile
+from condhpc.resources import StageBlock, Stages
 
 TARGET_S = 1.5
 MEASURED_RATIO = 11.0

@@ -12,31 +12,39 @@ import torch
 from condhpc.errors import StageError
 from condhpc_jobs import preload
 
+PROCESS = """
+import os, sys
+from condhpc_jobs import preload
+import torch
 
-def test_preload_starts_nothing() -> None:
+print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized(), "torchvision.models" in sys.modules, flush=True)
+from condhpc import models, train
+
+if (pid := os.fork()) == 0:
+    train.configure(2)
+    model = models.build("convnet3", 10, 8, 0)
+    model(torch.rand(64, 3, 8, 8)).sum().backward()
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    """What a process says of itself after the import, and how its child ended."""
+    done = subprocess.run([sys.executable, "-c", PROCESS], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_preload_starts_nothing(said: list[str]) -> None:
     """After the import torch is there, CUDA is not initialised, and there is one thread: safe to fork."""
-    code = (
-        "import os, sys; from condhpc_jobs import preload; import torch;"
-        "print(len(os.listdir('/proc/self/task')), torch.cuda.is_initialized(), 'torchvision.models' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("1 False True\n", 0), done.stderr
+    assert said[0] == "1 False True"
 
 
-def test_a_forked_child_computes() -> None:
+def test_a_forked_child_computes(said: list[str]) -> None:
     """A child forked after the import runs a convolution on its own threads and comes back."""
-    code = (
-        "import os; from condhpc_jobs import preload; from condhpc import train, models; import torch\n"
-        "pid = os.fork()\n"
-        "if pid == 0:\n"
-        "    train.configure(2)\n"
-        "    model = models.build('convnet3', 10, 8, 0)\n"
-        "    model(torch.rand(64, 3, 8, 8)).sum().backward()\n"
-        "    os._exit(7)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert done.stdout == "7\n", done.stderr
+    assert said[1:] == ["7"]
 
 
 @pytest.mark.parametrize(("gpus", "wanted", "device"), [(0, "auto", "cpu"), (1, "auto", "cuda"), (1, "cpu", "cpu")])

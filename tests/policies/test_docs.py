@@ -21,6 +21,7 @@ import tomli
 from condhpc import (
     cells_tables,
     cli,
+    cli_session,
     collect,
     errors,
     facts,
@@ -45,8 +46,9 @@ from condhpc.paper.accuracy import ACCURACY
 from condhpc.paper.costs import PAPER_COST
 from condhpc.paper.metric_pages import PAPER_METRICS
 from condhpc.plan import Plan
-from condhpc.profile import Footprint, Profile, StageBlock, StageResources, StewardBlock
+from condhpc.profile import Footprint, Profile
 from condhpc.registry import KINDS, Kind
+from condhpc.resources import StageBlock, StageResources, StewardBlock
 from condhpc.spec import WeightsSpec
 from condhpc.tui import start
 
@@ -283,7 +285,7 @@ def test_exit_codes() -> None:
     rows = tables(section("README.md", "Commands"))[1]
     families = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, errors.CondhpcError)]
     after = set(map(int, re.findall(r"\b7\d\b", section("README.md", "Commands"))))
-    known = {family.exit_code for family in families} | set(cli._EXIT_OF_STATE.values()) | {cli._INTERRUPTED}
+    known = {family.exit_code for family in families} | set(cli_session.EXIT_OF_STATE.values()) | {cli._INTERRUPTED}
     assert set(map(int, first_column(rows))) | after == known
 
 
@@ -383,6 +385,15 @@ def test_no_address_but_of_references(name: str) -> None:
     """No package index and no host is prescribed: which one is used is a site's own business."""
     assert set(re.findall(r"https?://([^/\s)\"'`]+)", text(name))) <= HOSTS
     assert not re.search(r"index-url|trusted-host|find-links", text(name))
+
+
+@pytest.mark.parametrize("folder", ["condhpc", "jobs", "manifests", "slurm", "tests"])
+def test_code_names_no_address(folder: str) -> None:
+    """Nor does any module, manifest or profile."""
+    files = [path for end in ("py", "toml") for path in (ROOT / folder).rglob(f"*.{end}")]
+    assert files
+    found = {path.name: re.findall(r"https?://[a-z][^/\s)\"'`]+", path.read_text(encoding="utf-8")) for path in files}
+    assert {name: hosts for name, hosts in found.items() if hosts} == {}
 
 
 # Examples

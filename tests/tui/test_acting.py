@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_shots import EVIL, NOW_S, row, screen, shot, until, watching
+from made_shots import EVIL, NOW_S, Source, row, screen, shot, until, watching
 from made_study import Study, study
 from textual.pilot import Pilot
 
@@ -78,17 +79,18 @@ class Recorder:
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 
 
-async def at_tasks(pilot: Pilot[None], app: Watch) -> None:
-    """The tasks in front, one line each."""
-    await until(pilot, lambda: app.shot is not None)
-    await pilot.press("2", "b", "b", "b")
-    assert isinstance(app.front, Tasks)
-
-
-def acting(recorder: Recorder | None, **setting: object) -> Watch:
-    """An app over three tasks, one of each kind."""
-    app, _ = watching(shot(row(A, "running"), row(B, "failed", "boom"), row(C, "recorded")), doer=recorder, **setting)
-    return app
+@asynccontextmanager
+async def acting(
+    recorder: Recorder | None, size: tuple[int, int] = (80, 24), **setting: object
+) -> AsyncIterator[tuple[Pilot[None], Watch, Source]]:
+    """An app over three tasks, one of each kind, with these in front, a line each."""
+    tasks = row(A, "running"), row(B, "failed", "boom"), row(C, "recorded")
+    app, source = watching(shot(*tasks), doer=recorder, **setting)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        await pilot.press("2", "b", "b", "b")
+        assert isinstance(app.front, Tasks)
+        yield pilot, app, source
 
 
 def told(app: Watch) -> str:
@@ -106,9 +108,7 @@ async def asked(pilot: Pilot[None], app: Watch) -> Ask:
 async def test_cancel_asks_and_names_what_is_at_stake() -> None:
     """Count, hours, what goes with them, dependants; `y` does it, and the run is looked at anew."""
     recorder = Recorder()
-    app, source = watching(shot(row(A, "running"), row(B, "failed")), doer=recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, source):
         await pilot.press("c")
         question = (await asked(pilot, app)).said
         assert "Cancel 1 task in 2 elements: 1 running, 1 waiting?" in question
@@ -128,9 +128,7 @@ async def test_cancel_asks_and_names_what_is_at_stake() -> None:
 async def test_one_action_at_a_time() -> None:
     """A second key while the first one's question is not there yet asks nothing."""
     recorder = Recorder()
-    app, _ = watching(shot(row(A, "running")), doer=recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         app.action_cancel_tasks()
         app.action_cancel_tasks()
         await asked(pilot, app)
@@ -143,9 +141,7 @@ async def test_one_action_at_a_time() -> None:
 async def test_a_question_fits_small_screens() -> None:
     """What does not fit scrolls; No is in sight, for it has the focus."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(40, 10)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder, size=(40, 10)) as (pilot, app, _):
         await pilot.press("c")
         await asked(pilot, app)
         await pilot.pause()
@@ -161,9 +157,7 @@ async def test_a_question_fits_small_screens() -> None:
 async def test_anything_but_yes_is_no() -> None:
     """Enter too: the focus is on No."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         for key in ("n", "escape", "q", "enter"):
             await pilot.press("c")
             await asked(pilot, app)
@@ -177,9 +171,7 @@ async def test_anything_but_yes_is_no() -> None:
 async def test_a_click_on_yes_counts() -> None:
     """The mouse can do what keys do."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("c")
         await asked(pilot, app)
         await pilot.click("#yes")
@@ -189,9 +181,7 @@ async def test_a_click_on_yes_counts() -> None:
 async def test_marked_tasks_are_what_an_action_is_about() -> None:
     """All marks, in the order of the run; not the cursor."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("space", "space", "c")
         await asked(pilot, app)
         await pilot.press("y")
@@ -202,9 +192,7 @@ async def test_nothing_to_cancel_is_said_without_a_question() -> None:
     """What waits or runs elsewhere, or not at all."""
     recorder = Recorder()
     recorder.nothing = True
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("c")
         await until(pilot, lambda: "nothing of it waits or runs" in told(app))
         assert recorder.calls == []
@@ -213,9 +201,7 @@ async def test_nothing_to_cancel_is_said_without_a_question() -> None:
 async def test_retry_takes_minutes_and_memory() -> None:
     """What is typed goes along; what is no number is refused where it stands; recorded tasks stay out."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("A", "r")
         dialog = await asked(pilot, app)
         assert "Try 1 task again: 1 failed?" in dialog.said
@@ -231,9 +217,7 @@ async def test_retry_takes_minutes_and_memory() -> None:
 async def test_retry_as_before() -> None:
     """Empty fields leave it to the rules."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("j", "r")
         await asked(pilot, app)
         await pilot.press("enter", "enter")
@@ -258,9 +242,7 @@ async def test_a_whole_cause_is_tried_again(tmp_path: Path) -> None:
 async def test_nothing_to_retry_is_said() -> None:
     """What is recorded or runs."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("r")
         await until(pilot, lambda: "nothing to try again" in told(app))
         assert recorder.calls == []
@@ -269,9 +251,7 @@ async def test_nothing_to_retry_is_said() -> None:
 async def test_hold_and_release() -> None:
     """Of what is selected, or of the whole run; escape does nothing."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, Menu))
         await pilot.press("escape")
@@ -287,9 +267,7 @@ async def test_hold_and_release() -> None:
 async def test_throttle_takes_a_number_and_a_stage() -> None:
     """A stage that is none is refused; without one it is for all."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         await pilot.press("t")
         await asked(pilot, app)
         await pilot.press(*"8", "enter", *"evaluat", "enter")
@@ -304,15 +282,13 @@ async def test_throttle_takes_a_number_and_a_stage() -> None:
 
 async def test_key_and_shell_line_are_copied() -> None:
     """Into the terminal's clipboard; the shell line is shown too, for terminals that have none."""
-    recorder = Recorder(said="python -m condhpc_jobs.condense /root/x")
-    app = acting(recorder)
-    async with app.run_test(size=(100, 24)) as pilot:
-        await at_tasks(pilot, app)
+    recorder = Recorder(said="python -m condhpc_jobs.condense /scratch/store")
+    async with acting(recorder, size=(100, 24)) as (pilot, app, _):
         await pilot.press("y")
         assert app.clipboard == A
         assert "copied the key of task aaaaaaaaaaaa" in told(app)
         await pilot.press("Y")
-        await until(pilot, lambda: app.clipboard == "python -m condhpc_jobs.condense /root/x")
+        await until(pilot, lambda: app.clipboard == "python -m condhpc_jobs.condense /scratch/store")
         assert recorder.calls == [("by_hand", A)]
         assert "python -m condhpc_jobs.condense" in told(app)
 
@@ -325,8 +301,15 @@ async def test_the_view_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "results" / made.shot.run
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.shot is not None)
-        await pilot.press("e")
+        await pilot.press("6", "e")
         await until(pilot, lambda: "no table here" in told(app))
+        await pilot.press("1", "e")
+        await until(pilot, (folder / "watch-overview.csv").is_file)
+        header, *lines = (folder / "watch-overview.csv").read_text().splitlines()
+        assert header.startswith("stage,progress,per_h,left_s,recorded,running")
+        counts = made.shot.counts
+        assert [line.split(",")[0] for line in lines] == list(counts)
+        assert [list(map(int, line.split(",")[4:])) for line in lines] == [[*of.values()] for of in counts.values()]
         await pilot.press("2", "slash", *"minimax", "enter", "e")
         await until(pilot, (folder / "watch-tasks.csv").is_file)
         header, *lines = (folder / "watch-tasks.csv").read_text().splitlines()
@@ -346,9 +329,7 @@ async def test_the_view_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 async def test_read_only_offers_nothing_that_changes_the_run() -> None:
     """Their keys do nothing; the shell line is still shown."""
     recorder = Recorder()
-    app = acting(recorder, read_only=True)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder, read_only=True) as (pilot, app, _):
         await pilot.press("c", "r", "h", "t")
         await pilot.pause()
         assert len(app.screen_stack) == 1
@@ -360,9 +341,7 @@ async def test_read_only_offers_nothing_that_changes_the_run() -> None:
 
 async def test_without_anybody_to_act_nothing_is_offered() -> None:
     """A run that is only looked at."""
-    app = acting(None)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(None) as (pilot, app, _):
         await pilot.press("c", "r", "h", "t", "Y")
         await pilot.pause()
         assert len(app.screen_stack) == 1
@@ -371,9 +350,7 @@ async def test_without_anybody_to_act_nothing_is_offered() -> None:
 async def test_what_cannot_be_done_is_told() -> None:
     """Errors that a user can mend are words; the app goes on."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         for error in (InputError("only [its] owner can"), SchedulerError("scancel: hung"), OSError("disk")):
             recorder.error = error
             await pilot.press("c")
@@ -385,10 +362,8 @@ async def test_what_cannot_be_done_is_told() -> None:
 
 async def test_a_bug_in_an_action_ends_the_app_with_its_error() -> None:
     """What is no error of a user's is never hidden."""
-    app = acting(Recorder(ZeroDivisionError("a bug")))
     with pytest.raises(Exception, match="a bug"):  # noqa: PT012 - leaving the app raises it
-        async with app.run_test(size=(80, 24)) as pilot:
-            await at_tasks(pilot, app)
+        async with acting(Recorder(ZeroDivisionError("a bug"))) as (pilot, app, _):
             await pilot.press("c")
             await asked(pilot, app)
             await pilot.press("y")
@@ -398,9 +373,7 @@ async def test_a_bug_in_an_action_ends_the_app_with_its_error() -> None:
 async def test_evil_words_are_shown_and_never_obeyed() -> None:
     """What Slurm or a path says comes out harmless."""
     recorder = Recorder()
-    app = acting(recorder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await at_tasks(pilot, app)
+    async with acting(recorder) as (pilot, app, _):
         for count, evil in enumerate(EVIL, 1):
             recorder.said = evil
             await pilot.press("Y")

@@ -7,8 +7,7 @@ import signal
 import time
 
 import pytest
-from made_shots import EVIL, below, head, keys, row, screen, shot, tasks, until, watching
-from textual.events import Key
+from made_shots import EVIL, below, head, keys, row, screen, shot, tasks, type_fast, until, watching
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -117,11 +116,25 @@ async def test_what_is_typed_fast_after_slash_is_text() -> None:
     app, _ = watching(shot(row("a" * 32, "failed", "boom")))
     async with app.run_test(size=(120, 24)) as pilot:
         await until(pilot, lambda: app._shot is not None)
-        for key in "2/F/6q":
-            app.post_message(Key("slash" if key == "/" else key, key))
+        type_fast(app, "2/F/6q")
         await until(pilot, lambda: app.query_one("#filter", Input).value == "F/6q")
         assert app.front.id == "tasks"
         assert "failures only" not in "\n".join(screen(app))
+
+
+@pytest.mark.parametrize(("end", "left"), [("\r", ["b"]), ("\x1b", ["b", "c"])])
+async def test_what_is_typed_fast_after_the_filter_acts(end: str, left: list[str]) -> None:
+    """Enter keeps what was typed before it, escape drops it; the key after either is no text."""
+    rows = (row("a" * 32, "recorded"), row("b" * 32, "failed", "boom"), row("c" * 32, "lost", condenser="herding"))
+    app, _ = watching(shot(*rows))
+    async with app.run_test(size=(120, 24)) as pilot:
+        await to_tasks(pilot, app, 3)
+        type_fast(app, f"/random{end}F")
+        await until(pilot, lambda: keys(app) == [key * 32 for key in left])
+        await pilot.pause()
+        needle = app.query_one("#filter", Input)
+        assert (needle.value, needle.display) == (("random", True) if end == "\r" else ("", False))
+        assert "failures only" in "\n".join(screen(app))
 
 
 async def test_cursor_stays_on_its_task() -> None:
@@ -216,6 +229,19 @@ async def test_help_names_the_keys_that_work_here() -> None:
         assert not isinstance(app.screen, Help)
 
 
+@pytest.mark.parametrize("width", [80, 48])
+async def test_help_and_the_way_out_are_in_sight(width: int) -> None:
+    """In each view, however many keys work there; a click on them works, too."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(width, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        for place in "1234567":
+            await pilot.press(place)
+            await until(pilot, lambda: screen(app)[-1].rstrip().endswith("? Help  q Quit"))
+        await pilot.click(offset=(width - 12, 23))
+        await until(pilot, lambda: isinstance(app.screen, Help))
+
+
 async def test_sorting_by_a_menu() -> None:
     """`s` asks by which column, `S` turns the order round."""
     rows = (row("a" * 32, "recorded"), row("b" * 32, "failed"), row("c" * 32, "running"))
@@ -294,6 +320,16 @@ async def test_narrow_screens_have_numbers_for_views_in_the_back() -> None:
         assert app.front.TITLE == "Overview"
         await pilot.resize_terminal(120, 10)
         await until(pilot, lambda: any("[1 Overview] 2 Tasks" in line for line in screen(app)))
+
+
+@pytest.mark.parametrize("width", [80, 70, 40])
+async def test_that_rows_are_left_out_is_said_in_full(width: int) -> None:
+    """Beside the names of the views, which get shorter for it."""
+    app, _ = watching(shot(row("a" * 32, "failed")))
+    async with app.run_test(size=(width, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        await pilot.press("F")
+        await until(pilot, lambda: any("[2 Tasks]" in line and "failures only" in line for line in screen(app)))
 
 
 async def test_a_costly_filter_is_said_to_be_text() -> None:

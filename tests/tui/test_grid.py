@@ -106,6 +106,58 @@ async def test_the_cursor_stays_on_its_row_and_in_sight() -> None:
         assert app.grid.selected == []
 
 
+async def test_the_cursor_is_in_sight_whatever_comes_or_goes_above_it() -> None:
+    """As a refresh brings rows and a filter takes them; who scrolled away to read is left where he is."""
+    app = Shelf(*items(100))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("j", "j")
+        app.grid.replace([*(Item(f"new {i}") for i in range(30)), *items(100)])
+        await pilot.pause()
+        assert any(line.startswith("    i00002") for line in lines(app))
+        app.grid.where("i000")
+        await pilot.pause()
+        assert any(line.startswith("    i00002") for line in lines(app))
+        app.grid.scroll_to(y=50, animate=False, force=True, immediate=True)
+        app.grid.replace(items(100))
+        await pilot.pause()
+        assert lines(app)[1].startswith("    i00050")
+        assert app.grid.cursor_key == "i00002"
+
+
+@pytest.mark.parametrize("count", [100, PIECE + 1])
+async def test_another_order_shows_its_first_line(count: int) -> None:
+    """With the cursor on it: what an action concerns is never out of sight. Later changes leave it there."""
+    app = Shelf(*items(count))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("j", "j", "pagedown")
+        last = items(count)[-1]
+        app.grid.sort("size")
+        await until(pilot, lambda: app.grid.cursor_key == last.name)
+        assert lines(app)[1].startswith(f"    {last.name}")
+        await pilot.press("j")
+        app.grid.replace(items(count))
+        await until(pilot, lambda: app.grid._arranging is None or app.grid._arranging.is_finished)
+        assert app.grid.cursor_key == items(count)[-2].name
+
+
+async def test_many_rows_are_taken_in_between_keys() -> None:
+    """What is sought meanwhile is found when they are there; a row that changed meanwhile is the changed one."""
+    app = Shelf(*items(3))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("space")
+        app.grid.replace([Item("new"), *items(5 * PIECE)])
+        app.grid.reveal("i09000")
+        assert app.grid.table.count == 5 * PIECE + 1
+        await until(pilot, lambda: app.grid.cursor_key == "i09000")
+        assert any(line.startswith("    i09000") for line in lines(app))
+        assert app.grid.selected == ["i00000"]
+        app.grid.replace(items(4 * PIECE))
+        app.grid.change([Item("i00001", size=77)])
+        await until(pilot, lambda: len(app.grid.table.shown) == 4 * PIECE)
+        assert app.grid.table.rows["i00001"].size == 77
+        assert list(app.grid.table.rows) == app.grid.table.shown
+
+
 async def test_marks_are_shown_and_chosen_before_the_cursor() -> None:
     """Without marks the row under the cursor is chosen; marks stay on their rows through filters and changes."""
     app = Shelf(*items(5))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from made_shots import EVIL, NOW_S, screen, until, watching
+from made_shots import EVIL, NOW_S, screen, type_fast, until, watching
 from made_study import LOG, Study, study
-from textual.events import Key
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from condhpc import log_tail
 from condhpc.tui import folds, text_pane
@@ -147,11 +147,23 @@ async def test_what_is_typed_fast_after_slash_is_searched(made: Study) -> None:
     app = watch(made)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, app, failed_key(made))
-        for key in "/w/1":
-            app.post_message(Key("slash" if key == "/" else key, key))
+        type_fast(app, "/w/1")
         await until(pilot, lambda: pane(app).needle == "w/1")
         assert app.front.id == "log"
         assert not pane(app).wraps
+
+
+@pytest.mark.parametrize(("end", "left"), [("\r", "los"), ("\x1b", "")])
+async def test_what_is_typed_fast_after_a_search_acts(made: Study, end: str, left: str) -> None:
+    """Enter keeps what was searched, escape forgets it; the key after either folds lines."""
+    app = watch(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, failed_key(made))
+        type_fast(app, f"/los{end}w")
+        await until(pilot, lambda: pane(app).wraps and pane(app).needle == left)
+        await pilot.pause()
+        needle = app.query_one("#log-needle", Input)
+        assert (needle.value, needle.display) == (left, bool(left))
 
 
 async def test_scrolling_up_to_read_ends_following(made: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from made_shots import NOW_S, row, screen, shot, until, watching
 
 from condhpc.findings import Snapshot
@@ -48,6 +49,15 @@ def test_stages_have_states_progress_pace_and_time_left() -> None:
     assert found[2].split() == ["all", "█" * 10 + "░" * 10, "50", "%", "2.5", "h", "1", "1", "1", "1"]
 
 
+@pytest.mark.parametrize(
+    ("per_h", "shown"), [(0.1234, "0.123"), (12.54, "12.5"), (99.96, "100"), (123.4, "123"), (12_345.6, "12346")]
+)
+def test_a_pace_is_a_plain_number(per_h: float, shown: str) -> None:
+    """Three digits, all of a large number; never an exponent."""
+    pace = Pace(stage="condense", tasks=4, recorded=1, progress=0.5, per_h=per_h, left_s=7200.0)
+    assert lines(made(Outlook(pace=[pace])))[1].split()[4] == shown
+
+
 def test_costs_are_used_of_planned_bounded_and_wasted() -> None:
     """Hours of two GPU types apart; what is wasted by cause, largest first, with its share."""
     found = [line.strip() for line in lines(made())]
@@ -80,11 +90,29 @@ def test_a_run_is_not_at_100_percent_before_all_is_done() -> None:
     assert " 99 %" in lines(shot(*rows, taken_s=NOW_S))[-1]
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_long_words_of_what_is_wrong_are_read_without_scrolling(width: int) -> None:
+    """What to do about it comes last: folded, every word of it is there, and nothing of it is a command."""
+    command = (
+        "`condhpc logs made-20260101T000000Z --failed` shows more, `condhpc retry made-20260101T000000Z` tries again"
+    )
+    found = lines(shot(row("a" * 32, "failed"), problems=(command, "x" * 99_999, "\x1b[2J"), taken_s=NOW_S), width)
+    below = found[found.index("wrong now") + 1 :]
+    assert all(len(line) <= width - 2 for line in below)
+    assert command in " ".join(" ".join(below).split())
+    assert len(below) < 80
+    assert not any("\x1b" in line for line in below)
+
+
 def test_narrow_screens_get_no_bars() -> None:
-    """Everything that matters fits into 40 columns."""
-    found = lines(made(), width=40)
+    """And no pace where states have no room beside it; what is left of all is told below then."""
+    found = lines(made(), width=70)
+    assert found[0].split() == ["stage", "an", "hour", "left", "recorded", "running", "queued", "failed"]
     assert not any("█" in line for line in found)
-    assert " 50 %" in found[1]
+    found = lines(made(), width=50)
+    assert found[0].split() == ["stage", "recorded", "running", "queued", "failed"]
+    assert found[1].split() == ["condense", "50", "%", "1", "1", "1", "1"]
+    assert found[3] == "left 2.5 h"
 
 
 async def test_the_page_is_shown_and_follows() -> None:
@@ -92,6 +120,6 @@ async def test_the_page_is_shown_and_follows() -> None:
     app, source = watching(made(), poll_s=0.01, clock=lambda: NOW_S)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: any("12.00 GPU-h A100" in line for line in screen(app)))
-        source.now = made(Outlook(calls=SlurmCalls(idle=True)))
-        await until(pilot, lambda: any("asleep until a key is pressed" in line for line in screen(app)))
+        source.now = made(Outlook(calls=SlurmCalls(squeue_last_h=41)))
+        await until(pilot, lambda: any("41 squeue" in line for line in screen(app)))
         assert not any("GPU-h" in line for line in screen(app))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
+from made_clock import Clock
+from made_runs import FakeQueue, MadeRun, squeue_row
 from made_shots import Source, row, shot
 
-from condhpc.tui.poller import Poller, Trouble, changes
+from condhpc.observe import Observer
+from condhpc.shared_slurm import Asking, SharedQueue
+from condhpc.slurm_cache import Cache
+from condhpc.tui.poller import IDLE_S, Poller, Trouble, changes
 from condhpc.tui.view import Update
 
 
@@ -68,6 +74,39 @@ def test_nobody_looks_while_nobody_is_there() -> None:
     poller.run()
     assert pauses[:7] == [30.0, 60.0, 120.0, 240.0, 300.0, 300.0, None]
     assert source.looks == 7
+
+
+def test_slurm_is_not_asked_while_nobody_is_there(tmp_path: Path) -> None:
+    """All the way down to squeue: calls end a quarter of an hour after the last key, and go on with the next one."""
+    made, clock = MadeRun(tmp_path), Clock()
+    key = made.condense()
+    made.write()
+    made.submit([key], job="7", sent=clock.now)
+    queue = FakeQueue(squeue_row("7_0", "PENDING"))
+    asking = Asking(30.0, patience_s=20.0)
+    observer = Observer(made.run, made.layout, SharedQueue(queue, Cache(tmp_path / "cache", clock), asking))
+    began_s = clock.now
+    called_s: list[float] = []
+    poller = Poller(observer, lambda _: called_s.extend([clock.now] * (queue.calls - len(called_s))), 5.0, clock)
+    slept: list[int] = []
+
+    class Woken(threading.Event):
+        """Time passes; who sleeps is woken a day later, twice."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            """So long, or until a key is pressed."""
+            clock.now += timeout or 86_400.0
+            if timeout is None:
+                slept.append(queue.calls)
+                poller.stir()
+            if len(slept) == 2:
+                poller.end()
+            return True
+
+    poller._wake = Woken()
+    poller.run()
+    assert 2 <= slept[0] < slept[1]
+    assert not [then for then in called_s if IDLE_S <= then - began_s < 86_400.0]
 
 
 @pytest.mark.parametrize("others", [[], ["z"], ["b", "a"], ["a", "b", "c"]])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from made_runs import MadeRun
-from made_shots import until, watching
+from made_shots import head, screen, until, watching
 from textual.pilot import Pilot
 
+from condhpc import lease
 from condhpc import profile as profiles
 from condhpc.actions import Actions
 from condhpc.files import publish
@@ -86,6 +87,53 @@ async def test_what_is_not_running_cannot_be_cancelled(made: MadeRun) -> None:
         await at(pilot, app, "2")
         await pilot.press("A", "c")
         await until(pilot, lambda: any("nothing of it waits or runs" in n.message for n in app._notifications))
+
+
+def files(root: Path) -> dict[Path, int]:
+    """All that there is, with the time of its last change."""
+    return {path: path.lstat().st_mtime_ns for path in root.rglob("*")}
+
+
+async def in_every_view(made: MadeRun) -> str:
+    """The head, after each view was in front."""
+    app = watch(made)
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: app.shot is not None and bool(app.shot.outlook.cells))
+        for place in "1234567":
+            await pilot.press(place)
+            await pilot.pause()
+            assert f"[{place} " in "\n".join(screen(app))
+        return head(app)
+
+
+async def test_a_run_on_this_machine_opens_while_it_goes_on(root: Path) -> None:
+    """Workers of a pool live, here the test itself: what is not recorded is on its way."""
+    made = MadeRun(root)
+    first, second = made.condense(seed=0), made.condense(seed=1)
+    made.evaluate(first)
+    made.write()
+    publish(made.run.profile, profiles.encode(profiles.resolve(None, str(root), dict(os.environ))))
+    pool = made.pool(first, second, pids={str(os.getpid()): lease.process_start(os.getpid()) or 0})
+    made.record(first, {"count": 10})
+    made.hint(pool, 0, first, "recorded")
+    assert "running · 1 recorded, 1 queued, 1 new" in await in_every_view(made)
+
+
+async def test_a_finished_run_opens(made: MadeRun) -> None:
+    """Days later, when nothing changes any more."""
+    for key, task in made.tasks.items():
+        if not made.layout.task(task.stage, key).record.exists():
+            made.record(key, {"top1_pct": 60.0, "count": 10})
+    made.pool(*made.tasks, pids={})
+    assert f"done · {len(made.tasks)} recorded" in await in_every_view(made)
+
+
+async def test_looking_at_a_colleagues_run_writes_nothing(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files cannot be written, and nothing tries: no file is new, changed or gone."""
+    monkeypatch.setattr(os, "getuid", lambda: made.run.path.stat().st_uid + 1)
+    before = files(made.layout.root)
+    assert "failed" in await in_every_view(made)
+    assert files(made.layout.root) == before
 
 
 async def test_a_colleagues_run_is_looked_at_only(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_owners import close, give_away, needs_root
+from made_runs import MadeRun
+
+from condhpc import profile as profiles
+from condhpc.files import publish
+from condhpc.profile import Profile
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = """
@@ -36,12 +42,12 @@ ENTERED, LEFT, CURSOR, NO_MOUSE = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h", 
 class Pseudo:
     """A process on a pseudo-terminal of 80 x 24."""
 
-    def __init__(self, script: str, **environ: str) -> None:
+    def __init__(self, *words: str, **environ: str) -> None:
         self.said = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             base = {name: value for name, value in os.environ.items() if name not in {"LC_ALL", "LC_CTYPE", "NO_COLOR"}}
-            os.execve(sys.executable, [sys.executable, "-c", script], {**base, "TERM": "xterm-256color", **environ})
+            os.execve(sys.executable, [sys.executable, *words], {**base, "TERM": "xterm-256color", **environ})
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 
     def read_until(self, wanted: bytes, timeout_s: float = 30.0) -> None:
@@ -83,7 +89,7 @@ def started() -> Iterator[list[Pseudo]]:
 def start(started: list[Pseudo], *, first: str = "seen", ascii_only: bool = False, **environ: str) -> Pseudo:
     """The app, with this as what the source says first."""
     paths = [str(TESTS), str(TESTS.parent)]
-    started.append(Pseudo(SCRIPT.format(paths=paths, first=first, ascii_only=ascii_only), **environ))
+    started.append(Pseudo("-c", SCRIPT.format(paths=paths, first=first, ascii_only=ascii_only), **environ))
     return started[0]
 
 
@@ -134,3 +140,93 @@ def test_terminals_without_utf8_get_ascii(started: list[Pseudo]) -> None:
     os.write(pseudo.fd, b"qq")
     assert pseudo.end() == 0
     assert pseudo.said.isascii()
+
+
+def empty(started: list[Pseudo], root: Path) -> Pseudo:
+    """The command on a root without runs, once it says so."""
+    started.append(Pseudo("-m", "condhpc", "--root", str(root), "watch", PYTHONPATH=str(TESTS.parent)))
+    started[0].read_until(b"no runs yet under")
+    return started[0]
+
+
+@pytest.mark.usefixtures("no_own_profile")
+def test_an_empty_root_opens_and_shows_its_first_run(started: list[Pseudo], root: Path) -> None:
+    """The whole command: words, then the run as soon as there is one, and the terminal as it was."""
+    pseudo = empty(started, root)
+    made = MadeRun(root)
+    made.condense()
+    publish(made.run.profile, profiles.encode(profiles.resolve(None, str(root), dict(os.environ))))
+    made.write()
+    pseudo.read_until(made.run.name.encode())
+    pseudo.read_until(b"1 Overview")
+    os.write(pseudo.fd, b"q")
+    assert pseudo.end() == 0
+    assert_restored(pseudo.said)
+
+
+@pytest.mark.usefixtures("no_own_profile")
+@pytest.mark.parametrize(("number", "code"), [(None, 0), (signal.SIGTERM, 143)])
+def test_who_does_not_wait_leaves_a_clean_terminal(
+    started: list[Pseudo], root: Path, number: signal.Signals | None, code: int
+) -> None:
+    """By key and by signal; nothing was made."""
+    pseudo = empty(started, root)
+    if number is None:
+        os.write(pseudo.fd, b"q")
+    else:
+        os.kill(pseudo.pid, number)
+    assert pseudo.end() == code
+    assert_restored(pseudo.said)
+    assert not root.exists()
+
+
+# -- a run of another user -----------------------------------------------------------------------------------------
+
+BY_SOMEBODY_ELSE = """
+import sys
+sys.path[:0] = {paths}
+from made_owners import give_up_powers
+from condhpc import cli
+give_up_powers()
+cli.main(["--root", {root!r}, "watch", "--read-only"])
+"""
+
+
+@pytest.fixture
+def theirs(root: Path) -> MadeRun:
+    """A set and two evaluations, one of them in a folder that is closed; hints of it are closed, too."""
+    made = MadeRun(root)
+    of = made.condense()
+    keys = [of, made.evaluate(of, 0), made.evaluate(of, 1)]
+    made.write()
+    made.run.profile.write_bytes(profiles.encode(Profile(name="x", backend="slurm", root=root)))
+    name = made.submit(*([key] for key in keys), sent=1.0)
+    for index, key in enumerate(keys):
+        made.record(key, {"top1_pct": 41.5} if index else {})
+        made.hint(name, index, key, "recorded")
+    give_away(root)
+    close(made.run.done / f"{name}.2.jsonl", made.folder(keys[2]).path)
+    return made
+
+
+@pytest.fixture
+def watch(theirs: MadeRun) -> Iterator[Pseudo]:
+    """The command, as somebody else."""
+    paths = [str(TESTS), str(TESTS.parent)]
+    pseudo = Pseudo("-c", BY_SOMEBODY_ELSE.format(paths=paths, root=str(theirs.layout.root)))
+    yield pseudo
+    os.close(pseudo.fd)
+
+
+@needs_root
+@pytest.mark.usefixtures("no_own_profile")
+def test_it_is_watched(watch: Pseudo, theirs: MadeRun) -> None:
+    """Its results are shown, what is closed is told, `q` ends it, and nothing was written to the run."""
+    before = {path: path.stat().st_mtime_ns for path in theirs.layout.root.rglob("*")}
+    watch.read_until(b"Permission denied")
+    os.write(watch.fd, b"4")
+    watch.read_until(b"41.50")
+    os.write(watch.fd, b"q")
+    assert watch.end() == 0
+    assert b"Traceback" not in watch.said
+    assert {path: path.stat().st_mtime_ns for path in theirs.layout.root.rglob("*")} == before

@@ -125,6 +125,26 @@ async def test_a_line_opens_into_its_seeds(made: Study) -> None:
         assert app.front.selected[0] in {held.key for held in made.shot.rows if held.label.condenser == "rded"}
 
 
+async def test_only_lines_with_news_are_renewed(made: Study) -> None:
+    """The line of a cell that changed, and what is told of it below where the cursor is on it."""
+    app, source = watching(made.shot, poll_s=0.05, folder=made.made.run, layout=made.made.layout, clock=lambda: NOW_S)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await at(pilot, app, Results)
+        await pilot.press("j")
+        grid = app.front.grid
+        assert grid is not None
+        before = dict(grid.table.rows)
+        assert "ipc 1    " in page(app)[1]
+        cells = list(made.shot.outlook.cells)
+        cells[0] = msgspec.structs.replace(cells[0], mean_pct=12.5)
+        outlook = msgspec.structs.replace(made.shot.outlook, cells=cells)
+        source.now = msgspec.structs.replace(made.shot, outlook=outlook)
+        await until(pilot, lambda: " 12.50 ±0.40 (3)" in grid_lines(app)[1])
+        await pilot.pause()
+        assert any(" 12.50 ±0.40 (3)" in line for line in page(app))
+        assert sum(row is not before[key] for key, row in grid.table.rows.items()) == 1
+
+
 async def test_measures_go_round(made: Study) -> None:
     """Accuracy, difference to random, metrics and costs, and accuracy again."""
     app = watch(made)
@@ -265,7 +285,7 @@ async def test_all_that_is_said_of_a_set_can_be_read(size: tuple[int, int]) -> N
         await at(pilot, app, Sets)
         card = app.query_one(Card)
         card.set_card(
-            SetCard("digits rded", [("a name that is longer than its column", "x"), ("file", path)], [], note)
+            SetCard("digits rded", [("a name that is longer than its column", "x"), ("file", path)], None, note)
         )
         card.focus()
         await pilot.pause()
