@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from made_plan import MadePlan
+from benchmarks.made_plan import MadePlan
 
 from condhpc import lease, runs
 from condhpc.findings import changed

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from made_plan import MadePlan
+from benchmarks.made_plan import MadePlan
 
 from condhpc import accounts
 from condhpc.charges import Charge
