@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from textual.message import Message
@@ -106,16 +106,22 @@ class Poller(threading.Thread):
 
     def _look(self) -> Update | None:
         try:
-            with no_collection() if self._last is None else nullcontext():
+            with _lasting() if self._last is None else nullcontext():
                 shot = self._source.snapshot()
             update = Update(shot, changes(self._last.rows if self._last is not None else None, shot.rows))
         except Exception as error:  # the app's own thread raises what is a bug
             self._post(Trouble(error))
             return None
-        if self._last is None:
-            gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage stalls the screen, as above
         self._post(update)
         return update
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What a run of 100,000 tasks holds stays: to search it for garbage would stall the screen."""
+    with no_collection():
+        yield
+        gc.freeze()  # before collection is on again: the first one would walk all that is new
 
 
 def changes(before: Sequence[Row] | None, now: Sequence[Row]) -> Mapping[str, Row] | None:
