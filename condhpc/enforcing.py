@@ -34,6 +34,8 @@ def claim(run: RunFolder | None, layout: Layout, said: str, todo: Upper, slurm: 
     bound = given or (pot.budget if pot is not None else None)
     if bound is not None:
         at = standing(pot, layout, slurm, fresh=True) if pot is not None else None
+        for doubt in at.doubts() if at is not None else ():
+            say(doubt)
         _admit(bound, budget.total(todo.amounts.values()), at)
         if todo.unknown:
             say(f"what {todo.unknown} tasks may take is not known (no `time_min`, no records): nothing is reserved")

@@ -39,11 +39,20 @@ class Standing(msgspec.Struct, frozen=True):
     """For what waits or runs, at most, beyond what that was charged so far."""
     by_run: dict[str, Amounts]
     """What each of its runs was charged."""
+    vanished: tuple[str, ...] = ()
+    """Runs without a folder: nobody knows what they were charged, and nothing of it counts."""
 
     @property
     def is_used_up(self) -> bool:
         """Whether the charge has reached the budget in any unit."""
         return self.pot.budget is not None and bool(budget.reached(self.pot.budget, self.charged))
+
+    def doubts(self) -> list[str]:
+        """A line for each run that its figures are without."""
+        return [
+            f"run {name}: its folder is gone; what it was charged is not known and is left out"
+            for name in self.vanished
+        ]
 
 
 class _Span(NamedTuple):
@@ -133,6 +142,7 @@ def standing_in(
         charged=budget.total(member.charged for member in members),
         reserved=budget.total(amounts for member in members for amounts in _outstanding(member, shown)),
         by_run={member.view.run.name: member.charged for member in members},
+        vanished=tuple(name for name in pot.runs if not layout.run(name).path.exists()),
     )
 
 
@@ -175,7 +185,10 @@ def _member(
 
 def is_own(run: RunFolder) -> bool:
     """Whether it is this user's: another's accounting and queue are not ours to ask for, nor its work to stop."""
-    return run.path.stat().st_uid == os.getuid()
+    try:
+        return run.path.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # somebody deleted it: that ends nothing for those that share its budget
+        return False
 
 
 def _age_s(run: RunFolder) -> float:
