@@ -75,6 +75,8 @@ class _Member(NamedTuple):
     spans: list[_Span]
     own: Amounts
     """Charged by its own diaries: local work, and all energy."""
+    over: frozenset[str] | None
+    """Where squeue does not show the run: elements of which its accounting said the last word. None: squeue tells."""
 
     @property
     def charged(self) -> Amounts:
@@ -147,10 +149,10 @@ def standing_in(
 
 
 def queue_of(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
-    """What squeue shows of all runs of a budget, by one call; nothing without Slurm."""
+    """What squeue shows of our own runs of a budget, by one call; nothing without Slurm."""
     if slurm is None:
         return []
-    jobs = sorted(job for name in pot.runs for job in jobs_of(layout.run(name)))
+    jobs = sorted(job for run in filter(is_own, map(layout.run, pot.runs)) for job in jobs_of(run))
     return slurm.queue(jobs) if jobs else []
 
 
@@ -173,14 +175,17 @@ def _member(
     fresh: bool,
 ) -> _Member:
     view = known.view(run)
-    if slurm is not None and is_own(run) and (fresh or _age_s(run) > _FRESH_S):
+    is_shown = slurm is not None and is_own(run)
+    if slurm is not None and is_shown and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
         run.accounting_asked.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
-    spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
+    kept = accounts.read(run)
+    spans = _spans(kept.charges, [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None
     is_local = any(held.intent.backend == "local" for held in view.submissions)
-    return _Member(view, spans, known.own(run, layout) if wants_kwh or is_local else Amounts())
+    own = known.own(run, layout) if wants_kwh or is_local else Amounts()
+    return _Member(view, spans, own, None if is_shown else kept.over)
 
 
 def is_own(run: RunFolder) -> bool:
@@ -242,17 +247,19 @@ def _outstanding(member: _Member, queue: Queue) -> Iterator[Amounts]:
         if reserve is None:
             continue
         for index, pack in enumerate(held.intent.elements):
-            if _may_compute(held, index, queue):
+            if _may_compute(held, index, queue, member.over):
                 element = f"{held.reply.job}_{index}" if held.reply is not None else ""
                 yield _left(member.view, held, reserve, index, pack, budget.total(charged[element]))
 
 
-def _may_compute(held: Submission, index: int, queue: Queue) -> bool:
+def _may_compute(held: Submission, index: int, queue: Queue, over: frozenset[str] | None) -> bool:
+    """`over`: of a run that squeue does not show, the elements that are; of the others nobody knows that they are."""
     if held.reply is None:
         return True  # nobody knows: it counts until it is reconciled
     if held.intent.backend == "local":
         return pool_is_alive(held.reply) is not False
-    return queue.standing(f"{held.reply.job}_{index}") is not None
+    element = f"{held.reply.job}_{index}"
+    return queue.standing(element) is not None if over is None else element not in over
 
 
 def _left(

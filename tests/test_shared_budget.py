@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_owners import as_anybody, give_away, needs_root
 from made_runs import MadeRun
 from test_spending import FakeSlurm, account, bounded, charge
 
-from condhpc import budget, cli_budget, enforcing, reservations
+from condhpc import budget, cli_budget, enforcing, reservations, spending
 from condhpc.budget import Amounts
 from condhpc.errors import InputError
 from condhpc.estimates import Upper
@@ -55,3 +56,45 @@ def test_a_deleted_run_does_not_end_enforcement(ours: MadeRun) -> None:
     with pytest.raises(InputError):
         enforcing.claim(ours.run, ours.layout, f"lab:{SAID}", Upper({}, 0), FakeSlurm(""), said.append)
     assert [line for line in said if gone.run.name in line and "not known" in line]
+
+
+def reserved_gpu_h(made: MadeRun, slurm: FakeSlurm | None) -> float:
+    """What the budget of a run reserves."""
+    found = spending.look(made.run, made.layout, slurm)
+    assert found is not None
+    return found.reserved.gpu_h
+
+
+def test_without_slurm_at_hand_all_that_was_sent_is_reserved(ours: MadeRun) -> None:
+    """Until the accounting said the last word on an element, or words say that its tasks are over."""
+    assert reserved_gpu_h(ours, None) == pytest.approx(6.0)
+    assert reserved_gpu_h(ours, FakeSlurm("")) == 0.0, "here squeue tells that it is over"
+    running = charge("608_1", 900, state="RUNNING", end_s=None)
+    account(ours, charge("608_0", 1800), running)
+    assert reserved_gpu_h(ours, None) == pytest.approx((2.0 - 0.5) + 2.0)
+    ours.hint("sub-608", 2, ours.lines[4].key, "recorded")
+    assert reserved_gpu_h(ours, None) == pytest.approx((2.0 - 0.5) + 1.0)
+
+
+@needs_root
+def test_what_a_colleague_sent_is_reserved(root: Path, tmp_path: Path) -> None:
+    """Our squeue does not show it; it counts until their accounting says that it is over."""
+    theirs = sharing(root, "theirs-20260101T000000Z")
+    share(theirs)
+    give_away(root)
+    ours = bounded(root)
+    share(ours)
+    answer = tmp_path / "answer.json"
+    assert as_anybody(lambda: reserved_gpu_h(ours, FakeSlurm("")), answer) == pytest.approx(9.0)
+    upper = Upper({"0": Amounts(gpu_h=2.0)}, 0)
+
+    def claim() -> str:
+        try:
+            enforcing.claim(ours.run, ours.layout, f"lab:{SAID}", upper, FakeSlurm(""), print)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    assert "9 reserved" in as_anybody(claim, answer)
+    account(theirs, charge("700_0", 60))
+    assert as_anybody(lambda: reserved_gpu_h(ours, FakeSlurm("")), answer) == 0.0
