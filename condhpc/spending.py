@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounts, budget, reservations, runs
+from condhpc import accounts, budget, files, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
@@ -133,16 +133,16 @@ def standing_in(
     known = known or Known()
     try:
         members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
+        reserved = [amounts for member in members for amounts in _outstanding(member, Queue(queue))]
     except PermissionError as error:
         raise StoreError(
             f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
             "the right to read the run, or use a budget of your own"
         ) from error
-    shown = Queue(queue)
     return Standing(
         pot=pot,
         charged=budget.total(member.charged for member in members),
-        reserved=budget.total(amounts for member in members for amounts in _outstanding(member, shown)),
+        reserved=budget.total(reserved),
         by_run={member.view.run.name: member.charged for member in members},
         vanished=tuple(name for name in pot.runs if not layout.run(name).path.exists()),
     )
@@ -180,6 +180,7 @@ def _member(
         accounts.refresh(run, layout, slurm)
         run.accounting_asked.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
+    files.raise_if_closed(run.accounting)  # `accounts.read` would only say that nothing counts as charged
     kept = accounts.read(run)
     spans = _spans(kept.charges, [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_owners import as_anybody, give_away, needs_root
+from made_owners import as_anybody, close, give_away, needs_root
 from made_runs import MadeRun
 from test_spending import FakeSlurm, account, bounded, charge
 
 from condhpc import budget, cli_budget, enforcing, reservations, spending
 from condhpc.budget import Amounts
-from condhpc.errors import InputError
+from condhpc.errors import InputError, StoreError
 from condhpc.estimates import Upper
 
 SAID = "10gpuh"
@@ -98,3 +98,26 @@ def test_what_a_colleague_sent_is_reserved(root: Path, tmp_path: Path) -> None:
     assert "9 reserved" in as_anybody(claim, answer)
     account(theirs, charge("700_0", 60))
     assert as_anybody(lambda: reserved_gpu_h(ours, FakeSlurm("")), answer) == 0.0
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["accounting", "budget", "submissions", "path"])
+def test_what_is_closed_of_a_member_is_refused(root: Path, tmp_path: Path, closed: str) -> None:
+    """What a budget was charged must be read whole: nothing counts as 0 because we may not read it."""
+    theirs = sharing(root, "theirs-20260101T000000Z")
+    share(theirs)
+    account(theirs, charge("700_0", 7200))
+    give_away(root)
+    ours = bounded(root)
+    share(ours)
+
+    def charged() -> str:
+        try:
+            found = spending.look(ours.run, ours.layout, FakeSlurm(""))
+        except StoreError as error:
+            return str(error)
+        return "" if found is None else f"{found.charged.gpu_h:g}"
+
+    assert as_anybody(charged, tmp_path / "answer.json") == "4"
+    close(getattr(theirs.run, closed))
+    assert "must be read whole" in as_anybody(charged, tmp_path / "answer.json")
