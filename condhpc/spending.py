@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -125,20 +125,34 @@ def standing_in(
     *,
     fresh: bool,
     known: Known | None = None,
+    at_least: bool = False,
 ) -> Standing:
     """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left.
 
-    Raises StoreError where a run that shares the budget is closed to us.
+    Raises StoreError where a run that shares the budget is closed to us; with `at_least` not where the others have used
+    it up by themselves, whose figures then are the answer.
     """
-    known = known or Known()
-    try:
-        members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
-        reserved = [amounts for member in members for amounts in _outstanding(member, Queue(queue))]
-    except PermissionError as error:
+    known, shown = known or Known(), Queue(queue)
+    members: list[_Member] = []
+    reserved: list[Amounts] = []
+    closed: PermissionError | None = None
+    for run in map(layout.run, pot.runs):
+        try:
+            member = _member(run, layout, queue, pot.budget, slurm, known, fresh=fresh)
+            reserved += _outstanding(member, shown)
+            members.append(member)
+        except PermissionError as error:
+            closed = closed or error
+    found = _summed(pot, layout, members, reserved)
+    if closed is not None and not (at_least and found.is_used_up):
         raise StoreError(
-            f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
-            "the right to read the run, or use a budget of your own"
-        ) from error
+            f"{closed.filename}: {closed.strerror}, and what a budget was charged must be read whole; ask the owner "
+            "for the right to read the run, or use a budget of your own"
+        ) from closed
+    return found
+
+
+def _summed(pot: Pot, layout: Layout, members: Sequence[_Member], reserved: Iterable[Amounts]) -> Standing:
     return Standing(
         pot=pot,
         charged=budget.total(member.charged for member in members),

@@ -121,3 +121,37 @@ def test_what_is_closed_of_a_member_is_refused(root: Path, tmp_path: Path, close
     assert as_anybody(charged, tmp_path / "answer.json") == "4"
     close(getattr(theirs.run, closed))
     assert "must be read whole" in as_anybody(charged, tmp_path / "answer.json")
+
+
+@needs_root
+def test_a_closed_run_does_not_unbound_the_others(root: Path, tmp_path: Path) -> None:
+    """What we were charged ourselves is past the budget: that is enough to stop, and not to let anything in."""
+    theirs = sharing(root, "theirs-20260101T000000Z")
+    share(theirs)
+    give_away(root)
+    close(theirs.run.path)
+    ours = bounded(root)
+    share(ours)
+
+    def enforced() -> str:
+        try:
+            found = enforcing.enforce(ours.run, ours.layout, FakeSlurm(""), lambda _: None)
+        except StoreError as error:
+            return str(error)
+        return "" if found is None else f"{found.charged.gpu_h:g}"
+
+    account(ours, charge("608_0", 3600))
+    assert "must be read whole" in as_anybody(enforced, tmp_path / "answer.json")
+    assert not ours.run.over_budget.exists()
+    account(ours, charge("608_1", 36_000))
+    assert as_anybody(enforced, tmp_path / "answer.json") == "22"
+    assert ours.run.over_budget.exists()
+
+    def claimed() -> str:
+        try:
+            enforcing.claim(ours.run, ours.layout, f"lab:{SAID}", Upper({}, 0), FakeSlurm(""), print)
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    assert "must be read whole" in as_anybody(claimed, tmp_path / "answer.json")
