@@ -221,6 +221,18 @@ def test_whatever_changed_is_renewed_without_a_whole_read(large: Large, tmp_path
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
 
 
+def test_a_student_with_a_cost_below_nothing_costs_one_line_each_time(large: Large, tmp_path: Path) -> None:
+    """Once rows are kept, too: its cost is in no sum, and a look at all says the same."""
+    large.record(large.students[0], 50.0, cost={"wall_s": 9.5, "gpu_s": -1.0})
+    for anew in (False, True, False):
+        problems = gather(large, tmp_path / "out", anew=anew).problems
+        assert [large.students[0] in one and "costs below 0" in one for one in problems] == [True]
+        gather(large, tmp_path / "fresh", anew=True)
+        assert files(tmp_path / "out") == files(tmp_path / "fresh")
+    large.record(large.students[1], 60.0)
+    assert len(gather(large, tmp_path / "out").problems) == 1
+
+
 def test_a_set_that_is_gone_while_its_students_are_there_takes_a_whole_read(large: Large) -> None:
     """Its kind may no longer be known; and a run whose rows were not kept takes one."""
     run, layout = large.made.run, large.made.layout
