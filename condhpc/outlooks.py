@@ -166,7 +166,7 @@ class Outlooks:
             if row.state == "recorded":
                 return briefs.of_record(self._layout, row.stage, row.key)
             return briefs.of_diaries(self._layout, row.stage, row.key, running=row.state == "running")
-        except (OSError, ValueError) as error:  # msgspec's errors, and bytes that are not UTF-8
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors, and bytes that are not UTF-8
             self._unreadable[row.key] = str(error)
             return EMPTY
 
