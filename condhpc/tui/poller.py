@@ -95,7 +95,7 @@ class Poller(threading.Thread):
             update = self._look()
             if update is not None:
                 before, self._last = self._last, update.snapshot
-                same = before is not None and update.changed == {} and before.problems == update.snapshot.problems
+                same = before is not None and update.changed == {} and _says_the_same(before, update.snapshot)
                 longest_s = min(self._poll_s * _BACK_OFF, _LONGEST_POLL_S)
                 delay_s = min(delay_s * 2, max(longest_s, self._poll_s)) if same else self._poll_s
             self._pause(delay_s)
@@ -116,6 +116,12 @@ class Poller(threading.Thread):
             gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage stalls the screen, as above
         self._post(update)
         return update
+
+
+def _says_the_same(before: Snapshot, now: Snapshot) -> bool:
+    """Not while records are still being read: each look reads some of them."""
+    notes = now.outlook.notes
+    return before.problems == now.problems and before.outlook.notes == notes and not now.outlook.is_partial
 
 
 def changes(before: Sequence[Row] | None, now: Sequence[Row]) -> Mapping[str, Row] | None:
