@@ -275,6 +275,7 @@ def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pyte
         looks.append(held.of(filled.shot()))
     assert looks[0].notes[0].startswith("costs and results are of ")
     assert len(looks) > 2
+    assert [look.is_partial for look in looks] == [True] * (len(looks) - 1) + [False]
     assert looks[-1] == filled.fresh()
 
 
