@@ -42,11 +42,14 @@ def retryable(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.state != "recorded" and row.state not in MOVING]
 
 
-def retry_question(rows: Sequence[Row], lost_gpu_h: float | None = None) -> list[str]:
-    """Which tasks are tried again, and what their failures cost so far."""
+def retry_question(rows: Sequence[Row], lost_gpu_h: float | None = None, causes: Sequence[str] = ()) -> list[str]:
+    """Which tasks are tried again, what they failed of, and what their failures cost so far."""
     states = Counter(row.state for row in rows)
     words = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     lines = [f"Try {counted(len(rows), 'task')} again: {words}?"]
+    if causes:
+        more = f"; {len(causes) - _SHOWN} more" if len(causes) > _SHOWN else ""
+        lines.append(f"{'Cause' if len(causes) == 1 else 'Causes'}: {'; '.join(causes[:_SHOWN])}{more}")
     if lost_gpu_h is not None:
         lines.append(f"Failed attempts took {lost_gpu_h:.2f} GPU-hours so far.")
     lines.append("Empty: as before, and half as much again of what a limit ended.")

@@ -43,10 +43,13 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def failures(groups: Iterable[FailureGroup]) -> Table:
-    """One line for each cause, in the order in which they come: most tasks first."""
+    """One line for each cause, in the order in which they come: most tasks first.
+
+    Its key is what groups are told apart by, and nothing that a further task can change.
+    """
     lines = [
         Line(
-            f"{group.state} {group.slurm_state} {','.join(group.stages)} {group.signature}",
+            "\0".join((group.state, group.slurm_state, group.cause, group.signature)),
             (
                 len(group.keys),
                 group.state,

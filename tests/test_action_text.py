@@ -66,6 +66,13 @@ def test_trying_again_counts_states_and_tells_what_was_lost() -> None:
     assert "GPU-hours" not in " ".join(action_text.retry_question(rows))
 
 
+def test_trying_again_names_the_causes() -> None:
+    """One, or the first three of many."""
+    rows = [row("a", "failed")]
+    assert action_text.retry_question(rows, None, ["failed: loss is nan"])[1] == "Cause: failed: loss is nan"
+    assert action_text.retry_question(rows, None, list("abcde"))[1] == "Causes: a; b; c; 2 more"
+
+
 def test_tasks_are_named_by_the_beginnings_of_their_keys() -> None:
     """One alone, a few, many."""
     assert action_text.task_words(["0123456789abcdef"]) == "task 0123456789ab"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from condhpc import view_tables
 from condhpc.outlook import CellResult, CostLine, Costs, FailureGroup, SeedResult
 
@@ -114,6 +116,21 @@ def test_failures_have_a_line_per_cause() -> None:
         2, "failed", "limit", "OUT_OF_MEMORY", "ValueError: N", "condense evaluate", 1.5, None, "n1 n2 n3 and 2 more",
     )  # fmt: skip
     assert line.tasks == ("a", "b")
+
+
+def test_causes_have_lines_of_their_own_that_further_tasks_do_not_change() -> None:
+    """Told apart by state, Slurm's word, class and signature alone; a task of another stage leaves the key."""
+    one = FailureGroup(signature="no word", example="", state="lost", stages=["condense"], cause="infra", keys=["a"])
+    grown = msgspec.structs.replace(one, stages=["condense", "evaluate"], keys=["a", "b"])
+    others = [
+        msgspec.structs.replace(one, cause=""),
+        msgspec.structs.replace(one, state="failed"),
+        msgspec.structs.replace(one, slurm_state="NODE_FAIL"),
+        msgspec.structs.replace(one, signature="left"),
+    ]
+    keys = [line.key for line in view_tables.failures([one, *others, grown]).lines]
+    assert len(set(keys[:-1])) == 5
+    assert keys[-1] == keys[0]
 
 
 def test_costs_and_waste() -> None:

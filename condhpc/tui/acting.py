@@ -14,6 +14,7 @@ from condhpc import action_text, tables
 from condhpc.action_text import counted
 from condhpc.errors import CondhpcError
 from condhpc.findings import Row, Snapshot
+from condhpc.outlook import FailureGroup
 from condhpc.spec import STAGES, Stage
 from condhpc.tui.ask import Ask, Field, positive, whole_number
 from condhpc.tui.beside import begin, beside
@@ -108,10 +109,12 @@ class Acting(Frame[None]):
         rows: list[Row] = action_text.retryable(row for row in shot.rows if row.key in wanted)
         if not rows:
             return [f"{action_text.task_words(keys)}: recorded or on its way, there is nothing to try again"]
-        lost = [group.gpu_h_lost for group in shot.outlook.failures if wanted >= set(group.keys)]
-        known = [hours for hours in lost if hours is not None]
+        groups = shot.outlook.failures
+        known = [group.gpu_h_lost for group in groups if wanted >= set(group.keys) and group.gpu_h_lost is not None]
+        causes = [_cause(group) for group in groups if not wanted.isdisjoint(group.keys)]
+        question = action_text.retry_question(rows, sum(known) if known else None, causes)
         fields = [Field("minutes", whole_number(1), "as before"), Field("memory in GB", positive, "as before")]
-        answers = await self._asked(Ask(action_text.retry_question(rows, sum(known) if known else None), fields))
+        answers = await self._asked(Ask(question, fields))
         if answers is None:
             return []
         time_min, mem_gb = answers
@@ -224,3 +227,9 @@ def _stage(text: str) -> Stage:
     if found is None:
         raise ValueError(f"one of {', '.join(STAGES)}")
     return found
+
+
+def _cause(group: FailureGroup) -> str:
+    """What its tasks failed of, on one line: `lost NODE_FAIL infra: left no word`."""
+    words = (group.state, group.slurm_state, group.cause)
+    return tables.printable(f"{' '.join(word for word in words if word)}: {group.signature}")

@@ -234,6 +234,7 @@ async def test_a_whole_cause_is_tried_again(tmp_path: Path) -> None:
         await pilot.press("3", "r")
         dialog = await asked(pilot, app)
         assert "Failed attempts took 1.90 GPU-hours so far." in dialog.said
+        assert "Cause: failed code: StageError: loss is N, expected a number" in dialog.said
         await pilot.press("enter", "enter")
         await until(pilot, lambda: len(recorder.calls) == 1)
         assert recorder.calls[0][:2] == ("retry", [r.key for r in made.shot.rows if r.state == "failed"])

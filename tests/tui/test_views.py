@@ -95,6 +95,34 @@ async def test_a_cause_without_a_log_says_so() -> None:
         assert app.front.selected == ["a" * 32]
 
 
+async def test_causes_that_read_alike_are_two_lines_and_all_their_tasks_are_chosen() -> None:
+    """Lost by the machine, and lost for no known reason: one line each, and `A` marks both."""
+    one = FailureGroup(signature="x", example="x", state="lost", stages=["embed"], cause="infra", keys=["a", "b"])
+    outlook = Outlook(failures=[one, msgspec.structs.replace(one, cause="", keys=["c"])])
+    app, _ = watching(shot(*(row(key, "lost") for key in "abc"), outlook=outlook))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at(pilot, app, Failures)
+        assert [line[2] for line in grid_lines(app)] == ["infra", ""]
+        assert app.front.selected == ["a", "b"]
+        await pilot.press("A")
+        assert app.front.selected == ["a", "b", "c"]
+
+
+async def test_the_cursor_stays_on_a_cause_that_grows_by_another_stage() -> None:
+    """And moves up for it: what `r` asks about is what the cursor was on."""
+    nan = FailureGroup(signature="loss is nan", example="", state="failed", stages=["condense"], keys=["a", "b"])
+    full = msgspec.structs.replace(nan, signature="out of memory", keys=["c"])
+    app, source = watching(shot(*(row(key, "failed") for key in "abcdef"), outlook=Outlook(failures=[nan, full])), 0.05)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at(pilot, app, Failures)
+        await pilot.press("j")
+        assert app.front.selected == ["c"]
+        grown = msgspec.structs.replace(full, stages=["condense", "evaluate"], keys=["c", "d", "e"])
+        source.now = shot(*(row(key, "failed") for key in "abcdef"), outlook=Outlook(failures=[grown, nan]))
+        await until(pilot, lambda: grid_lines(app)[0][0] == "3")
+        assert app.front.selected == ["c", "d", "e"]
+
+
 # -- results -----------------------------------------------------------------------------------------------------
 
 
