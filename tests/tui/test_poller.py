@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from made_clock import Clock
 from made_runs import FakeQueue, MadeRun, squeue_row
 from made_shots import Source, row, shot
 
+from condhpc.findings import Snapshot
 from condhpc.observe import Observer
-from condhpc.outlook import Outlook
+from condhpc.outlook import PARTIAL, Outlook
 from condhpc.shared_slurm import Asking, SharedQueue
 from condhpc.slurm_cache import Cache
 from condhpc.tui.poller import IDLE_S, Poller, Trouble, changes
@@ -70,6 +72,34 @@ def test_poller_does_not_slow_down_while_results_are_read(notes: list[str], monk
     monkeypatch.setattr(poller, "_wake", Woken())
     poller.run()
     assert pauses == [30.0, 30.0, 30.0, 30.0, 30.0, 60.0]
+
+
+def test_what_is_read_first_is_never_searched_for_garbage() -> None:
+    """It stays, and to walk it would stall the screen: set aside before collection is on again."""
+    made: list[list[list[int]]] = []
+    walked: list[int] = []
+
+    class Reading(Source):
+        """Makes what a large run does, of which its second look reads the last."""
+
+        def snapshot(self) -> Snapshot:
+            """The second tells all."""
+            made.append([[] for _ in range(20_000)])
+            notes = [f"{PARTIAL} of 1 of 2 tasks: more are being read"] if len(made) == 1 else []
+            return shot(outlook=Outlook(notes=notes))
+
+    source = Reading(shot())
+    poller = Poller(source, lambda _: walked.append(len(gc.get_objects())), poll_s=30.0)
+    poller._pause = lambda _: poller.end() if len(made) == 3 else None  # type: ignore[method-assign]
+    before = len(gc.get_objects())
+    try:
+        poller.run()
+    finally:
+        gc.unfreeze()
+    assert walked[0] < before
+    assert walked[1] < before
+    assert walked[2] > 20_000
+    assert gc.isenabled()
 
 
 def test_poller_reports_errors_instead_of_dying() -> None:
