@@ -44,6 +44,8 @@ class Acting(Frame[None]):
         Binding("Y", "by_hand", "Shell line that runs the task by hand", show=False, id="act.by_hand"),
     ]
     setting: Setting
+    _is_offering = False
+    """Whether the palette, itself before the views, asks for what can be done in them."""
 
     @property
     @abstractmethod
@@ -55,6 +57,11 @@ class Acting(Frame[None]):
     def shot(self) -> Snapshot | None:
         """The newest snapshot."""
 
+    @property
+    def is_below(self) -> bool:
+        """Whether a dialog is before the views; not the palette while it asks what it can offer."""
+        return len(self.screen_stack) > 1 and not self._is_offering
+
     @abstractmethod
     def look_soon(self) -> None:
         """Show soon what an action changed."""
@@ -62,7 +69,7 @@ class Acting(Frame[None]):
     def may_act(self, action: str) -> bool | None:
         """Whether an action is offered: nothing that changes a run with `--read-only`, or where nobody can act."""
         if action == "turn":  # in a question, tab goes from field to field
-            return len(self.screen_stack) == 1
+            return not self.is_below
         if action in {"log", "set"}:
             return self.front.id != action
         if action in _CHANGING or action == "by_hand":
