@@ -88,7 +88,7 @@ class Acting(Frame[None]):
         self._open("set")
 
     def _open(self, view: str) -> None:
-        if keys := self.front.selected:
+        if keys := self.front.pointed:
             self.front.post_message(View.Opened(view, keys[0]))
         else:
             self.tell("no task is selected here")
@@ -119,7 +119,7 @@ class Acting(Frame[None]):
         groups = shot.outlook.failures
         known = [group.gpu_h_lost for group in groups if wanted >= set(group.keys) and group.gpu_h_lost is not None]
         causes = [_cause(group) for group in groups if not wanted.isdisjoint(group.keys)]
-        question = action_text.retry_question(rows, sum(known) if known else None, causes)
+        question = [*action_text.retry_question(rows, sum(known) if known else None, causes), *self._aside()]
         fields = [Field("minutes", whole_number(1), "as before"), Field("memory in GB", positive, "as before")]
         answers = await self._asked(Ask(question, fields))
         if answers is None:
@@ -134,7 +134,7 @@ class Acting(Frame[None]):
 
     async def _hold(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
         del shot
-        place = await self._asked(Menu(f"{action_text.task_words(keys)}, or run", _HOLDS))
+        place = await self._asked(Menu("\n".join([f"{action_text.task_words(keys)}, or run", *self._aside()]), _HOLDS))
         if place is None:
             return []
         do, of = (doer.hold, doer.release)[place % 2], list(keys) if place < 2 else None
@@ -169,7 +169,7 @@ class Acting(Frame[None]):
 
     def action_by_hand(self) -> None:
         """The shell line that runs the task under the cursor by hand: shown, and copied."""
-        self._start(self._by_hand)
+        self._start(self._by_hand, of=self.front.pointed)
 
     async def _by_hand(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
         del shot
@@ -199,7 +199,8 @@ class Acting(Frame[None]):
         *,
         needs_tasks: bool = True,
     ) -> None:
-        doer, shot, keys = self.setting.doer, self.shot, self.front.selected
+        """Begin it, about these tasks; None: about what is selected."""
+        doer, shot, keys = self.setting.doer, self.shot, self.front.selected if of is None else of
         if doer is None or shot is None:
             self.tell("nothing can be done here")
         elif needs_tasks and not keys:
@@ -208,6 +209,7 @@ class Acting(Frame[None]):
             self.tell("another action is not done yet")
         else:
             begin(self, partial(self._guarded, partial(deed, doer, shot, keys)), "acting")
+        of: list[str] | None = None,
 
     async def _guarded(self, deed: Callable[[], Coroutine[Any, Any, list[str]]]) -> None:
         """What was done is said; what a user can mend, too. A bug keeps its traceback."""
@@ -230,6 +232,11 @@ class Acting(Frame[None]):
 
 
 def _stage(text: str) -> Stage:
+    def _aside(self) -> list[str]:
+        """What is marked in front and not acted on, since a filter hides it."""
+        grid = self.front.grid
+        return [] if grid is None or not (text := grid.marks.hidden_text()) else [text]
+
     found = next((stage for stage in STAGES if stage == text), None)
     if found is None:
         raise ValueError(f"one of {', '.join(STAGES)}")
