@@ -100,12 +100,22 @@ class Acting(Frame[None]):
         self._start(self._cancel)
 
     async def _cancel(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
-        stakes = await beside(lambda: doer.stakes(keys, shot))
-        if not stakes.keys:
-            return [f"{action_text.task_words(keys)}: nothing of it waits or runs in this run"]
-        if await self._asked(Ask(action_text.cancel_question(stakes))) is None:
+        # On screen before it is whole: what is typed meanwhile comes here, where it does nothing.
+        words, aside = action_text.task_words(keys), self._aside()
+        ask = Ask([f"Cancel {words}: looking what hangs on it ..."], whole=False)
+        answered = self.push_screen(ask, wait_for_dismiss=True)
+        try:
+            stakes = await beside(lambda: doer.stakes(keys, shot))
+        except Exception:
+            ask.leave()
+            raise
+        if answered.done():
             return []
-        return await beside(lambda: doer.cancel(stakes.keys))
+        if not stakes.keys:
+            ask.leave()
+            return [f"{words}: nothing of it waits or runs in this run"]
+        ask.complete([*action_text.cancel_question(stakes), *aside])
+        return [] if await answered is None else await beside(lambda: doer.cancel(stakes.keys))
 
     def action_retry_tasks(self) -> None:
         """Send what is selected again, perhaps with more."""
@@ -198,6 +208,7 @@ class Acting(Frame[None]):
         deed: Callable[[Doer, Snapshot, Sequence[str]], Coroutine[Any, Any, list[str]]],
         *,
         needs_tasks: bool = True,
+        of: list[str] | None = None,
     ) -> None:
         """Begin it, about these tasks; None: about what is selected."""
         doer, shot, keys = self.setting.doer, self.shot, self.front.selected if of is None else of
@@ -209,7 +220,6 @@ class Acting(Frame[None]):
             self.tell("another action is not done yet")
         else:
             begin(self, partial(self._guarded, partial(deed, doer, shot, keys)), "acting")
-        of: list[str] | None = None,
 
     async def _guarded(self, deed: Callable[[], Coroutine[Any, Any, list[str]]]) -> None:
         """What was done is said; what a user can mend, too. A bug keeps its traceback."""
@@ -222,6 +232,11 @@ class Acting(Frame[None]):
             self.tell("\n".join(said))
             self.look_soon()
 
+    def _aside(self) -> list[str]:
+        """What is marked in front and not acted on, since a filter hides it."""
+        grid = self.front.grid
+        return [] if grid is None or not (text := grid.marks.hidden_text()) else [text]
+
     async def _asked(self, screen: Ask | Menu) -> Any:
         return await self.push_screen_wait(screen)
 
@@ -232,11 +247,6 @@ class Acting(Frame[None]):
 
 
 def _stage(text: str) -> Stage:
-    def _aside(self) -> list[str]:
-        """What is marked in front and not acted on, since a filter hides it."""
-        grid = self.front.grid
-        return [] if grid is None or not (text := grid.marks.hidden_text()) else [text]
-
     found = next((stage for stage in STAGES if stage == text), None)
     if found is None:
         raise ValueError(f"one of {', '.join(STAGES)}")
