@@ -99,7 +99,11 @@ def account(study: Study, books: Books, part: Part | None = None) -> Account:
     told, students = task_costs(study.plan, usable, found.tries), None
     if part is not None:
         told = TaskCosts({**part.costs, **told.productive}, told.wasted)
-        anew = {key: student_costs.of_set(held, told.productive) for key, held in part.students.items()}
+        costs_of = told.productive  # a student whose cost is odd is in none of them
+        anew = {
+            of: student_costs.of_set([one for one in held if one.key in costs_of], costs_of)
+            for of, held in part.students.items()
+        }
         students = {**part.added, **anew}
     costs = CostTable(study.plan, study.lineage, usable, told, students)
     named = [f"{entries[key].stage} {key}" for key in negative]

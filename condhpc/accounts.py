@@ -52,6 +52,7 @@ _decoder = msgspec.json.Decoder(_Line)
 _AMOUNTS = ("elapsed_s", "suspended_s", "cpus", "gpus", "shards", "nodes", "mem_mb", "energy_j")
 _TIMES = ("submit_s", "eligible_s", "start_s", "end_s")
 _MOST, _LATEST_S = 1e15, 1e11
+_INDEX_DIGITS = 20
 """More than anything that is charged, and later than any clock."""
 
 
@@ -166,7 +167,7 @@ def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iter
             continue
         try:
             held = _decoder.decode(line)
-        except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+        except (ValueError, RecursionError) as error:  # msgspec's errors, and bytes that are not UTF-8
             problems.append(f"{where}{number}: not a charge that this condhpc can read ({error}); the others count")
             continue
         if held.schema > SCHEMA:
@@ -180,8 +181,8 @@ def parsed(data: bytes, where: str, problems: list[str], first: int = 1) -> Iter
 def _strange(charge: Charge) -> str:
     """What cannot be of a charge and would be added up all the same: hours below 0 would give back what others took."""
     index = charge.element.partition("_")[2]
-    if index and not index.isdecimal():
-        return f"element '{charge.element}'"
+    if index and not (index.isdecimal() and len(index) <= _INDEX_DIGITS):
+        return f"element '{charge.element[:40]}'"
     for names, most in ((_AMOUNTS, _MOST), (_TIMES, _LATEST_S)):
         values = [getattr(charge, name) or 0 for name in names]
         if min(values) < 0 or max(values) > most:

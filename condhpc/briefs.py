@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from condhpc import energy_sums, lease
-from condhpc.energy import Energy, Grade
+from condhpc.energy import MOST, Amount, Energy, Grade
 from condhpc.energy_sums import Used
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
@@ -23,6 +23,8 @@ from condhpc.tries import End, Try, of_attempt
 
 _MOST_BYTES = 1 << 16
 _NUMBER = (int, float)
+_FINITE = 1e100
+"""As `measures.Finite`."""
 
 
 class Tried(msgspec.Struct, frozen=True, gc=False):
@@ -169,7 +171,7 @@ class _Record(msgspec.Struct):
     key: str
     attempt: int
     values: _Values
-    cost: dict[str, float]
+    cost: dict[str, Amount]
     environment: _Environment
     energy: tuple[Energy, ...] = ()
     started: float = 0.0
@@ -207,9 +209,9 @@ def of_record(layout: Layout, stage: Stage, key: str) -> Brief:
     before = [_tried(of_attempt(stage, key, held, recorded=True)) for held in found.attempts]
     return Brief(
         tried=(*before, last),
-        value=_number(values.top1_pct if stage == "evaluate" else values.value),
-        shards_gpu_s=_number(values.shards_gpu_s) or 0.0,
-        shards_cpu_s=_number(values.shards_cpu_s) or 0.0,
+        value=_number(values.top1_pct, 0.0, 100.0) if stage == "evaluate" else _number(values.value, -_FINITE, _FINITE),
+        shards_gpu_s=_number(values.shards_gpu_s, -MOST, MOST) or 0.0,
+        shards_cpu_s=_number(values.shards_cpu_s, -MOST, MOST) or 0.0,
         is_recorded=True,
     )
 
@@ -266,5 +268,10 @@ def _used(cost: dict[str, float], energy: tuple[Energy, ...]) -> tuple[float, fl
     return gpu_s, cpu_s, energy_sums.of_task(energy, gpus=gpu_s > 0)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, _NUMBER) else None
+def _number(value: Any, least: float, most: float) -> float | None:
+    """A number within bounds, None of what is none; raises ValueError for one that tables leave out, too."""
+    if not isinstance(value, _NUMBER):
+        return None
+    if not least <= value <= most:
+        raise ValueError(f"a value is not of {least:g} to {most:g}")
+    return float(value)

@@ -71,6 +71,7 @@ def lines(at: Standing) -> list[str]:
         found.append("the budget is lifted")
     elif at.is_used_up:
         found.append("used up: nothing more is begun, what waits is held")
+    found += at.doubts()
     if len(at.by_run) > 1:
         titles = {"gpu_h": "GPU-h", "cpu_h": "CPU-h", "kwh": "kWh"}
         units = [unit for unit, *_ in rows]

@@ -114,7 +114,7 @@ def collect(
         if min(made.known, default=1) >= kept_rows.ENTRY and accounts.is_settled(run, made.accounts):
             stamps.write(
                 run, layout, out_dir, _kinds(formats, families), before,
-                Made(paths, shown, made.keys, made.stages, held.looks),
+                Made(paths, shown, made.keys, made.stages, made.study.looks),
             )  # fmt: skip
     return _collected(paths, shown)
 

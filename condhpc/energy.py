@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,16 +14,22 @@ GRADES: tuple[Grade, ...] = ("A", "B", "C", "D", "none")
 """The best first."""
 
 
+MOST = 1e15
+"""Seconds, joules or bytes: more than any task takes, and little enough to be added up and squared."""
+Amount = Annotated[float, msgspec.Meta(ge=-MOST, le=MOST)]
+"""What is added up: of what other code wrote, too."""
+
+
 class Energy(msgspec.Struct, frozen=True, gc=False):
     """What a part of a node used for one attempt."""
 
     part: Part
-    joules: float | None
+    joules: Amount | None
     """None: not measured."""
     grade: Grade
     source: str
     """In words: `NVML energy counter, 2 GPUs`."""
-    window_s: float
+    window_s: Amount
     """Seconds that the figure is of."""
 
 

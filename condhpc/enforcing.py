@@ -34,6 +34,8 @@ def claim(run: RunFolder | None, layout: Layout, said: str, todo: Upper, slurm: 
     bound = given or (pot.budget if pot is not None else None)
     if bound is not None:
         at = standing(pot, layout, slurm, fresh=True) if pot is not None else None
+        for doubt in at.doubts() if at is not None else ():
+            say(doubt)
         _admit(bound, budget.total(todo.amounts.values()), at)
         if todo.unknown:
             say(f"what {todo.unknown} tasks may take is not known (no `time_min`, no records): nothing is reserved")
@@ -73,6 +75,7 @@ def enforce(
 ) -> Standing | None:
     """Where a run's budget stands; when it is used up, all its runs begin nothing more and what waits is held.
 
+    A closed run that shares it lets no other go beyond it; while these are within it, StoreError is raised.
     None for a run without a budget, and for another user's, who enforces it. What runs is ended where it is `hard`.
     Who looks often keeps one `known` from look to look.
     """
@@ -82,7 +85,7 @@ def enforce(
     if pot is None:
         return None
     rows = queue_of(pot, layout, slurm)
-    at = standing_in(pot, layout, rows, slurm, fresh=fresh, known=known)
+    at = standing_in(pot, layout, rows, slurm, fresh=fresh, known=known, at_least=True)
     if at.is_used_up and pot.budget is not None:
         told = f"budget used up: {budget.used_text(pot.budget, at.charged)}"
         for one in filter(is_own, map(layout.run, pot.runs)):

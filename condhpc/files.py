@@ -131,6 +131,16 @@ def small(path: str) -> bytes:
         os.close(handle)
 
 
+def raise_if_closed(path: Path) -> None:
+    """Raises PermissionError for a file that is not ours to read; another trouble is for its reader to find."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        raise
+    except OSError:
+        pass
+
+
 def mapped(path: Path) -> memoryview:
     """A file's bytes, read as they are looked at; for large files that are replaced and never changed in place."""
     with path.open("rb") as file:

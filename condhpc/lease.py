@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from condhpc.energy import Energy
+from condhpc.energy import Amount, Energy
 from condhpc.files import link_new, temporary
 from condhpc.layout import TaskFolder
 
@@ -49,7 +49,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     total: int = 0
     values: dict[str, float] = {}
-    cost: dict[str, float] = {}
+    cost: dict[str, Amount] = {}
     energy: tuple[Energy, ...] = ()
     gpu: str = ""
     """Type as CUDA calls it; empty on a CPU, before the stage looked, and in diaries that did not tell it yet."""
@@ -61,7 +61,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     time: float
     reason: str = ""
-    cost: dict[str, float] = {}
+    cost: dict[str, Amount] = {}
     energy: tuple[Energy, ...] = ()
     gpu: str = ""
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from condhpc import files
-from condhpc.energy import Energy
+from condhpc.energy import MOST, Amount, Energy
 from condhpc.layout import Layout
 from condhpc.lease import Attempt
 from condhpc.planned import no_collection
 from condhpc.spec import Stage
 from condhpc.store import SCHEMA
+
+
+def _free(levels: int) -> Any:
+    """What JSON may hold so many levels deep, with whole numbers of 64 bits: kept files take no others."""
+    number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    scalar = number | float | str | bool | None
+    return scalar if levels == 0 else scalar | list[_free(levels - 1)] | dict[str, _free(levels - 1)]  # type: ignore[misc]
+
+
+if TYPE_CHECKING:
+    Free = Any
+else:
+    Free = _free(8)  # checked while a record is decoded, where it takes a tenth of a microsecond
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -22,9 +35,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     key: str
     stage: Stage
     attempt: int
-    values: dict[str, Any]
-    cost: dict[str, float]
-    environment: dict[str, Any]
+    values: dict[str, Free]
+    cost: dict[str, Amount]
+    environment: dict[str, Free]
     energy: tuple[Energy, ...] = ()
     started: float = 0.0
     ended: float = 0.0
@@ -64,7 +77,7 @@ def read(layout: Layout, tasks: Iterable[tuple[Stage, str]]) -> Ledger:
             except OSError as error:
                 problems.append(f"{path}: cannot be read ({error.strerror}); ask its owner, it is left out")
                 continue
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 problems.append(f"{path}: not a readable record ({error}); `condhpc retry` computes it again")
                 continue
             if found.schema > SCHEMA:
@@ -96,6 +109,10 @@ def _strange(found: Entry) -> str:
         return f"from {found.started} to {found.ended}: expected epoch seconds"
     for name in ("shards_gpu_s", "shards_cpu_s"):
         seconds = values(name, 0.0)
-        if type(seconds) is not float and type(seconds) is not int:
-            return f"{name} is {seconds!r}, expected seconds"
+        if (type(seconds) is not float and type(seconds) is not int) or not -MOST <= seconds <= MOST:
+            return f"{name} is {seconds!r:.40}, expected seconds"
+    if found.stage == "relabel":
+        size = values("label_bytes", 0)
+        if type(size) is not int or not 0 <= size <= MOST:
+            return f"label_bytes is {size!r:.40}, expected a number of bytes"
     return ""

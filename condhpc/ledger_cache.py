@@ -26,7 +26,7 @@ from condhpc.ledger import Entry, Ledger
 from condhpc.planned import no_collection
 from condhpc.spec import Stage
 
-_VERSION = 3
+_VERSION = 4
 LONG = ("correct_bits", "per_class", "probed_top1_pct")
 """Values that no table shows."""
 ABSENT, _HIDDEN = -2, -1

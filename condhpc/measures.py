@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -26,19 +27,23 @@ _DIGITS = 12
 """Of means, deviations and intervals; single values are written with as many digits as they have."""
 
 
+Finite = Annotated[float, msgspec.Meta(ge=-1e100, le=1e100)]
+"""What can be added up and squared: no measure is as large, whatever its unit."""
+
+
 class Measure(msgspec.Struct, frozen=True, gc=False):
     """What an analysis' record says, beside its per-class values."""
 
-    value: float | None
+    value: Finite | None
     unit: str
     better: str
     reason: str = ""
-    pooled: float | None = None
+    pooled: Finite | None = None
     """Over all classes at once."""
-    reference: float | None = None
+    reference: Finite | None = None
     """What an equal-size random subset of the real data has."""
-    low: float | None = None
-    high: float | None = None
+    low: Finite | None = None
+    high: Finite | None = None
     interval_over: str | None = None
     """What its interval resamples: real points, never the points of the set."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from typing import cast
@@ -93,8 +92,11 @@ class Observer:
         """Records of a run that is over which only words vouch for, in random order; None: nobody opens any."""
         self._denied: set[int] = set()
         """Of these, those that cannot be read."""
-        self._ended: set[str] = set()
-        """Elements of a run of another user that are over, as far as its accounting tells."""
+        self._grace_s = grace_s
+        self._ended: dict[str, float] = {}
+        """Elements of a run of another user that are over, as its accounting tells, and when it was first seen to."""
+        self._ended_before: frozenset[str] = frozenset()
+        """Those that were over at the first look."""
         self._accounting_bytes = -1
         self._seen_s = clock()
         """When the run's folder was there last: what is told of it is as old as that."""
@@ -129,8 +131,7 @@ class Observer:
             self._begin()
         self._own.refresh()
         self._others.refresh(self._own)
-        self._read_accounting()
-        changed = self._heard() | self._queue_changes()
+        changed = self._read_accounting() | self._heard() | self._queue_changes()
         changed |= self._pool_changes() | self._budget_changes()
         self._judge(range(len(self._plan)) if all_again else sorted(changed | self._due(changed)))
         if self._unopened is not None and self._trust_hints and self._tally.summary() != "running":
@@ -252,7 +253,8 @@ class Observer:
         attempt = look.attempt
         trouble = self._folders.trouble(line.key)
         is_open = attempt is not None and attempt.end is None
-        if grace or is_open or (standing == "active" and not is_over(hint)):
+        has_just_ended = self._has_just_ended(element)
+        if grace or is_open or ((standing == "active" or has_just_ended) and not is_over(hint)):
             self._hot[at] = None
         evidence = Evidence(
             leased_live=self._eye.is_live(attempt),
@@ -268,14 +270,43 @@ class Observer:
         row = described(line, evidence, attempt, element, queued, self._over_budget)
         return msgspec.structs.replace(row, detail=trouble) if trouble and row.state in BAD else row
 
-    def _read_accounting(self) -> None:
-        """What its owner kept of it tells which elements of a run are over whose queue is not ours to ask."""
+    def _read_accounting(self) -> set[int]:
+        """What its owner kept of it tells which elements of a run are over whose queue is not ours to ask.
+
+        Tasks of those of which it says now that they are over, or that they come again.
+        """
         if self._asker is not None:
-            return
-        with suppress(OSError):
+            return set()
+        try:
             size = self._own.run.accounting.stat().st_size
-            if size != self._accounting_bytes:
-                self._accounting_bytes, self._ended = size, accounts.over(self._own.run)
+        except FileNotFoundError:
+            size = 0
+        except OSError:
+            return set()
+        if size == self._accounting_bytes:
+            return set()
+        over, now = accounts.over(self._own.run), self._clock()
+        if self._accounting_bytes < 0:
+            self._ended_before = frozenset(over)
+        changed = self._ended.keys() ^ over
+        self._accounting_bytes = size
+        self._ended = {element: self._ended.get(element, now) for element in over}
+        self._ended_before &= over  # what came again ends before our eyes
+        return self._places_in(changed) if changed else set()
+
+    def _places_in(self, elements: Collection[str]) -> set[int]:
+        return {
+            at
+            for held in self._own.submissions
+            if held.reply is not None
+            for index, pack in enumerate(held.intent.elements)
+            if f"{held.reply.job}_{index}" in elements
+            for at in self._places_of(pack)
+        }
+
+    def _has_just_ended(self, element: str) -> bool:
+        """By the accounting, which may be quicker than the file system that shows the record."""
+        return element in self._ended and self._eye.now - self._ended[element] < self._grace_s
 
     def _whereabouts(self, place: Place | None) -> tuple[str, InQueue | None, QueueRow | None, bool]:
         """Id, standing and row of an element, and whether it may still be heard of."""
@@ -285,7 +316,7 @@ class Observer:
             return "", self._pools.standing[place.name], None, False
         element = self._queue.element(place)
         if element in self._ended:
-            return element, None, None, False
+            return element, None, None, element not in self._ended_before and self._has_just_ended(element)
         standing, row = self._queue.standing(place, element)
         return element, standing, row, self._queue.within_grace(place, element, row, self._eye.now)
 

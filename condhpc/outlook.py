@@ -140,6 +140,10 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     """Mean over the cell's sets by name: metrics, and `gpu_h`, `cpu_h`, `kwh` of construction."""
 
 
+PARTIAL = "costs and results are"
+"""How a note begins that is true only until everything has been read and added up."""
+
+
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """All of it, as of one moment."""
 
@@ -152,3 +156,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[CellResult] = []
     notes: list[str] = []
     """What of this could not be told and why, one line each."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the next look tells more though nothing happens until then."""
+        return any(note.startswith(PARTIAL) for note in self.notes)

@@ -25,7 +25,7 @@ from condhpc.errors import first_few
 from condhpc.failure_groups import FailureGroups
 from condhpc.findings import Row, Snapshot
 from condhpc.layout import Layout, RunFolder
-from condhpc.outlook import Costs, Outlook
+from condhpc.outlook import PARTIAL, Costs, Outlook
 from condhpc.pace import Paces
 from condhpc.pivot import Pivot
 from condhpc.spent_budget import Budgets
@@ -166,7 +166,7 @@ class Outlooks:
             if row.state == "recorded":
                 return briefs.of_record(self._layout, row.stage, row.key)
             return briefs.of_diaries(self._layout, row.stage, row.key, running=row.state == "running")
-        except (OSError, ValueError) as error:  # msgspec's errors, and bytes that are not UTF-8
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors, and bytes that are not UTF-8
             self._unreadable[row.key] = str(error)
             return EMPTY
 
@@ -207,9 +207,9 @@ class Outlooks:
     def _notes(self, costs: Costs, *, complete: bool) -> Iterator[str]:
         if self._todo:
             total = len(self._todo) + self._read_so_far
-            yield f"costs and results are of {self._read_so_far} of {total} tasks: more are being read"
+            yield f"{PARTIAL} of {self._read_so_far} of {total} tasks: more are being read"
         elif not complete:
-            yield "costs and results are being added up"
+            yield f"{PARTIAL} being added up"
         if self._unreadable:
             named = first_few([f"{key[:12]} ({why})" for key, why in self._unreadable.items()], 3)
             yield f"{len(self._unreadable)} records or diaries cannot be read and do not count: {named}"

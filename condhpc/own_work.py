@@ -8,15 +8,18 @@ recorded, and one for every folder above one that was not begun.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from condhpc import budget, energy_sums, estimates, lease, ledger, runs, tries
+from condhpc import budget, energy_sums, estimates, files, lease, ledger, runs, tries
 from condhpc.budget import Amounts
 from condhpc.energy import Energy
 from condhpc.layout import Layout, RunFolder
+from condhpc.ledger import Entry
 from condhpc.runs import PlanLine
 from condhpc.tries import Try
 
@@ -63,26 +66,45 @@ class OwnWork:
     def amounts(self) -> Amounts:
         """Hours of local work, which nobody else counts, and energy of all work, by now.
 
-        Of an attempt with costs below 0 nothing is believed: it would give back what others were charged.
+        Of an attempt with costs below 0 nothing is believed: it would give back what others were charged. Raises
+        PermissionError where a folder, record or diary is closed to us, now and whenever it is asked again.
         """
+        try:
+            return self._amounts()
+        except PermissionError:
+            self._folders.clear()  # nothing is taken to have been looked at
+            self._diaries.clear()
+            raise
+
+    def _amounts(self) -> Amounts:
         self._find_begun()
         news = {path: line for path, line in self._begun.items() if self._has_changed(path)}
         lines = list(news.values())
         entries = ledger.read(self._layout, ((line.stage, line.key) for line in lines)).entries
-        found: dict[str, list[Try]] = {line.key: [] for line in lines}
-        for one in tries.read(self._layout, lines, entries).tries:
-            found[one.key].append(one)
         for path, line in news.items():
-            self._took[line.key] = _taken(self._run.name, found[line.key])
+            self._took[line.key] = _taken(self._run.name, self._tried(line, entries))
             if line.key in entries:
                 for held in (self._begun, self._folders, self._diaries):
                     held.pop(path, None)
         return budget.total(self._took.values())
 
+    def _tried(self, line: PlanLine, entries: Mapping[str, Entry]) -> list[Try]:
+        """Attempts at one task. Tables leave out what is closed to them; here that would count as 0."""
+        if line.key in entries:
+            return tries.read(self._layout, [line], entries).tries
+        folder = self._layout.task(line.stage, line.key)
+        files.raise_if_closed(folder.record)
+        try:
+            return [tries.of_attempt(line.stage, line.key, held, recorded=False) for held in lease.attempts(folder)]
+        except PermissionError:
+            raise
+        except OSError:  # a stale handle: as if nobody began it, until it changes
+            return []
+
     def _find_begun(self) -> None:
         for above in [above for above, tasks in self._waiting.items() if tasks and self._is_another(above)]:
             tasks = self._waiting[above]
-            for path in [path for path in tasks if os.path.isdir(path)]:  # noqa: PTH112
+            for path in [path for path in tasks if _is_folder(path)]:
                 self._begun[path] = tasks.pop(path)
 
     def _is_another(self, path: str) -> bool:
@@ -108,12 +130,28 @@ class OwnWork:
             folder = self._layout.task(line.stage, line.key)
             number = lease.latest_number(folder)
             newest = str(folder.lease(number)) if number else None
-            is_recorded = os.path.exists(folder.record)  # noqa: PTH110
+            is_recorded = _is_there(folder.record)
         else:
             newest, is_recorded = before.path, False
         now = None if newest is None else _Diary(newest, _size(newest))
         self._diaries[path] = now
         return is_recorded or now != before
+
+
+def _is_folder(path: str) -> bool:
+    """Unlike `os.path.isdir` it raises where it is not for us to know."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _size(path: str) -> int:

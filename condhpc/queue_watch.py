@@ -35,6 +35,7 @@ class QueueWatch:
         """One question for all of these that have unrecorded tasks; packs of the elements that changed."""
         unfinished = [held for held in submissions if held.intent.backend == "slurm"]
         if self._asker is None or not unfinished:
+            self.error = ""  # nothing rests on the queue any more: that it was silent once is no news
             return []
         jobs = {held.reply.job for held in unfinished if held.reply is not None}
         # A submission without a reply is known by its name only: then all rows of this user are wanted.

@@ -59,10 +59,10 @@ class Sights:
         try:
             if store.is_recorded(work.folder):
                 return "cached"
-        except CorruptArtefactError as error:  # that task's trouble alone: the pack goes on
+            own = self.state(work.folder)
+        except (CorruptArtefactError, PermissionError) as error:  # that task's trouble alone: the pack goes on
             print(error, file=sys.stderr, flush=True)
             return "failed"
-        own = self.state(work.folder)
         if own in {"wait", "failed", "blocked"}:
             return own
         if not self._peers:
@@ -80,9 +80,9 @@ class Sights:
         try:
             if store.is_recorded(folder):
                 return "cached"
-        except CorruptArtefactError:
+            state = self.state(folder)
+        except (CorruptArtefactError, PermissionError):
             return "failed"
-        state = self.state(folder)
         if state != "ready":
             return state
         own = self._by_key.get(key)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from condhpc import accounts, budget, reservations, runs
+from condhpc import accounts, budget, files, reservations, runs
 from condhpc import profile as profiles
 from condhpc.budget import Amounts, Budget
 from condhpc.charges import Charge
@@ -39,11 +39,20 @@ class Standing(msgspec.Struct, frozen=True):
     """For what waits or runs, at most, beyond what that was charged so far."""
     by_run: dict[str, Amounts]
     """What each of its runs was charged."""
+    vanished: tuple[str, ...] = ()
+    """Runs without a folder: nobody knows what they were charged, and nothing of it counts."""
 
     @property
     def is_used_up(self) -> bool:
         """Whether the charge has reached the budget in any unit."""
         return self.pot.budget is not None and bool(budget.reached(self.pot.budget, self.charged))
+
+    def doubts(self) -> list[str]:
+        """A line for each run that its figures are without."""
+        return [
+            f"run {name}: its folder is gone; what it was charged is not known and is left out"
+            for name in self.vanished
+        ]
 
 
 class _Span(NamedTuple):
@@ -66,6 +75,8 @@ class _Member(NamedTuple):
     spans: list[_Span]
     own: Amounts
     """Charged by its own diaries: local work, and all energy."""
+    over: frozenset[str] | None
+    """Where squeue does not show the run: elements of which its accounting said the last word. None: squeue tells."""
 
     @property
     def charged(self) -> Amounts:
@@ -114,33 +125,48 @@ def standing_in(
     *,
     fresh: bool,
     known: Known | None = None,
+    at_least: bool = False,
 ) -> Standing:
     """As `standing`, by rows of squeue that are at hand; `known` is what the caller's last look left.
 
-    Raises StoreError where a run that shares the budget is closed to us.
+    Raises StoreError where a run that shares the budget is closed to us; with `at_least` not where the others have used
+    it up by themselves, whose figures then are the answer.
     """
-    known = known or Known()
-    try:
-        members = [_member(layout.run(name), layout, queue, pot.budget, slurm, known, fresh=fresh) for name in pot.runs]
-    except PermissionError as error:
+    known, shown = known or Known(), Queue(queue)
+    members: list[_Member] = []
+    reserved: list[Amounts] = []
+    closed: PermissionError | None = None
+    for run in map(layout.run, pot.runs):
+        try:
+            member = _member(run, layout, queue, pot.budget, slurm, known, fresh=fresh)
+            reserved += _outstanding(member, shown)
+            members.append(member)
+        except PermissionError as error:
+            closed = closed or error
+    found = _summed(pot, layout, members, reserved)
+    if closed is not None and not (at_least and found.is_used_up):
         raise StoreError(
-            f"{error.filename}: {error.strerror}, and what a budget was charged must be read whole; ask the owner for "
-            "the right to read the run, or use a budget of your own"
-        ) from error
-    shown = Queue(queue)
+            f"{closed.filename}: {closed.strerror}, and what a budget was charged must be read whole; ask the owner "
+            "for the right to read the run, or use a budget of your own"
+        ) from closed
+    return found
+
+
+def _summed(pot: Pot, layout: Layout, members: Sequence[_Member], reserved: Iterable[Amounts]) -> Standing:
     return Standing(
         pot=pot,
         charged=budget.total(member.charged for member in members),
-        reserved=budget.total(amounts for member in members for amounts in _outstanding(member, shown)),
+        reserved=budget.total(reserved),
         by_run={member.view.run.name: member.charged for member in members},
+        vanished=tuple(name for name in pot.runs if not layout.run(name).path.exists()),
     )
 
 
 def queue_of(pot: Pot, layout: Layout, slurm: Slurm | None) -> list[QueueRow]:
-    """What squeue shows of all runs of a budget, by one call; nothing without Slurm."""
+    """What squeue shows of our own runs of a budget, by one call; nothing without Slurm."""
     if slurm is None:
         return []
-    jobs = sorted(job for name in pot.runs for job in jobs_of(layout.run(name)))
+    jobs = sorted(job for run in filter(is_own, map(layout.run, pot.runs)) for job in jobs_of(run))
     return slurm.queue(jobs) if jobs else []
 
 
@@ -163,19 +189,26 @@ def _member(
     fresh: bool,
 ) -> _Member:
     view = known.view(run)
-    if slurm is not None and is_own(run) and (fresh or _age_s(run) > _FRESH_S):
+    is_shown = slurm is not None and is_own(run)
+    if slurm is not None and is_shown and (fresh or _age_s(run) > _FRESH_S):
         accounts.refresh(run, layout, slurm)
         run.accounting_asked.touch()
     by_job = {held.reply.job: held for held in view.submissions if held.reply is not None and held.reply.job}
-    spans = _spans(accounts.charges(run, layout), [row for row in queue if row.ids.parent in by_job], by_job, run)
+    files.raise_if_closed(run.accounting)  # `accounts.read` would only say that nothing counts as charged
+    kept = accounts.read(run)
+    spans = _spans(kept.charges, [row for row in queue if row.ids.parent in by_job], by_job, run)
     wants_kwh = bound is not None and bound.kwh is not None
     is_local = any(held.intent.backend == "local" for held in view.submissions)
-    return _Member(view, spans, known.own(run, layout) if wants_kwh or is_local else Amounts())
+    own = known.own(run, layout) if wants_kwh or is_local else Amounts()
+    return _Member(view, spans, own, None if is_shown else kept.over)
 
 
 def is_own(run: RunFolder) -> bool:
     """Whether it is this user's: another's accounting and queue are not ours to ask for, nor its work to stop."""
-    return run.path.stat().st_uid == os.getuid()
+    try:
+        return run.path.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # somebody deleted it: that ends nothing for those that share its budget
+        return False
 
 
 def _age_s(run: RunFolder) -> float:
@@ -229,17 +262,19 @@ def _outstanding(member: _Member, queue: Queue) -> Iterator[Amounts]:
         if reserve is None:
             continue
         for index, pack in enumerate(held.intent.elements):
-            if _may_compute(held, index, queue):
+            if _may_compute(held, index, queue, member.over):
                 element = f"{held.reply.job}_{index}" if held.reply is not None else ""
                 yield _left(member.view, held, reserve, index, pack, budget.total(charged[element]))
 
 
-def _may_compute(held: Submission, index: int, queue: Queue) -> bool:
+def _may_compute(held: Submission, index: int, queue: Queue, over: frozenset[str] | None) -> bool:
+    """`over`: of a run that squeue does not show, the elements that are; of the others nobody knows that they are."""
     if held.reply is None:
         return True  # nobody knows: it counts until it is reconciled
     if held.intent.backend == "local":
         return pool_is_alive(held.reply) is not False
-    return queue.standing(f"{held.reply.job}_{index}") is not None
+    element = f"{held.reply.job}_{index}"
+    return queue.standing(element) is not None if over is None else element not in over
 
 
 def _left(

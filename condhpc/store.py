@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from condhpc import keys
-from condhpc.energy import Energy
+from condhpc.energy import Amount, Energy
 from condhpc.errors import CorruptArtefactError, InputMissingError, Stopped, StoreError
 from condhpc.files import publish
 from condhpc.layout import Layout, TaskFolder
@@ -43,7 +43,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     artefacts: dict[str, Artefact]
     values: dict[str, Any]
     """The stage's results, units in names."""
-    cost: dict[str, float]
+    cost: dict[str, Amount]
     energy: tuple[Energy, ...] = ()
     environment: dict[str, Any]
     """Code digest, versions, device, host: recorded, not hashed."""
@@ -109,7 +109,7 @@ def read_record(folder: TaskFolder) -> Record | None:
         return None
     try:
         record = _record_decoder.decode(data)
-    except ValueError as error:  # msgspec's errors, and bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # msgspec's errors, and bytes that are not UTF-8
         raise CorruptArtefactError(f"{folder.record}: not a readable record ({error}); {_RETRY}") from error
     if record.key != folder.path.name:
         raise CorruptArtefactError(f"{folder.record}: is the record of another task, {record.key}; {_RETRY}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -23,17 +23,21 @@ from condhpc.spec import Stage
 _T = TypeVar("_T")
 
 
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
+"""In percent."""
+
+
 class Evaluated(msgspec.Struct, frozen=True, gc=False):
     """What an evaluation's record says, beside its per-image bits."""
 
-    top1_pct: float
+    top1_pct: Share
     test_count: int
     steps: int | None = None
     batch: int | None = None
     resolution: int | None = None
     train_count: int | None = None
     label_bytes: int | None = None
-    top1_pct_best: float | None = None
+    top1_pct_best: Share | None = None
     """Of the tests on the way of a native protocol: chosen on test data, for comparison with publications alone."""
 
 

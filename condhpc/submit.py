@@ -131,10 +131,10 @@ def _same_run(layout: Layout, prepared: Prepared) -> RunFolder | None:
         try:
             if not run.plan.is_file() or run.manifest.read_bytes() != prepared.source:
                 continue
+            if without_shards(runs.plan(run)) == planned:
+                return run
         except PermissionError:  # a colleague's, who keeps it closed
             continue
-        if without_shards(runs.plan(run)) == planned:
-            return run
     return None
 
 

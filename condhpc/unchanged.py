@@ -11,6 +11,7 @@ complete, other formats, another release or a changed source file of condhpc.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 from array import array
@@ -145,10 +146,12 @@ def _of_store(layout: Layout) -> Iterator[Look]:
 
 
 def code() -> Look:
-    """The newest source file of what writes tables, and how many there are."""
+    """The source files of what writes tables, by name, age and size: one that replaces another may be older."""
     home = Path(condhpc.__file__).parent
-    seen = [entry.stat().st_mtime_ns for folder in (home, home / "paper") for entry in os.scandir(folder)]
-    return condhpc.__version__, max(seen), len(seen)
+    entries = (entry for folder in (home, home / "paper") for entry in os.scandir(folder))
+    seen = sorted((one.path, one.stat().st_mtime_ns, one.stat().st_size) for one in entries if one.name.endswith(".py"))
+    digest = hashlib.blake2b(repr(seen).encode(), digest_size=7).digest()
+    return condhpc.__version__, int.from_bytes(digest), len(seen)
 
 
 def _same_records(stamp: _Stamp, layout: Layout) -> bool:

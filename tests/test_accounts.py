@@ -309,21 +309,24 @@ def test_odd_lines_are_named_and_the_rest_counts(tmp_path: Path) -> None:
     told(made_run, sacct_row("608_0", Start=1000, End=400) + sacct_row("608_1", "MELTED") + sacct_row("608_2"))
     good = made_run.run.accounting.read_bytes().splitlines()[0]
     newer = good.replace(b'"schema":1', b'"schema":9')
-    made_run.run.accounting.write_bytes(made_run.run.accounting.read_bytes() + newer + b'\nrubbish\n{"sch')
+    deep = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    made_run.run.accounting.write_bytes(
+        made_run.run.accounting.read_bytes() + newer + b"\nrubbish\n" + deep + b'\n{"sch'
+    )
     told(made_run, sacct_row("608_3"))
     found = accounts.read(made_run.run)
     assert [c.element for c in found.charges] == ["608_0", "608_1", "608_2", "608_3"]
     assert [
-        [word in problem for word in ("schema 9", ":5:", ":6:", "608_0", "MELTED")].index(True)
+        [word in problem for word in ("schema 9", ":5:", ":6:", ":7:", "608_0", "MELTED")].index(True)
         for problem in found.problems
-    ] == [0, 1, 2, 3, 4]
+    ] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("elapsed_s", -600), ("gpus", -1), ("cpus", -4), ("suspended_s", -1), ("mem_mb", -1), ("energy_j", -1.0),
-        ("start_s", 10**12), ("end_s", -1), ("element", "608_x"),
+        ("start_s", 10**12), ("end_s", -1), ("element", "608_x"), ("element", "608_" + "9" * 5000),
     ],
 )  # fmt: skip
 def test_a_charge_that_cannot_be_is_left_out(tmp_path: Path, name: str, value: object) -> None:

@@ -191,6 +191,23 @@ def test_failed_squeue_leaves_old_data_and_says_so(made: MadeRun) -> None:
     assert second.queue_error
 
 
+def test_error_of_squeue_ends_with_the_last_task(made: MadeRun) -> None:
+    """Where all is recorded nobody asks squeue again, and that it failed before is not told for ever."""
+    a = made.condense()
+    made.write()
+    name = made.submit([a], sent=LONG_AGO)
+    queue = FakeQueue(squeue_row("608_0", "RUNNING"))
+    observer = Observer(made.run, made.layout, queue)
+    observer.snapshot()
+    queue.error = SchedulerError("squeue: no answer within 60 s")
+    assert observer.snapshot().queue_error
+    made.record(a)
+    made.hint(name, 0, a, "recorded")
+    shots = [observer.snapshot(), observer.snapshot()]
+    assert states(shots[-1]) == {a: "recorded"}
+    assert (shots[-1].queue_error, shots[-1].problems) == ("", [])
+
+
 def test_lost_reply_is_found_by_the_name_of_the_submission(made: MadeRun) -> None:
     """An intent without a reply has its elements matched through the job name."""
     a = made.condense()

@@ -275,6 +275,7 @@ def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pyte
         looks.append(held.of(filled.shot()))
     assert looks[0].notes[0].startswith("costs and results are of ")
     assert len(looks) > 2
+    assert [look.is_partial for look in looks] == [True] * (len(looks) - 1) + [False]
     assert looks[-1] == filled.fresh()
 
 
@@ -284,6 +285,10 @@ def test_a_slice_of_time_reads_some_and_says_so(filled: World, monkeypatch: pyte
         ({}, "truncated"),
         ({"schema": 99}, "schema 99, known up to 1"),
         ({"key": "f" * 32}, f"it is the record of evaluate {'f' * 32}"),
+        ({"values": {"top1_pct": 10**400}}, "a value is not of 0 to 100"),
+        ({"values": {"top1_pct": 1e200}}, "a value is not of 0 to 100"),
+        ({"values": {"top1_pct": 50.0, "shards_gpu_s": 10**400}}, "a value is not of -1e+15 to 1e+15"),
+        ({"cost": {"gpu_s": 1e308}}, "<= 1000000000000000.0"),
     ],
 )
 def test_an_unreadable_record_is_named(filled: World, change: dict[str, Any], why: str) -> None:

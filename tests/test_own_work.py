@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from made_owners import as_anybody, close, give_away, needs_root
 from made_runs import MadeRun
 
 from condhpc import lease, ledger, runs, tries
 from condhpc.budget import Amounts
 from condhpc.layout import Layout, TaskFolder
-from condhpc.lease import Lease
+from condhpc.lease import Attempt, Lease
 from condhpc.ledger import Ledger
 from condhpc.own_work import OwnWork
 from condhpc.spec import Stage
@@ -125,3 +126,60 @@ def test_what_did_not_change_is_not_read_again(made: MadeRun, read: list[str]) -
     read.clear()
     assert own.amounts().gpu_h == pytest.approx(before.gpu_h + 0.03)
     assert set(read) == {keys[4], keys[6]}
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["record", "diary", "folder", "fan"])
+def test_what_is_closed_is_not_taken_for_nothing(made: MadeRun, tmp_path: Path, closed: str) -> None:
+    """It is refused as often as it is asked for, and counts as soon as it is open."""
+    key = made.lines[0].key
+    folder = made.folder(key)
+    if closed == "diary":
+        made.lease(key, owner=lease.myself(run=made.run.name)).pulse(step=1, total=2, values={}, cost={"gpu_s": 3600.0})
+    else:
+        made.record(key, environment={"run": made.run.name}, cost={"gpu_s": 3600.0})
+    for path in (made.layout.root / "store").rglob("*"):
+        os.utime(path, (1.0, 1.0))
+    give_away(made.layout.root)
+    path = {"record": folder.record, "diary": folder.lease(1), "folder": folder.path, "fan": folder.path.parent}[closed]
+    mode = path.stat().st_mode
+    close(path)
+    clock = [0.0]
+    own = OwnWork(made.run, made.layout, lambda: clock[0])
+
+    def looks() -> list[str]:
+        found = []
+        for _ in range(4):
+            clock[0] += 5.0
+            try:
+                found.append(str(own.amounts().gpu_h))
+            except PermissionError as error:
+                found.append(type(error).__name__)
+        return found
+
+    assert as_anybody(looks, tmp_path / "answer.json") == ["PermissionError"] * 4
+    path.chmod(mode)
+    assert as_anybody(looks, tmp_path / "answer.json") == ["1.0"] * 4
+
+
+def test_what_was_closed_counts_once_it_is_open(made: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that was refused does not count as one."""
+    key = made.lines[0].key
+    made.lease(key, owner=lease.myself(run=made.run.name)).pulse(step=1, total=2, values={}, cost={"gpu_s": 3600.0})
+    for path in (made.layout.root / "store").rglob("*"):
+        os.utime(path, (1.0, 1.0))
+    clock = [0.0]
+    own = OwnWork(made.run, made.layout, lambda: clock[0])
+
+    def refused(folder: TaskFolder, up_to: int | None = None) -> list[Attempt]:
+        del up_to
+        raise PermissionError(13, "Permission denied", str(folder.path))
+
+    with monkeypatch.context() as closed:
+        closed.setattr(lease, "attempts", refused)
+        for _ in range(3):
+            clock[0] += 5.0
+            with pytest.raises(PermissionError):
+                own.amounts()
+    clock[0] += 5.0
+    assert own.amounts().gpu_h == pytest.approx(1.0)

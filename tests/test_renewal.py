@@ -221,6 +221,66 @@ def test_whatever_changed_is_renewed_without_a_whole_read(large: Large, tmp_path
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
 
 
+def test_a_student_with_a_cost_below_nothing_costs_one_line_each_time(large: Large, tmp_path: Path) -> None:
+    """Once rows are kept, too: its cost is in no sum, and a look at all says the same."""
+    large.record(large.students[0], 50.0, cost={"wall_s": 9.5, "gpu_s": -1.0})
+    for anew in (False, True, False):
+        problems = gather(large, tmp_path / "out", anew=anew).problems
+        assert [large.students[0] in one and "costs below 0" in one for one in problems] == [True]
+        gather(large, tmp_path / "fresh", anew=True)
+        assert files(tmp_path / "out") == files(tmp_path / "fresh")
+    large.record(large.students[1], 60.0)
+    assert len(gather(large, tmp_path / "out").problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("student", {"top1_pct": 1e200, "test_count": 10}),
+        ("student", {"top1_pct": -1.0, "test_count": 10}),
+        ("measure", {"value": 1e308, "unit": "share", "better": "higher"}),
+        ("measure", {"value": 1.0, "unit": "share", "better": "higher", "pooled": -1e308}),
+    ],
+)
+def test_a_result_that_no_sum_can_take_costs_one_line(
+    large: Large, tmp_path: Path, kind: str, values: dict[str, Any]
+) -> None:
+    """Of two records, as one alone need not overflow; all others are collected."""
+    keys = large.students[:2] if kind == "student" else large.measures[:2]
+    for key in keys:
+        large.made.folder(key).record.unlink()
+        large.made.record(key, values)
+    for anew in (False, True):
+        problems = [one for one in gather(large, tmp_path / "out", anew=anew).problems if "does not fit" in one]
+        assert [key in one for key, one in zip(keys, problems, strict=True)] == [True, True]
+
+
+def test_a_record_that_changes_while_families_are_made_is_seen_the_next_time(
+    large: Large, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells that tables are as they were is of before they were made."""
+    out, run, layout = tmp_path / "all", large.made.run, large.made.layout
+    written = collect.write
+
+    def family(study: Any, out_dir: Path) -> list[Path]:
+        return []
+
+    def write(*given: Any) -> list[Path]:
+        paths = written(*given)
+        large.record(large.students[6], 77.0)
+        return paths
+
+    for key in (large.new, large.students[-1], large.students[5]):
+        large.record(key, 60.0)
+    collect.collect(run, layout, out, large.look(), families=(family,))
+    assert collect.unchanged(run, layout, out, families=(family,)) is not None
+    large.record(large.students[5], 61.0)
+    monkeypatch.setattr(collect, "write", write)
+    collect.collect(run, layout, out, large.look(), families=(family,))
+    assert b",77.0," not in (out / "results.csv").read_bytes()
+    assert collect.unchanged(run, layout, out, families=(family,)) is None
+
+
 def test_a_set_that_is_gone_while_its_students_are_there_takes_a_whole_read(large: Large) -> None:
     """Its kind may no longer be known; and a run whose rows were not kept takes one."""
     run, layout = large.made.run, large.made.layout

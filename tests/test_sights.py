@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from made_owners import as_anybody, close, give_away, needs_root
 from made_tasks import analyze, condense, folder_of, site
 
 from condhpc import attempt, keys, lease, store
@@ -56,6 +57,27 @@ def test_a_record_that_cannot_be_read_is_its_own_tasks_trouble(root: Path, capfd
     sights, work = seen(root, bad, fine)
     assert [sights.of(one, {}) for one in work] == ["failed", "ready"]
     assert "not a readable record" in capfd.readouterr().err
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["folder", "record", "diary"])
+def test_a_closed_task_of_another_user_is_its_own_tasks_trouble(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], closed: str
+) -> None:
+    """What cannot be looked at is said and left, also as an input of what peers share; the next task is looked at."""
+    theirs, fine = condense(0), condense(1)
+    held(root, theirs).end("stopped")
+    folder = folder_of(root, theirs)
+    folder.record.write_bytes(b"{}")
+    if closed == "diary":
+        folder.record.unlink()
+    give_away(folder.path.parent)
+    path = {"folder": folder.path, "record": folder.record, "diary": folder.lease(1)}[closed]
+    close(path)
+    sights, work = seen(root, theirs, fine, analyze({"set": keys.key(theirs)}), peers=True)
+    looks = as_anybody(lambda: [sights.of(one, {}) for one in work], tmp_path / "answer.json")
+    assert looks == ["failed", "ready", "blocked"]
+    assert str(path) in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

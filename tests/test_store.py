@@ -170,7 +170,10 @@ def test_foreign_record_is_never_used(root: Path, recorded: TaskFolder) -> None:
         store.is_recorded(other)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b'{"key": "\xff"}', b"null"])
+DEEP = b'{"values": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b'{"key": "\xff"}', b"null", DEEP])
 def test_unreadable_record_is_reported(recorded: TaskFolder, damage: bytes) -> None:
     """A record that is no record is an error that says what to do, never a hit and never silence."""
     recorded.record.write_bytes(damage)

@@ -18,6 +18,7 @@ import msgspec
 import psutil
 import pytest
 from children import until
+from made_owners import as_anybody, close, give_away, needs_root
 from made_submits import MANIFEST, FakePool, manifest_here, profile_here, send
 
 import condhpc
@@ -393,3 +394,21 @@ def test_what_others_compute_is_waited_for_and_not_sent(
     said = send(manifest, profile_here(root), lambda: opened.append(1) or FakePool(), monkeypatch)
     assert opened == [1]
     assert said == [f"nothing to submit: 0 recorded, 2 live; see run {runs.find(Layout(root), None).name}"]
+
+
+@needs_root
+def test_a_colleagues_closed_plan_is_no_run_of_ours(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They sent the same manifest, which we may read: we get a run of our own."""
+    manifest = manifest_here(monkeypatch, tmp_path)
+    found = preparing.prepare(manifest, profile_here(root))
+    everything = {p.key: live.Live("", "other") for p in found.plan.tasks}
+    monkeypatch.setattr("condhpc.survey.live_tasks", lambda *_: everything)
+    send(manifest, profile_here(root), FakePool, monkeypatch)
+    theirs = runs.find(Layout(root), None)
+    give_away(theirs.path)
+    close(theirs.plan)
+    said = as_anybody(lambda: send(manifest, profile_here(root), FakePool, monkeypatch), tmp_path / "answer.json")
+    assert said[0].startswith("run ")
+    assert len(Layout(root).run_names()) == 2

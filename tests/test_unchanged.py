@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from made_runs import MadeRun
 
+import condhpc
 from condhpc import collect, observe, unchanged
 
 
@@ -69,6 +71,24 @@ def test_asking_for_a_budget_changes_nothing(made: MadeRun) -> None:
     """When the accounting was asked last is not in the accounts."""
     made.run.accounting_asked.touch()
     assert look(made)
+
+
+@pytest.mark.parametrize("folder", ["", "paper"])
+def test_a_source_file_in_place_of_a_newer_one_is_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Copies may keep their age; what an interpreter leaves beside the sources is no code."""
+    home = tmp_path / "condhpc"
+    (home / "paper").mkdir(parents=True)
+    for path in (home / "__init__.py", home / "tables.py", home / "paper" / "tables.py"):
+        path.write_text("A = 1\n")
+        os.utime(path, (2e9, 2e9))
+    monkeypatch.setattr(condhpc, "__file__", str(home / "__init__.py"))
+    before = unchanged.code()
+    (home / "__pycache__").mkdir()
+    assert unchanged.code() == before
+    os.utime(home / folder / "tables.py", (1.9e9, 1.9e9))
+    assert unchanged.code() != before
 
 
 def test_a_run_that_changes_while_its_tables_are_made_gets_no_stamp(made: MadeRun) -> None:

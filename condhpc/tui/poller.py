@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from textual.message import Message
@@ -57,6 +57,8 @@ class Poller(threading.Thread):
         self._forget = False
         self._end = False
         self._last: Snapshot | None = None
+        self._has_read = False
+        """Whether all that was there at first has been read."""
         self._clock = clock
         self._stirred_s = clock()
 
@@ -95,7 +97,7 @@ class Poller(threading.Thread):
             update = self._look()
             if update is not None:
                 before, self._last = self._last, update.snapshot
-                same = before is not None and update.changed == {} and before.problems == update.snapshot.problems
+                same = before is not None and update.changed == {} and _says_the_same(before, update.snapshot)
                 longest_s = min(self._poll_s * _BACK_OFF, _LONGEST_POLL_S)
                 delay_s = min(delay_s * 2, max(longest_s, self._poll_s)) if same else self._poll_s
             self._pause(delay_s)
@@ -106,16 +108,29 @@ class Poller(threading.Thread):
 
     def _look(self) -> Update | None:
         try:
-            with no_collection() if self._last is None else nullcontext():
+            with nullcontext() if self._has_read else _lasting():
                 shot = self._source.snapshot()
+            self._has_read = self._has_read or not shot.outlook.is_partial
             update = Update(shot, changes(self._last.rows if self._last is not None else None, shot.rows))
         except Exception as error:  # the app's own thread raises what is a bug
             self._post(Trouble(error))
             return None
-        if self._last is None:
-            gc.freeze()  # what a run of 100,000 tasks holds stays: searching it for garbage stalls the screen, as above
         self._post(update)
         return update
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What a run of 100,000 tasks holds stays: to search it for garbage would stall the screen."""
+    with no_collection():
+        yield
+        gc.freeze()  # before collection is on again: the first one would walk all that is new
+
+
+def _says_the_same(before: Snapshot, now: Snapshot) -> bool:
+    """Not while records are still being read: each look reads some of them."""
+    notes = now.outlook.notes
+    return before.problems == now.problems and before.outlook.notes == notes and not now.outlook.is_partial
 
 
 def changes(before: Sequence[Row] | None, now: Sequence[Row]) -> Mapping[str, Row] | None:

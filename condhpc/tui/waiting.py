@@ -53,8 +53,11 @@ class Waiting(Frame[RunFolder]):
 
     def on_mount(self) -> None:
         """Look again and again."""
-        self._head.say(f"no runs yet under {self._layout.root}")
+        self._say_none()
         self.set_interval(LOOK_S, self._look_again)
+
+    def _say_none(self) -> None:
+        self._head.say(f"no runs yet under {self._layout.root}")
 
     def _look_again(self) -> None:
         """One look at a time: a file system may hang."""
@@ -68,6 +71,8 @@ class Waiting(Frame[RunFolder]):
         except (CondhpcError, OSError) as error:
             self._head.say(str(error))
             found = None
+        else:
+            self._say_none()  # in place of an error that is over
         self._looks = False
         if found is not None:
             self.exit(found)

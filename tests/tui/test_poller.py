@@ -11,6 +11,7 @@ from made_runs import FakeQueue, MadeRun, squeue_row
 from made_shots import Source, row, shot
 
 from condhpc.observe import Observer
+from condhpc.outlook import Outlook
 from condhpc.shared_slurm import Asking, SharedQueue
 from condhpc.slurm_cache import Cache
 from condhpc.tui.poller import IDLE_S, Poller, Trouble, changes
@@ -38,6 +39,37 @@ def test_poller_slows_down_while_nothing_changes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(poller, "_wake", Woken())
     poller.run()
     assert pauses == [30.0, 60.0, 120.0, 240.0, 300.0, 300.0, 300.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [f"costs and results are of {100 * look} of 900 tasks: more are being read" for look in range(1, 5)],
+        ["costs and results are being added up"] * 4,
+        ["1 records or diaries cannot be read", "2 of them", "3 of them", "4 of them"],
+    ],
+)
+def test_poller_does_not_slow_down_while_results_are_read(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are the same, but each look tells more; once no note changes the pause doubles."""
+    task = row("a" * 32)
+    source = Source(shot(task, outlook=Outlook(notes=notes[:1])))
+    pauses: list[float] = []
+    poller = Poller(source, lambda _: None, poll_s=30.0)
+
+    class Woken(threading.Event):
+        """Notes how long one would have waited."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            """The next note; after the last one none, and an end."""
+            pauses.append(timeout or 0.0)
+            source.now = shot(task, outlook=Outlook(notes=notes[len(pauses) : len(pauses) + 1]))
+            if len(pauses) == 6:
+                poller.end()
+            return True
+
+    monkeypatch.setattr(poller, "_wake", Woken())
+    poller.run()
+    assert pauses == [30.0, 30.0, 30.0, 30.0, 30.0, 60.0]
 
 
 def test_poller_reports_errors_instead_of_dying() -> None:

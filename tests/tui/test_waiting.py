@@ -63,8 +63,9 @@ def test_of_two_runs_the_newest_is_meant(root: Path) -> None:
 
 
 async def test_a_root_that_cannot_be_read_is_told(app: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on looking."""
+    """It goes on looking; once the root can be read the error is gone."""
     looks: list[int] = []
+    newest = waiting.newest
 
     def refused(layout: Layout) -> None:
         looks.append(1)
@@ -74,6 +75,9 @@ async def test_a_root_that_cannot_be_read_is_told(app: Waiting, monkeypatch: pyt
     async with app.run_test() as pilot:
         await until(pilot, lambda: len(looks) > 2)
         assert any("Permission denied" in line for line in screen(app))
+        monkeypatch.setattr(waiting, "newest", newest)
+        await until(pilot, lambda: any("no runs yet under" in line for line in screen(app)))
+        assert not any("Permission denied" in line for line in screen(app))
 
 
 async def test_signals_end_it(app: Waiting) -> None:
