@@ -44,6 +44,8 @@ class Acting(Frame[None]):
         Binding("Y", "by_hand", "Shell line that runs the task by hand", show=False, id="act.by_hand"),
     ]
     setting: Setting
+    _is_offering = False
+    """Whether the palette, itself before the views, asks for what can be done in them."""
 
     @property
     @abstractmethod
@@ -55,6 +57,11 @@ class Acting(Frame[None]):
     def shot(self) -> Snapshot | None:
         """The newest snapshot."""
 
+    @property
+    def is_below(self) -> bool:
+        """Whether a dialog is before the views; not the palette while it asks what it can offer."""
+        return len(self.screen_stack) > 1 and not self._is_offering
+
     @abstractmethod
     def look_soon(self) -> None:
         """Show soon what an action changed."""
@@ -62,7 +69,7 @@ class Acting(Frame[None]):
     def may_act(self, action: str) -> bool | None:
         """Whether an action is offered: nothing that changes a run with `--read-only`, or where nobody can act."""
         if action == "turn":  # in a question, tab goes from field to field
-            return len(self.screen_stack) == 1
+            return not self.is_below
         if action in {"log", "set"}:
             return self.front.id != action
         if action in _CHANGING or action == "by_hand":
@@ -81,7 +88,7 @@ class Acting(Frame[None]):
         self._open("set")
 
     def _open(self, view: str) -> None:
-        if keys := self.front.selected:
+        if keys := self.front.pointed:
             self.front.post_message(View.Opened(view, keys[0]))
         else:
             self.tell("no task is selected here")
@@ -93,12 +100,22 @@ class Acting(Frame[None]):
         self._start(self._cancel)
 
     async def _cancel(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
-        stakes = await beside(lambda: doer.stakes(keys, shot))
-        if not stakes.keys:
-            return [f"{action_text.task_words(keys)}: nothing of it waits or runs in this run"]
-        if await self._asked(Ask(action_text.cancel_question(stakes))) is None:
+        # On screen before it is whole: what is typed meanwhile comes here, where it does nothing.
+        words, aside = action_text.task_words(keys), self._aside()
+        ask = Ask([f"Cancel {words}: looking what hangs on it ..."], whole=False)
+        answered = self.push_screen(ask, wait_for_dismiss=True)
+        try:
+            stakes = await beside(lambda: doer.stakes(keys, shot))
+        except Exception:
+            ask.leave()
+            raise
+        if answered.done():
             return []
-        return await beside(lambda: doer.cancel(stakes.keys))
+        if not stakes.keys:
+            ask.leave()
+            return [f"{words}: nothing of it waits or runs in this run"]
+        ask.complete([*action_text.cancel_question(stakes), *aside])
+        return [] if await answered is None else await beside(lambda: doer.cancel(stakes.keys))
 
     def action_retry_tasks(self) -> None:
         """Send what is selected again, perhaps with more."""
@@ -112,7 +129,7 @@ class Acting(Frame[None]):
         groups = shot.outlook.failures
         known = [group.gpu_h_lost for group in groups if wanted >= set(group.keys) and group.gpu_h_lost is not None]
         causes = [_cause(group) for group in groups if not wanted.isdisjoint(group.keys)]
-        question = action_text.retry_question(rows, sum(known) if known else None, causes)
+        question = [*action_text.retry_question(rows, sum(known) if known else None, causes), *self._aside()]
         fields = [Field("minutes", whole_number(1), "as before"), Field("memory in GB", positive, "as before")]
         answers = await self._asked(Ask(question, fields))
         if answers is None:
@@ -127,7 +144,7 @@ class Acting(Frame[None]):
 
     async def _hold(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
         del shot
-        place = await self._asked(Menu(f"{action_text.task_words(keys)}, or run", _HOLDS))
+        place = await self._asked(Menu("\n".join([f"{action_text.task_words(keys)}, or run", *self._aside()]), _HOLDS))
         if place is None:
             return []
         do, of = (doer.hold, doer.release)[place % 2], list(keys) if place < 2 else None
@@ -162,7 +179,7 @@ class Acting(Frame[None]):
 
     def action_by_hand(self) -> None:
         """The shell line that runs the task under the cursor by hand: shown, and copied."""
-        self._start(self._by_hand)
+        self._start(self._by_hand, of=self.front.pointed)
 
     async def _by_hand(self, doer: Doer, shot: Snapshot, keys: Sequence[str]) -> list[str]:
         del shot
@@ -191,8 +208,10 @@ class Acting(Frame[None]):
         deed: Callable[[Doer, Snapshot, Sequence[str]], Coroutine[Any, Any, list[str]]],
         *,
         needs_tasks: bool = True,
+        of: list[str] | None = None,
     ) -> None:
-        doer, shot, keys = self.setting.doer, self.shot, self.front.selected
+        """Begin it, about these tasks; None: about what is selected."""
+        doer, shot, keys = self.setting.doer, self.shot, self.front.selected if of is None else of
         if doer is None or shot is None:
             self.tell("nothing can be done here")
         elif needs_tasks and not keys:
@@ -212,6 +231,11 @@ class Acting(Frame[None]):
         if said:
             self.tell("\n".join(said))
             self.look_soon()
+
+    def _aside(self) -> list[str]:
+        """What is marked in front and not acted on, since a filter hides it."""
+        grid = self.front.grid
+        return [] if grid is None or not (text := grid.marks.hidden_text()) else [text]
 
     async def _asked(self, screen: Ask | Menu) -> Any:
         return await self.push_screen_wait(screen)

@@ -184,7 +184,8 @@ class Watch(Acting):
         if not self.may_act(action):
             return False
         del parameters
-        is_below, is_typing = len(self.screen_stack) > 1, isinstance(self.focused, Input)
+        is_below = self.is_below
+        is_typing = isinstance(self.screen_stack[0].focused if self._is_offering else self.focused, Input)
         if action in {"filter", "front"} and (is_below or is_typing):
             return False
         if action == "entered":
@@ -273,7 +274,12 @@ class Watch(Acting):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: whatever has a key here, and themes."""
         yield SystemCommand("Theme", "Other colours", self.action_change_theme)
-        once = {(active.binding.id, active.node): active for active in reversed(screen.active_bindings.values())}
+        self._is_offering = True
+        try:
+            bindings = screen.active_bindings
+        finally:
+            self._is_offering = False
+        once = {(active.binding.id, active.node): active for active in reversed(bindings.values())}
         for active in once.values():
             binding = active.binding
             if binding.description and binding.id and active.enabled:

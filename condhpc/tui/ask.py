@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,11 +11,14 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from condhpc.tui.line import Line
 
+_APART_S = 0.5
+"""A yes comes so long after other letters, else it belongs to them."""
 Answers = list[Any]
 """One value for each field, None for an empty one."""
 
@@ -27,7 +31,10 @@ class Field:
 
 
 class Ask(ModalScreen[Answers | None]):
-    """A question. Only `y`, the button, or enter in the last field say yes; all else is no, which has the focus."""
+    """A question. Only `y`, the button, or enter in the last field say yes; all else is no, which has the focus.
+
+    A `y` right behind other letters is text that was meant for something else, and so is one before `complete`.
+    """
 
     DEFAULT_CSS = """
     Ask { align: center middle; }
@@ -40,7 +47,7 @@ class Ask(ModalScreen[Answers | None]):
     Ask #amiss { color: $text-error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "yes", "Yes", id="ask.yes"),
+        Binding("y", "agree", "Yes", id="ask.yes"),
         Binding("n,escape,q", "no", "No", id="ask.no"),
         Binding("down", "read(1)", "Read on", show=False),
         Binding("up", "read(-1)", "Read back", show=False),
@@ -50,12 +57,35 @@ class Ask(ModalScreen[Answers | None]):
         Binding("shift+tab", "app.focus_previous", "Field or button before", show=False, priority=True),
     ]
 
-    def __init__(self, lines: Sequence[str], fields: Sequence[Field] = ()) -> None:
+    def __init__(self, lines: Sequence[str], fields: Sequence[Field] = (), *, whole: bool = True) -> None:
+        """Where it is not `whole`, there is no yes until `complete` says what is asked."""
         super().__init__()
         self._question = Line("\n".join(lines))
         self._fields = list(fields)
         self._inputs = [Input(placeholder=field.hint, id=f"field{i}", compact=True) for i, field in enumerate(fields)]
         self._amiss = Line(id="amiss")
+        no, yes = ("esc", "enter") if fields else ("n", "y")  # in a field letters are text
+        self._no = Button(Text(f"No ({no})"), id="no", compact=True)
+        self._yes = Button(Text(f"Yes ({yes})"), id="yes", compact=True)
+        self._yes.display = whole
+        self._typed = float("-inf")
+        """When the last letter came that answers nothing."""
+
+    def complete(self, lines: Sequence[str]) -> None:
+        """What is asked is known now: from here on yes is an answer."""
+        self._question.say("\n".join(lines))
+        self._question.refresh(layout=True)
+        self._yes.display = True
+
+    def leave(self) -> None:
+        """There is nothing to ask."""
+        if self.is_current:
+            self.action_no()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether yes is an answer."""
+        return self._yes.display
 
     @property
     def said(self) -> str:
@@ -71,13 +101,25 @@ class Ask(ModalScreen[Answers | None]):
                 yield typed
             yield self._amiss
             with Horizontal():
-                no, yes = ("esc", "enter") if self._fields else ("n", "y")  # in a field letters are text
-                yield Button(Text(f"No ({no})"), id="no", compact=True)
-                yield Button(Text(f"Yes ({yes})"), id="yes", compact=True)
+                yield self._no
+                yield self._yes
 
     def on_mount(self) -> None:
         """Where nothing is to be typed, enter means no."""
-        self.set_focus(self._inputs[0] if self._inputs else self.query_one("#no", Button))
+        self.set_focus(self._inputs[0] if self._inputs else self._no)
+
+    def on_key(self, event: Key) -> None:
+        """Note letters that no field took and that answer nothing, or nothing yet."""
+        if event.is_printable and not (self.is_whole and self._answers(event.key)):
+            self._typed = time.monotonic()
+
+    def _answers(self, key: str) -> bool:
+        return key in self.active_bindings
+
+    def action_agree(self) -> None:
+        """Yes, unless it is the end of other words."""
+        if self.is_whole and time.monotonic() - self._typed > _APART_S:
+            self.action_yes()
 
     @on(Button.Pressed, "#yes")
     def action_yes(self) -> None:

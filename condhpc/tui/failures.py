@@ -73,11 +73,10 @@ class Failures(View):
         """The causes."""
         return self._causes
 
-    @property
-    def selected(self) -> list[str]:
-        """Tasks of the causes that are marked, else of the one under the cursor."""
+    def tasks_of(self, lines: list[str]) -> list[str]:
+        """Tasks of these causes."""
         held = self._causes.table.rows
-        return list(dict.fromkeys(key for line in self._causes.selected for key in held[line].tasks))
+        return list(dict.fromkeys(key for line in lines for key in held[line].tasks))
 
     def sheet(self) -> Sheet:
         """The causes as they are."""

@@ -76,7 +76,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     def __init__(self, shape: Shape[R], *, empty: str = "nothing to show", id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.table = Table(shape)
-        self.marks = Marks(self.table.group_of)
+        self.marks = Marks(self.table.group_of, self.table.passes)
         self._empty = empty
         self._cursor = 0
         self._held = ""
@@ -181,9 +181,14 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     @property
     def selected(self) -> list[str]:
-        """Keys of rows that an action concerns: the marked ones; without marks those behind the cursor's line."""
-        if self.marks.keys:
-            return [key for key in self.table.rows if key in self.marks.keys]
+        """Keys of rows that an action concerns: marked ones in sight, else those behind the cursor's line."""
+        if marked := self.marks.shown:
+            return [key for key in self.table.rows if key in marked]
+        return self.pointed
+
+    @property
+    def pointed(self) -> list[str]:
+        """Keys of the rows behind the cursor's line."""
         return self.table.members(self._held)
 
     def reveal(self, key: str) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Collection, Iterable
 
 
 class Marks:
-    """Keys of marked rows; `group_of` tells the group line of a row, where it has one."""
+    """Keys of marked rows; `group_of` tells the group line of a row, where it has one, `passes` what filters say.
 
-    def __init__(self, group_of: Callable[[str], str | None]) -> None:
+    Rows that a filter hides keep their marks until it goes, but nothing counts them and nothing is done to them.
+    """
+
+    def __init__(self, group_of: Callable[[str], str | None], passes: Callable[[str], bool]) -> None:
         self.keys: set[str] = set()
         self._group_of = group_of
+        self._passes = passes
         self._behind: Counter[str] = Counter()
 
     def turn(self, members: Collection[str], *, on: bool | None) -> None:
@@ -34,8 +38,20 @@ class Marks:
 
     def count(self) -> None:
         """Count anew: marks or groups are others."""
-        self._behind = Counter(self.keys)
-        self._behind.update(group for key in self.keys if (group := self._group_of(key)) is not None)
+        shown = self.shown
+        self._behind = Counter(shown)
+        self._behind.update(group for key in shown if (group := self._group_of(key)) is not None)
+
+    @property
+    def shown(self) -> set[str]:
+        """Keys of marked rows that pass the filters."""
+        return set(filter(self._passes, self.keys))
+
+    def hidden_text(self) -> str:
+        """`3 marked, 1 hidden by the filter: left as it is`; empty where none is hidden."""
+        hidden = len(self.keys) - len(self.shown)
+        left = "left as it is" if hidden == 1 else "left as they are"
+        return f"{len(self.keys)} marked, {hidden} hidden by the filter: {left}" if hidden else ""
 
     def sign(self, line: str, members: int) -> str:
         """`*` where all rows behind a line are marked, `+` where some are."""

@@ -122,11 +122,10 @@ class Results(View):
         """What the pivot shows."""
         return self._measure
 
-    @property
-    def selected(self) -> list[str]:
-        """Evaluations behind the lines that are marked, else behind the one under the cursor."""
+    def tasks_of(self, lines: list[str]) -> list[str]:
+        """Evaluations behind these lines."""
         held = self._rows.table.rows
-        return [key for line in self._rows.selected for key in held[line].tasks()]
+        return [key for line in lines for key in held[line].tasks()]
 
     def sheet(self) -> Sheet:
         """Values and counts, as numbers."""

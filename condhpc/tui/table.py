@@ -183,6 +183,15 @@ class Table(Generic[R]):
         """The group line that a row belongs to."""
         return self._groups.get(key)
 
+    def passes(self, key: str) -> bool:
+        """Whether a row is there and passes the filters, also while lines are being arranged for them."""
+        if key not in self.rows:
+            return False
+        if self._matcher is None and self._keep is None:
+            return True
+        passed = self._passes.get(key)
+        return self._passing(self.rows[key]) if passed is None else passed
+
     def cells(self, key: str) -> tuple[str, ...]:
         """A line's texts, column by column."""
         if not self.is_group(key):

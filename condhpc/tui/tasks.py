@@ -136,7 +136,7 @@ class Tasks(View):
                        group=lambda rs: _group_title(rs, self._by)),
                 Column("step", step_text, 17, grow=1, from_width=80, order=lambda r: r.step / (r.total or 1),
                        group=_group_step, group_order=lambda rs: rs.tally["recorded"] / len(rs)),
-                Column("for", self._age, 7, from_width=100, order=self._age_s),
+                Column("for", self._age, 7, from_width=100, order=_rank_by_age),
                 Column("where", lambda r: r.element or r.host, 12, from_width=110),
                 Column("tries", lambda r: "" if r.attempts is None else str(r.attempts), 5, from_width=130, right=True,
                        order=lambda r: r.attempts or 0),
@@ -154,11 +154,14 @@ class Tasks(View):
         """Below the name of its cell a task is told by what is its own."""
         return (self._by == "cell" and own_text(row)) or label_text(row.label)
 
-    def _age_s(self, row: Row) -> float:
-        return self._now_s - row.since_s if row.state == "running" and row.since_s is not None else -1.0
-
     def _age(self, row: Row) -> str:
-        return duration(self._age_s(row)) if self._age_s(row) >= 0.0 else ""
+        age_s = _rank_by_age(row) + self._now_s
+        return duration(age_s) if age_s >= 0.0 else ""
+
+
+def _rank_by_age(row: Row) -> float:
+    """Greater for what runs longer, and the same whenever it is asked: a table keeps it until the row changes."""
+    return -row.since_s if row.state == "running" and row.since_s is not None else float("-inf")
 
 
 def _whole(row: Row) -> str:

@@ -115,8 +115,17 @@ class View(Vertical):
 
     @property
     def selected(self) -> list[str]:
-        """Keys of tasks that an action concerns: marked, else under the cursor."""
-        return [] if self.grid is None else self.grid.selected
+        """Keys of tasks that an action concerns: marked and in sight, else under the cursor."""
+        return [] if self.grid is None else self.tasks_of(self.grid.selected)
+
+    @property
+    def pointed(self) -> list[str]:
+        """Keys of tasks under the cursor, whatever is marked: for what concerns one task."""
+        return self.selected if self.grid is None else self.tasks_of(self.grid.pointed)
+
+    def tasks_of(self, lines: list[str]) -> list[str]:
+        """Keys of the tasks behind these rows of the grid; a row is a task where nothing else is said."""
+        return lines
 
     @property
     def keep(self) -> Callable[[Any], bool] | None:

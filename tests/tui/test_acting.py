@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -100,7 +101,7 @@ def told(app: Watch) -> str:
 
 async def asked(pilot: Pilot[None], app: Watch) -> Ask:
     """The question, once it is there."""
-    await until(pilot, lambda: isinstance(app.screen, Ask) and bool(app.screen.query("Button")))
+    await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.is_whole and bool(app.screen.query("Button")))
     assert isinstance(app.screen, Ask)
     return app.screen
 
@@ -188,13 +189,81 @@ async def test_marked_tasks_are_what_an_action_is_about() -> None:
         await until(pilot, lambda: recorder.calls == [("cancel", [A, B])])
 
 
-async def test_nothing_to_cancel_is_said_without_a_question() -> None:
+async def test_what_a_filter_hides_is_left_alone_and_said() -> None:
+    """Marks out of sight are not cancelled; the question says that there are some."""
+    recorder = Recorder()
+    async with acting(recorder) as (pilot, app, _):
+        await pilot.press("space", "space", "slash", *"bbb", "enter", "c")
+        assert "2 marked, 1 hidden by the filter: left as it is" in (await asked(pilot, app)).said
+        await pilot.press("y")
+        await until(pilot, lambda: recorder.calls == [("cancel", [B])])
+
+
+class Slow(Recorder):
+    """Finds out what hangs on tasks when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+
+    def stakes(self, keys: Iterable[str], shot: Snapshot) -> Stakes:
+        """Late."""
+        assert self.may.wait(10.0)
+        return super().stakes(keys, shot)
+
+
+async def test_what_is_typed_before_a_question_is_whole_answers_nothing() -> None:
+    """Its letters go nowhere, a `y` among them; a `y` right behind others is theirs; no is an answer at once."""
+    recorder = Slow()
+    async with acting(recorder) as (pilot, app, _):
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: any("looking what hangs on it" in line for line in screen(app)))
+        assert not any("Yes" in line for line in screen(app))
+        await pilot.press("slash", *"cherry")
+        recorder.may.set()
+        dialog = await asked(pilot, app)
+        dialog.action_agree()  # right behind what was typed
+        await pilot.press(*"ay")
+        assert app.screen is dialog
+        assert recorder.calls == []
+        dialog._typed = 0.0  # as if it were long ago
+        await pilot.press("y")
+        await until(pilot, lambda: recorder.calls == [("cancel", [A])])
+
+
+async def test_no_to_a_question_that_is_not_whole_yet() -> None:
+    """Nothing is asked any more when it could be."""
+    recorder = Slow()
+    async with acting(recorder) as (pilot, app, _):
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Ask) and bool(app.screen.query("Button")))
+        await pilot.press("n")
+        recorder.may.set()
+        await until(pilot, lambda: all(worker.is_finished for worker in app.workers if worker.group == "acting"))
+        assert len(app.screen_stack) == 1
+        assert recorder.calls == []
+
+
+async def test_one_task_is_that_under_the_cursor() -> None:
+    """Its log and its shell line, whatever is marked."""
+    recorder = Recorder()
+    async with acting(recorder) as (pilot, app, _):
+        await pilot.press("space", "Y")
+        await until(pilot, lambda: recorder.calls == [("by_hand", B)])
+        await pilot.press("l")
+        await until(pilot, lambda: app.front.id == "log")
+        assert app.front.selected == [B]
+
+
+async def test_nothing_to_cancel_is_said_and_not_asked() -> None:
     """What waits or runs elsewhere, or not at all."""
     recorder = Recorder()
     recorder.nothing = True
     async with acting(recorder) as (pilot, app, _):
         await pilot.press("c")
         await until(pilot, lambda: "nothing of it waits or runs" in told(app))
+        assert len(app.screen_stack) == 1
         assert recorder.calls == []
 
 

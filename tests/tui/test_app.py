@@ -8,6 +8,7 @@ import time
 
 import pytest
 from made_shots import EVIL, below, head, keys, row, screen, shot, tasks, type_fast, until, watching
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -293,6 +294,29 @@ async def test_the_palette_has_what_has_a_key() -> None:
         assert {("Group by", "b"), ("Failures only", "F"), ("Down", "↓"), ("Theme", "Other colours")} <= set(found)
         await pilot.press("ctrl+p", *"failures only", "enter")
         await until(pilot, lambda: keys(app) == [])
+
+
+async def test_the_palette_offers_what_works_in_the_view_below_it() -> None:
+    """With itself in front it lists what it does without; keys typed into it are text all the same."""
+    app, _ = watching(shot(row("a" * 32)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await to_tasks(pilot, app, 1)
+        before = {command.title for command in app.get_system_commands(app.screen)}
+        base = app.screen
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        found = {command.title for command in app.get_system_commands(base)}
+        assert found == before
+        assert {"Filter", "All", "Next view", "Results"} <= found
+        await pilot.press(*"/1", "tab")
+        assert app.front.TITLE == "Tasks"
+        assert not app._needle.display
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: app.screen is base)
+        await pilot.press("ctrl+p", *"filter")
+        await until(pilot, lambda: any("Filter" in line for line in screen(app)))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.focused is app._needle)
 
 
 async def test_who_comes_back_wakes_it() -> None:

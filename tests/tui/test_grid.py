@@ -159,7 +159,7 @@ async def test_many_rows_are_taken_in_between_keys() -> None:
 
 
 async def test_marks_are_shown_and_chosen_before_the_cursor() -> None:
-    """Without marks the row under the cursor is chosen; marks stay on their rows through filters and changes."""
+    """Without marks the row under the cursor is chosen; marks stay on their rows through changes."""
     app = Shelf(*items(5))
     async with app.run_test(size=(40, 10)) as pilot:
         await pilot.press("j")
@@ -167,16 +167,40 @@ async def test_marks_are_shown_and_chosen_before_the_cursor() -> None:
         await pilot.press("space", "j", "space")
         assert app.grid.selected == ["i00001", "i00003"]
         assert [line[0] for line in lines(app)[1:6]] == [" ", "*", " ", "*", " "]
-        app.grid.where("i00003")
-        await pilot.pause()
-        assert app.grid.selected == ["i00001", "i00003"]  # what is out of sight stays marked, as the marks were made
-        await pilot.press("U")
-        assert app.grid.selected == ["i00003"]
-        app.grid.where("")
-        await pilot.press("g", "J", "J")
+        await pilot.press("U", "g", "J", "J")
         assert app.grid.selected == ["i00000", "i00001", "i00002"]
         app.grid.replace(items(2))
         assert app.grid.selected == ["i00000", "i00001"]
+
+
+async def test_marks_that_a_filter_hides_are_kept_and_not_chosen() -> None:
+    """They come back with their rows; what hides is said; where none is in sight, the cursor's row is chosen."""
+    app = Shelf(*items(5))
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press("space", "space")
+        app.grid.where("i0000[1-4]")
+        assert app.grid.selected == ["i00001"]
+        assert app.grid.marks.hidden_text() == "2 marked, 1 hidden by the filter: left as it is"
+        app.grid.where("i00003")
+        assert app.grid.selected == app.grid.pointed == ["i00003"]
+        assert app.grid.marks.hidden_text() == "2 marked, 2 hidden by the filter: left as they are"
+        app.grid.where("")
+        assert app.grid.selected == ["i00000", "i00001"]
+        assert app.grid.pointed == ["i00003"]
+        assert app.grid.marks.hidden_text() == ""
+
+
+async def test_the_sign_of_a_group_is_about_the_rows_that_it_shows() -> None:
+    """A mark that the filter hides is no mark on what is left of its group."""
+    app = Shelf(Item("a", "x"), Item("b", "x"), Item("c", "x"))
+    async with app.run_test(size=(40, 10)) as pilot:
+        app.grid.group(lambda item: item.shelf)
+        await pilot.press("right", "j", "space", "space")
+        assert lines(app)[1][0] == "+"
+        for needle, sign in (("!a", "+"), ("c", " "), ("!c", "*")):
+            app.grid.where(needle)
+            await pilot.pause()
+            assert lines(app)[1][0] == sign
 
 
 async def test_groups_open_close_and_are_marked_as_a_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from made_shots import NOW_S, below, keys, screen, shot, tasks, until, watching
 from textual.pilot import Pilot
 
@@ -115,3 +116,17 @@ async def test_another_view_can_ask_for_a_task() -> None:
         app.front.post_message(app.front.Opened("tasks", ROWS[3].key))
         await until(pilot, lambda: ROWS[3].key in below(app))
         assert app.front.TITLE == "Tasks"
+
+
+async def test_tasks_are_sorted_by_how_long_they_run_whenever_they_began() -> None:
+    """One that starts later than another is below it, however late it is by then; what does not run is last."""
+    first, waits, third = evaluation(0, "running", since_s=NOW_S - 10), evaluation(1), evaluation(2)
+    app, source = watching(shot(first, waits, third, taken_s=NOW_S), poll_s=0.05)
+    async with app.run_test(size=(140, 24)) as pilot:
+        await until(pilot, lambda: app.shot is not None)
+        await pilot.press("2", "b", "b", "b")
+        tasks(app)._rows.sort("for", descending=True)
+        began = msgspec.structs.replace(third, state="running", since_s=NOW_S + 500)
+        source.now = shot(first, waits, began, taken_s=NOW_S + 1000)
+        await until(pilot, lambda: tasks(app)._rows.table.rows[third.key].state == "running")
+        assert keys(app) == [first.key, third.key, waits.key]
