@@ -26,7 +26,7 @@ from condhpc.tui.view import Known, Setting, Update, View
 
 T = TypeVar("T")
 POLL_S = 2.0
-NEWEST_EVERY_S, _NEWEST_SHARE = 20.0, 20
+NEWEST_EVERY_S, _NEWEST_SHARE = 5.0, 20
 """Pause between two looks for the newest log, and how many times as long as the look it is: a run may have 100,000."""
 _NEWEST = "the log that was written last; `l` on a task shows that task's"
 
