@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from PIL import Image
 from condhpc import contact_sheet
 from condhpc.contact_sheet import ClassRow
 from condhpc.errors import CondhpcError
-from condhpc.set_pictures import CLASSES, IMAGES, LABEL_CHARS, PictureLine, Pictures
+from condhpc.set_pictures import CLASSES, IMAGES, LABEL_CHARS, LONGEST_S, PictureLine, Pictures
 from condhpc.tables import printable
 
 _GAP_PX = 1
@@ -89,7 +91,8 @@ def drawn(path: Path, columns: int) -> Pictures:
 
 
 def main() -> None:
-    """For a parent that reads what is written."""
+    """For a parent that reads what is written; ends by itself where that is gone and a file never opens."""
+    signal.alarm(math.ceil(LONGEST_S))
     path, columns = sys.argv[1:]
     sys.stdout.buffer.write(msgspec.msgpack.encode(drawn(Path(path), int(columns))))
 

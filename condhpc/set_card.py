@@ -37,7 +37,7 @@ class SetCard(msgspec.Struct, frozen=True):
 def read(layout: Layout, key: str, label: Label, cells: Iterable[CellResult] = ()) -> SetCard:
     """Everything that the store says of a set; never raises for what is amiss."""
     title = label_text(label)
-    facts = [("key", key), *_measured(label, cells)]
+    facts = [("key", key), *measured(label, cells)]
     folder = layout.task("condense", key)
     try:
         task = store.read_task(folder) if folder.task.exists() else None
@@ -85,7 +85,7 @@ def _recorded(record: Record) -> list[tuple[str, str]]:
     return [*artefacts, *told, ("took", ", ".join(cost)), ("made on", " ".join(where)), ("tries", tries)]
 
 
-def _measured(label: Label, cells: Iterable[CellResult]) -> list[tuple[str, str]]:
+def measured(label: Label, cells: Iterable[CellResult]) -> list[tuple[str, str]]:
     """Metrics and accuracies of the cells of this set's dataset, condenser and ipc."""
     wanted = (label.dataset, label.condenser, label.ipc)
     own = [cell for cell in cells if (cell.dataset, cell.condenser, cell.ipc) == wanted]

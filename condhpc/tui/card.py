@@ -99,6 +99,15 @@ class Card(ScrollView, can_focus=True):
         self._lay_out()
         self.scroll_home(animate=False, force=True, immediate=True)
 
+    def renew(self, card: SetCard) -> None:
+        """Other facts of the set that is shown; its pictures stay, and so does the place one reads."""
+        if self._card is None or card.file != self.file:
+            self.set_card(card)
+            return
+        self._card = card
+        self._facts = [("set", card.title), *card.facts, self._facts[-1] if card.file is not None else ("", card.note)]
+        self._lay_out()
+
     def set_pictures(self, found: Pictures) -> None:
         """Show these, and what there is to say of them."""
         self._picture = found.lines

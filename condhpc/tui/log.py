@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from condhpc.tui.view import Known, Setting, Update, View
 
 T = TypeVar("T")
 POLL_S = 2.0
+NEWEST_EVERY_S, _NEWEST_SHARE = 5.0, 20
+"""Pause between two looks for the newest log, and how many times as long as the look it is: a run may have 100,000."""
 _NEWEST = "the log that was written last; `l` on a task shows that task's"
 
 
@@ -63,6 +66,10 @@ class Log(View):
         self._dropped = 0
         self._follows = True
         self._busy = False
+        self._sent: tuple[str, int | None] | None = None
+        """Element and attempts of the task when its logs were looked for."""
+        self._seeks_newest = False
+        self._next_newest_s = 0.0
         self._words = ""
         self._amiss = ""
         """Why not all logs of the task are here."""
@@ -80,8 +87,11 @@ class Log(View):
     def show(self, update: Update) -> None:
         """What is known of tasks; before one was asked for, the newest log of the run."""
         self._rows.take(update.snapshot.rows)
-        if not self._key and not self._sources and self.setting.folder is not None:
-            begin(self, partial(self._load_newest, self.setting.folder), "log", exclusive=True)
+        folder = self.setting.folder
+        if folder is not None and not self._key:
+            self._seek_newest(folder)
+        elif folder is not None and self._sent_now() != self._sent:
+            self._seek(folder)
         self._poll()
 
     def about(self, key: str) -> None:
@@ -92,7 +102,7 @@ class Log(View):
         self._pane.set_lines(())
         self._tell()
         if self.setting.folder is not None:
-            begin(self, partial(self._load, self.setting.folder, key), "log", exclusive=True)
+            self._seek(self.setting.folder)
 
     @property
     def selected(self) -> list[str]:
@@ -101,17 +111,47 @@ class Log(View):
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    def _sent_now(self) -> tuple[str, int | None] | None:
+        row = self._rows.get(self._key)
+        return None if row is None else (row.element, row.attempts)
+
+    def _seek(self, folder: RunFolder) -> None:
+        """Logs of the task; again where it was sent again."""
+        self._sent = self._sent_now()
+        begin(self, partial(self._load, folder, self._key), "log", exclusive=True)
+
+    def _seek_newest(self, folder: RunFolder) -> None:
+        """One look at a time, and none while somebody reads what is there."""
+        is_read = bool(self._sources) and not self._follows
+        if not (is_read or self._seeks_newest or time.monotonic() < self._next_newest_s):
+            self._seeks_newest = True
+            begin(self, partial(self._load_newest, folder), "log", exclusive=True)
+
     async def _load_newest(self, folder: RunFolder) -> None:
         none: list[Path] = []
-        paths = await self._tried(lambda: log_view.newest_logs(folder)[:1], none)
+        began_s = time.monotonic()
+        try:
+            paths = await self._tried(lambda: log_view.newest_logs(folder)[:1], none)
+        finally:
+            now_s, self._seeks_newest = time.monotonic(), False
         if self._key or not paths:
             self._words = self._words or "no log yet"
             self._tell()
             return
-        self._open([LogSource(title=f"{paths[0].parent.name}/{paths[0].name}: {_NEWEST}", path=paths[0])])
+        self._next_newest_s = now_s + max(NEWEST_EVERY_S, _NEWEST_SHARE * (now_s - began_s))
+        self._take([LogSource(title=f"{paths[0].parent.name}/{paths[0].name}: {_NEWEST}", path=paths[0])])
 
     async def _load(self, folder: RunFolder, key: str) -> None:
-        self._open(await self._tried(lambda: log_tail.sources(folder, key), [DIARY]))
+        self._take(await self._tried(lambda: log_tail.sources(folder, key), self._sources or [DIARY]))
+
+    def _take(self, sources: list[LogSource]) -> None:
+        """Turn to the newest of these, but pull nobody away who reads an older one or does not follow."""
+        here = self._sources[self._place] if self._sources else None
+        if here in sources and (here == sources[0] or self._place or not self._follows):
+            self._sources, self._place = sources, sources.index(here)
+            self._tell()
+        else:
+            self._open(sources)
 
     async def _tried(self, work: Callable[[], T], otherwise: T) -> T:
         """What a file system that does not answer, or a damaged run, leaves of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -12,13 +13,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from condhpc import set_card, set_pictures
+from condhpc import set_card
 from condhpc.errors import CondhpcError
 from condhpc.findings import Row
 from condhpc.layout import Layout
 from condhpc.log_view import label_text
 from condhpc.outlook import CellResult
-from condhpc.set_pictures import Pictures
+from condhpc.set_pictures import Drawing, Pictures
 from condhpc.task_state import BAD, STATES
 from condhpc.tui.beside import begin, beside
 from condhpc.tui.card import Card, begun
@@ -50,11 +51,21 @@ class Sets(View):
         self._wanted = ""
         self._shown: tuple[str, str] = ("", "")
         """Key and state of the set that the card is of."""
+        self._figures: list[tuple[str, str]] = []
+        """What was measured of it."""
+        self._drawing: Drawing | None = None
+        self._drawn: Path | None = None
+        """Of which pictures were asked for last."""
 
     def compose(self) -> ComposeResult:
         """Sets, then one of them."""
         yield self._rows
         yield self._card
+
+    def on_unmount(self) -> None:
+        """No process outlives the screen."""
+        if self._drawing is not None:
+            self._drawing.end()
 
     def show(self, update: Update) -> None:
         """Sets that changed, or all of them."""
@@ -110,17 +121,29 @@ class Sets(View):
         self._card.action_pictures()
 
     def _describe(self, key: str | None) -> None:
-        row = self._held.get(key or "")
+        row, layout = self._held.get(key or ""), self.setting.layout
         wanted = ("", "") if row is None else (row.key, row.state)
+        figures = [] if row is None else set_card.measured(row.label, self._cells)
         if wanted == self._shown:
+            if figures != self._figures and row is not None and layout is not None:
+                begin(self, partial(self._renew, layout, row, wanted), "facts", exclusive=True)
+            self._figures = figures
             return
-        self._shown = wanted
-        layout = self.setting.layout
+        self._shown, self._figures = wanted, figures
         if row is None or layout is None:
             self._card.set_card(None, "" if row is None else "no store to read it from")
             return
         self._card.set_card(None, "reading ...")
         begin(self, partial(self._read, layout, row), "card", exclusive=True)
+
+    async def _renew(self, layout: Layout, row: Row, wanted: tuple[str, str]) -> None:
+        """Other figures of the same set; its pictures stay."""
+        await asyncio.sleep(_READ_AFTER_S)
+        cells = self._cells
+        with contextlib.suppress(CondhpcError, OSError):  # what is shown stays
+            card = await beside(lambda: set_card.read(layout, row.key, row.label, cells))
+            if self._shown == wanted:
+                self._card.renew(card)
 
     async def _read(self, layout: Layout, row: Row) -> None:
         await asyncio.sleep(_READ_AFTER_S)  # a cursor that only passes by reads nothing
@@ -140,12 +163,16 @@ class Sets(View):
             begin(self, partial(self._draw, message.file, message.columns), "card", exclusive=True)
 
     async def _draw(self, file: Path, columns: int) -> None:
-        if self._card.picture:
+        before, self._drawn = self._drawn, file
+        if before == file:
             await asyncio.sleep(_READ_AFTER_S)  # a screen that is pulled to another size draws once
+        drawing = self._drawing = Drawing(file, columns)
         try:
-            found = await beside(lambda: begun(set_pictures.read(file, columns)))
+            found = await beside(lambda: begun(drawing.read()))
         except (CondhpcError, OSError) as error:
             found = Pictures(note=str(error))
+        finally:
+            drawing.end()  # another width or set is wanted: one process at a time
         if file == self._card.file:
             self._card.set_pictures(found)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from made_shots import EVIL, NOW_S, screen, type_fast, until, watching
 from made_study import LOG, Study, study
@@ -17,12 +19,15 @@ from condhpc.tui import log as log_module
 from condhpc.tui.app import Watch
 from condhpc.tui.log import Log
 from condhpc.tui.text_pane import TextPane
+from condhpc.tui.view import Update
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose logs are looked at all the time."""
     monkeypatch.setattr(log_module, "POLL_S", 0.15)
+    monkeypatch.setattr(log_module, "NEWEST_EVERY_S", 0.0)
+    monkeypatch.setattr(log_module, "_NEWEST_SHARE", 0)
     return study(tmp_path)
 
 
@@ -119,6 +124,58 @@ async def test_a_log_may_come_late(made: Study) -> None:
         (folder / "0.log").write_text("first words\n")
         await until(pilot, lambda: list(pane(app).lines) == ["first words"])
         assert "not there" not in title(app)
+
+
+async def test_the_newest_log_is_looked_for_again(made: Study) -> None:
+    """Another that was written since takes its place, but not while one reads."""
+    app = watch(made)
+    folder = made.made.run.logs / "sub-608"
+    newest_s = max(path.stat().st_mtime for path in made.made.run.logs.glob("*/*"))
+
+    def written(name: str, later_s: float) -> None:
+        (folder / name).write_text(f"words of {name}\n")
+        os.utime(folder / name, (newest_s + later_s, newest_s + later_s))
+
+    def look() -> None:
+        app.post_message(Update(made.shot, {}))
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: len(pane(app).lines) > 0)
+        written("7.log", 10.0)
+        look()
+        await until(pilot, lambda: list(pane(app).lines) == ["words of 7.log"])
+        await pilot.press("f")
+        written("8.log", 20.0)
+        look()
+        await pilot.pause()
+        assert not [worker for worker in app.workers if worker.group == "log" and not worker.is_finished]
+        assert list(pane(app).lines) == ["words of 7.log"]
+        await pilot.press("f")
+        look()
+        await until(pilot, lambda: list(pane(app).lines) == ["words of 8.log"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown", "place"),
+    [([], "third words", "1 of 4"), (["f"], LOG[-1], "2 of 4"), (["o"], "PREEMPTION", "3 of 4")],
+)
+async def test_a_task_that_is_sent_again_has_another_log(made: Study, keys: list[str], shown: str, place: str) -> None:
+    """It is turned to; who reads an older one, or does not follow, stays there and sees that there is one more."""
+    app = watch(made)
+    key = failed_key(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, key)
+        await pilot.press(*keys)
+        await until(pilot, lambda: "o" not in keys or "PREEMPTION" in str(pane(app).lines))
+        made.made.submit([key], job="700")
+        folder = made.made.run.logs / "sub-700"
+        folder.mkdir()
+        (folder / "0.log").write_text("third words\n")
+        sent = msgspec.structs.replace(next(row for row in made.shot.rows if row.key == key), element="700_0")
+        rows = [sent if row.key == key else row for row in made.shot.rows]
+        app.post_message(Update(msgspec.structs.replace(made.shot, rows=rows), {key: sent}))
+        await until(pilot, lambda: place in title(app) and shown in str(pane(app).lines))
 
 
 async def test_search_marks_and_goes_round(made: Study) -> None:
