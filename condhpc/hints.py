@@ -15,6 +15,7 @@ import msgspec
 
 from condhpc.errors import first_few
 from condhpc.layout import RunFolder
+from condhpc.turns import give_way
 
 Result = Literal["recorded", "cached", "failed", "stopped", "blocked", "superseded", "over_budget"]
 RECORDED: frozenset[Result] = frozenset({"recorded", "cached"})
@@ -88,6 +89,7 @@ class Hints:
         self._list()
         now = self._clock()
         for name in self._due(now):
+            give_way()
             start, _ = self._open[name]
             path = f"{self._folder}/{name}"
             try:

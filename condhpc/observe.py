@@ -35,6 +35,7 @@ from condhpc.scheduler import Slurm
 from condhpc.slurm_text import QueueRow
 from condhpc.tally import Tally
 from condhpc.task_state import BAD, Evidence, InQueue
+from condhpc.turns import give_way
 
 __all__ = ["Live", "Observer", "Progress", "Row", "Snapshot", "live", "snapshot"]
 
@@ -161,6 +162,7 @@ class Observer:
         self._recorded_s = [None] * len(self._plan)
         self._others.wanted = [line.key for line in self._plan if not line.cached]
         for at, line in enumerate(self._plan):
+            give_way()
             self._index[line.key] = at
             for key in line.inputs.values():
                 source = self._index.get(key, at)
@@ -217,6 +219,7 @@ class Observer:
         known = places if isinstance(places, range) else set(places)
         more: list[int] = []
         for at in places:
+            give_way()
             while more and more[0] < at:
                 self._judge_one(heappop(more), known, more)
             self._judge_one(at, known, more)

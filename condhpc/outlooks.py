@@ -30,6 +30,7 @@ from condhpc.pace import Paces
 from condhpc.pivot import Pivot
 from condhpc.spent_budget import Budgets
 from condhpc.task_state import BAD
+from condhpc.turns import give_way
 
 if TYPE_CHECKING:
     from condhpc.spending import Standing
@@ -154,6 +155,7 @@ class Outlooks:
         while self._todo and self._clock() < until_s:
             batch = list(islice(self._todo, _BATCH))
             for at in batch:
+                give_way()
                 del self._todo[at]
                 self._replace(at, self._rows[at], self._found(self._rows[at]))
             self._read_so_far += len(batch)

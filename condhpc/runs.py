@@ -16,6 +16,7 @@ from condhpc.files import ends_line, publish
 from condhpc.layout import Layout, RunFolder
 from condhpc.planned import Label
 from condhpc.spec import Stage
+from condhpc.turns import give_way
 
 Backend = Literal["local", "slurm"]
 
@@ -267,6 +268,7 @@ def _decoded(path: Path, lines: Iterable[bytes], first: int, decoder: msgspec.js
     A torn one (its writer was killed) is left out. Raises StoreError for one of another version.
     """
     for number, line in enumerate(lines, first):
+        give_way()
         if not line.endswith(b"\n"):
             return
         try:
