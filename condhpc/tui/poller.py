@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 from textual.message import Message
@@ -57,8 +57,6 @@ class Poller(threading.Thread):
         self._forget = False
         self._end = False
         self._last: Snapshot | None = None
-        self._has_read = False
-        """Whether all that was there at first has been read."""
         self._clock = clock
         self._stirred_s = clock()
 
@@ -108,23 +106,16 @@ class Poller(threading.Thread):
 
     def _look(self) -> Update | None:
         try:
-            with nullcontext() if self._has_read else _lasting():
+            with no_collection() if self._last is None else nullcontext():
                 shot = self._source.snapshot()
-            self._has_read = self._has_read or not shot.outlook.is_partial
+                if self._last is None:
+                    gc.freeze()  # it stays: to walk what a large run holds, as a collection would, stalls the screen
             update = Update(shot, changes(self._last.rows if self._last is not None else None, shot.rows))
         except Exception as error:  # the app's own thread raises what is a bug
             self._post(Trouble(error))
             return None
         self._post(update)
         return update
-
-
-@contextmanager
-def _lasting() -> Iterator[None]:
-    """What a run of 100,000 tasks holds stays: to search it for garbage would stall the screen."""
-    with no_collection():
-        yield
-        gc.freeze()  # before collection is on again: the first one would walk all that is new
 
 
 def _says_the_same(before: Snapshot, now: Snapshot) -> bool:
