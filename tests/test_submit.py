@@ -381,14 +381,20 @@ def test_a_cancelled_run_is_no_longer_cancelled_when_it_goes_on(
     assert not run.cancel.exists()
 
 
-def test_what_others_compute_is_waited_for_and_not_sent(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All live elsewhere, and no run of this manifest: a run is opened that follows them and may take over."""
+def manifest_that_others_compute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> Path:
+    """All its tasks are live elsewhere, and no run of this root has them."""
     manifest = manifest_here(monkeypatch, tmp_path)
     found = preparing.prepare(manifest, profile_here(root))
     everything = {p.key: live.Live("", "other") for p in found.plan.tasks}
     monkeypatch.setattr("condhpc.survey.live_tasks", lambda *_: everything)
+    return manifest
+
+
+def test_what_others_compute_is_waited_for_and_not_sent(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All live elsewhere, and no run of this manifest: a run is opened that follows them and may take over."""
+    manifest = manifest_that_others_compute(monkeypatch, tmp_path, root)
     opened: list[int] = []
     send(manifest, profile_here(root), lambda: opened.append(1) or FakePool(), monkeypatch)
     said = send(manifest, profile_here(root), lambda: opened.append(1) or FakePool(), monkeypatch)
@@ -401,10 +407,7 @@ def test_a_colleagues_closed_plan_is_no_run_of_ours(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They sent the same manifest, which we may read: we get a run of our own."""
-    manifest = manifest_here(monkeypatch, tmp_path)
-    found = preparing.prepare(manifest, profile_here(root))
-    everything = {p.key: live.Live("", "other") for p in found.plan.tasks}
-    monkeypatch.setattr("condhpc.survey.live_tasks", lambda *_: everything)
+    manifest = manifest_that_others_compute(monkeypatch, tmp_path, root)
     send(manifest, profile_here(root), FakePool, monkeypatch)
     theirs = runs.find(Layout(root), None)
     give_away(theirs.path)

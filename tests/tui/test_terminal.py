@@ -99,17 +99,22 @@ def assert_restored(said: bytes) -> None:
         assert said.rfind(off) > said.rfind(on) > -1, off
 
 
-@pytest.mark.parametrize(("number", "code"), [(None, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_terminal_is_restored(started: list[Pseudo], number: signal.Signals | None, code: int) -> None:
-    """After `q` and after signals, with the code that shells expect."""
-    pseudo = start(started)
-    pseudo.read_until(b"1 Overview")
+def assert_leaves(pseudo: Pseudo, number: signal.Signals | None, code: int) -> None:
+    """By `q` (None) or by a signal, with that exit code and the terminal as it was."""
     if number is None:
         os.write(pseudo.fd, b"q")
     else:
         os.kill(pseudo.pid, number)
     assert pseudo.end() == code
     assert_restored(pseudo.said)
+
+
+@pytest.mark.parametrize(("number", "code"), [(None, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_terminal_is_restored(started: list[Pseudo], number: signal.Signals | None, code: int) -> None:
+    """After `q` and after signals, with the code that shells expect."""
+    pseudo = start(started)
+    pseudo.read_until(b"1 Overview")
+    assert_leaves(pseudo, number, code)
 
 
 def test_the_terminal_is_restored_after_a_bug(started: list[Pseudo]) -> None:
@@ -171,12 +176,7 @@ def test_who_does_not_wait_leaves_a_clean_terminal(
 ) -> None:
     """By key and by signal; nothing was made."""
     pseudo = empty(started, root)
-    if number is None:
-        os.write(pseudo.fd, b"q")
-    else:
-        os.kill(pseudo.pid, number)
-    assert pseudo.end() == code
-    assert_restored(pseudo.said)
+    assert_leaves(pseudo, number, code)
     assert not root.exists()
 
 
